@@ -1,0 +1,6 @@
+//! What Weir's management API says on the wire: plain serde structs, used by the server, the CLI and the portal.
+//!
+//! Nothing here knows HTTP, a store or a rule of the product. Names of fields are the ones of the YAML and JSON.
+
+pub mod channel;
+pub mod span;

@@ -1,0 +1,269 @@
+//! The one immutable picture that a request reads: tenants, users, groups, keys, channels and models with their prices.
+//!
+//! A request takes the present picture once and keeps it to its end. `jobs::refresh_catalog` makes the next one out of a
+//! [`Delta`] that `store::catalog` read, and swaps it in. The maps are persistent (`imbl`): a new picture shares all
+//! that did not change, so one changed row costs the same among ten keys and among a hundred thousand. What traffic
+//! changes (health, spend, last use) is not here.
+
+pub mod channel;
+pub mod current;
+pub mod model;
+
+use std::{hash::Hash, sync::Arc};
+
+use imbl::HashMap;
+use uuid::Uuid;
+
+pub use channel::{Channel, Credential};
+pub use current::Current;
+pub use model::{Model, Route};
+
+use crate::tenancy::{
+    ChannelId, Group, GroupId, KeyId, ModelId, Owner, ProxyKey, Tenant, TenantId, User, UserId, key::Digest,
+};
+
+/// Which state of the configuration a picture shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Version {
+    /// Of the installation; another one means that the database was replaced.
+    pub epoch: Uuid,
+    /// Counts writing transactions.
+    pub number: i64,
+}
+
+/// A name as seen by tenants: the platform's (`None`) or one tenant's own.
+type OwnedName = (Option<TenantId>, Arc<str>);
+
+/// The picture.
+#[derive(Debug, Clone, Default)]
+pub struct Catalog {
+    version: Version,
+    tenants: HashMap<TenantId, Arc<Tenant>>,
+    users: HashMap<UserId, Arc<User>>,
+    groups: HashMap<GroupId, Arc<Group>>,
+    keys: HashMap<KeyId, Arc<ProxyKey>>,
+    /// Of both secrets of each key.
+    digests: HashMap<Digest, KeyId>,
+    channels: HashMap<ChannelId, Arc<Channel>>,
+    channel_names: HashMap<OwnedName, ChannelId>,
+    models: HashMap<ModelId, Arc<Model>>,
+    model_names: HashMap<OwnedName, ModelId>,
+}
+
+/// One thing as the catalog holds it, with all that hangs on it.
+#[derive(Debug, Clone)]
+pub enum Entry {
+    Tenant(Tenant),
+    User(User),
+    Group(Group),
+    Key(ProxyKey),
+    Channel(Channel),
+    Model(Model),
+}
+
+/// What kind of entry a change is about; the word in `catalog_changes`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    Tenant,
+    User,
+    Group,
+    Key,
+    Channel,
+    Model,
+}
+
+impl Kind {
+    pub const ALL: [Self; 6] = [Self::Tenant, Self::User, Self::Group, Self::Key, Self::Channel, Self::Model];
+
+    /// The word that the database uses.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Tenant => "tenant",
+            Self::User => "user",
+            Self::Group => "group",
+            Self::Key => "key",
+            Self::Channel => "channel",
+            Self::Model => "model",
+        }
+    }
+}
+
+/// What changed since a version, or everything.
+#[derive(Debug, Clone, Default)]
+pub struct Delta {
+    /// The version that the picture has afterwards.
+    pub version: Version,
+    /// Whether the picture is built anew: `entries` is then all there is.
+    pub full: bool,
+    pub entries: Vec<Entry>,
+    pub removed: Vec<(Kind, Uuid)>,
+}
+
+impl Catalog {
+    /// The picture after a delta. Removals come first, so that a name may pass from one thing to another.
+    pub fn after(&self, delta: Delta) -> Self {
+        let mut next = if delta.full { Self::default() } else { self.clone() };
+        next.version = delta.version;
+        for (kind, id) in delta.removed {
+            next.remove(kind, id);
+        }
+        // An entry that is replaced gives up its names before any new name is taken, whatever the order.
+        for entry in &delta.entries {
+            next.remove_names(entry);
+        }
+        for entry in delta.entries {
+            next.insert(entry);
+        }
+        next
+    }
+
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    pub fn tenant(&self, id: TenantId) -> Option<&Arc<Tenant>> {
+        self.tenants.get(&id)
+    }
+
+    pub fn user(&self, id: UserId) -> Option<&Arc<User>> {
+        self.users.get(&id)
+    }
+
+    pub fn group(&self, id: GroupId) -> Option<&Arc<Group>> {
+        self.groups.get(&id)
+    }
+
+    pub fn key(&self, id: KeyId) -> Option<&Arc<ProxyKey>> {
+        self.keys.get(&id)
+    }
+
+    /// The key that a presented value's digest belongs to.
+    pub fn key_by_digest(&self, digest: &Digest) -> Option<&Arc<ProxyKey>> {
+        self.digests.get(digest).and_then(|id| self.keys.get(id))
+    }
+
+    pub fn channel(&self, id: ChannelId) -> Option<&Arc<Channel>> {
+        self.channels.get(&id)
+    }
+
+    /// The channel that a name means to a tenant: its own before the platform's, for itself alone.
+    pub fn channel_named(&self, tenant: TenantId, name: &str) -> Option<&Arc<Channel>> {
+        let id = named(&self.channel_names, tenant, name)?;
+        self.channels.get(id)
+    }
+
+    pub fn channels(&self) -> impl Iterator<Item = &Arc<Channel>> {
+        self.channels.values()
+    }
+
+    /// The model that a name means to a tenant: its own before the platform's, for itself alone.
+    pub fn model_named(&self, tenant: TenantId, name: &str) -> Option<&Arc<Model>> {
+        let id = named(&self.model_names, tenant, name)?;
+        self.models.get(id)
+    }
+
+    pub fn models(&self) -> impl Iterator<Item = &Arc<Model>> {
+        self.models.values()
+    }
+
+    /// The user and the one group that limits and reports count for a key.
+    pub fn owners(&self, key: &ProxyKey) -> (Option<UserId>, Option<GroupId>) {
+        match key.owner {
+            Owner::Tenant => (None, None),
+            Owner::Group(group) => (None, Some(group)),
+            Owner::User(id) => {
+                let groups = self.users.get(&id).map(|user| user.groups.as_slice()).unwrap_or_default();
+                let in_tenant = |group: &&GroupId| self.groups.get(group).is_some_and(|group| group.tenant == key.tenant);
+                (Some(id), groups.iter().find(in_tenant).copied())
+            }
+        }
+    }
+
+    /// How many keys, channels and models there are, for health and metrics.
+    pub fn counts(&self) -> (usize, usize, usize) {
+        (self.keys.len(), self.channels.len(), self.models.len())
+    }
+
+    fn insert(&mut self, entry: Entry) {
+        match entry {
+            Entry::Tenant(tenant) => drop(self.tenants.insert(tenant.id, Arc::new(tenant))),
+            Entry::User(user) => drop(self.users.insert(user.id, Arc::new(user))),
+            Entry::Group(group) => drop(self.groups.insert(group.id, Arc::new(group))),
+            Entry::Key(key) => {
+                for secret in &key.secrets {
+                    self.digests.insert(secret.digest, key.id);
+                }
+                self.keys.insert(key.id, Arc::new(key));
+            }
+            Entry::Channel(channel) => {
+                self.channel_names.insert((channel.owner, channel.name.as_str().into()), channel.id);
+                self.channels.insert(channel.id, Arc::new(channel));
+            }
+            Entry::Model(model) => {
+                self.model_names.insert((model.owner, model.name.as_str().into()), model.id);
+                self.models.insert(model.id, Arc::new(model));
+            }
+        }
+    }
+
+    fn remove(&mut self, kind: Kind, id: Uuid) {
+        match kind {
+            Kind::Tenant => drop(self.tenants.remove(&id.into())),
+            Kind::User => drop(self.users.remove(&id.into())),
+            Kind::Group => drop(self.groups.remove(&id.into())),
+            Kind::Key => {
+                self.forget_digests(id.into());
+                self.keys.remove(&id.into());
+            }
+            Kind::Channel => {
+                self.forget_channel_name(id.into());
+                self.channels.remove(&id.into());
+            }
+            Kind::Model => {
+                self.forget_model_name(id.into());
+                self.models.remove(&id.into());
+            }
+        }
+    }
+
+    fn remove_names(&mut self, entry: &Entry) {
+        match entry {
+            Entry::Key(key) => self.forget_digests(key.id),
+            Entry::Channel(channel) => self.forget_channel_name(channel.id),
+            Entry::Model(model) => self.forget_model_name(model.id),
+            Entry::Tenant(_) | Entry::User(_) | Entry::Group(_) => {}
+        }
+    }
+
+    fn forget_digests(&mut self, id: KeyId) {
+        let Some(key) = self.keys.get(&id).cloned() else { return };
+        for secret in &key.secrets {
+            forget(&mut self.digests, &secret.digest, id);
+        }
+    }
+
+    fn forget_channel_name(&mut self, id: ChannelId) {
+        let Some(channel) = self.channels.get(&id).cloned() else { return };
+        forget(&mut self.channel_names, &(channel.owner, channel.name.as_str().into()), id);
+    }
+
+    fn forget_model_name(&mut self, id: ModelId) {
+        let Some(model) = self.models.get(&id).cloned() else { return };
+        forget(&mut self.model_names, &(model.owner, model.name.as_str().into()), id);
+    }
+}
+
+fn named<'a, I>(names: &'a HashMap<OwnedName, I>, tenant: TenantId, name: &str) -> Option<&'a I> {
+    let name: Arc<str> = name.into();
+    names.get(&(Some(tenant), name.clone())).or_else(|| names.get(&(None, name)))
+}
+
+/// Takes a name away from `id`, unless it already belongs to something else.
+fn forget<K: Hash + Eq + Clone, I: PartialEq + Clone>(names: &mut HashMap<K, I>, name: &K, id: I) {
+    if names.get(name) == Some(&id) {
+        names.remove(name);
+    }
+}
+
+#[cfg(test)]
+mod tests;

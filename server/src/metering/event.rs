@@ -1,0 +1,151 @@
+//! The usage event: the source of every figure.
+
+use serde::{Deserialize, Serialize};
+use weir_dialect::neutral::Usage;
+
+use crate::{
+    billing::{Money, Rates},
+    tenancy::{ChannelId, CredentialId, GroupId, KeyId, RequestId, TenantId, UserId},
+};
+
+/// The record of one request of a known key.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct UsageEvent {
+    pub id: RequestId,
+    pub tenant: TenantId,
+    pub key: KeyId,
+    /// The user that the key belongs to.
+    pub user: Option<UserId>,
+    /// The one group that limits and reports count.
+    pub group: Option<GroupId>,
+    /// Unix milliseconds at which the request's head had been read.
+    pub started_ms: i64,
+    /// The path's shape, such as `/v1/chat/completions` or `/proxy`; of a bounded set.
+    pub endpoint: String,
+    /// The dialect the caller spoke: `openai`, or `none` under `/proxy/`.
+    pub dialect: String,
+    /// The public model name; for a name that is not known, at most 256 bytes as the caller sent it; empty if none.
+    pub model: String,
+    pub source: Source,
+    pub outcome: Outcome,
+    /// The HTTP status that the caller got, or would have got.
+    pub status: u16,
+    /// Weir's code of the refusal or failure.
+    pub error_code: Option<String>,
+    pub streamed: bool,
+    /// Requests that share this event: more than 1 only for refusals in a flood.
+    pub count: u32,
+    /// Tokens the tenant is charged for: those of the attempt that answered, or of the last that generated anything.
+    pub usage: Usage,
+    /// Whether any of the tokens charged were counted by Weir and not reported by the upstream.
+    pub estimated: bool,
+    /// Whether the model had no price.
+    pub unpriced: bool,
+    /// What all attempts' vendors bill.
+    pub cost: Money,
+    /// What the tenant owes.
+    pub charge: Money,
+    /// The rates it was billed at.
+    pub rates: Option<Rates>,
+    /// Microseconds from the request's head to the first byte of the answer's body sent on.
+    pub first_byte_us: Option<u64>,
+    /// Microseconds from the request's head to the end.
+    pub total_us: u64,
+    /// Microseconds that Weir itself spent before the (last) upstream call was under way.
+    pub overhead_us: u64,
+    pub request_bytes: u64,
+    pub response_bytes: u64,
+    /// The caller's own id of the request: a label, nothing more.
+    pub client_request_id: Option<String>,
+    /// The upstream's id of the answer.
+    pub upstream_request_id: Option<String>,
+    /// The caller's label of its own user.
+    pub end_user: Option<String>,
+    pub attempts: Vec<Attempt>,
+    /// The instance that served it.
+    pub instance: String,
+}
+
+/// One call to one channel with one credential.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Attempt {
+    pub channel: ChannelId,
+    pub credential: Option<CredentialId>,
+    pub upstream_model: String,
+    /// Microseconds after the request's head at which it began.
+    pub started_us: u64,
+    /// Microseconds that it took.
+    pub took_us: u64,
+    /// The upstream's status, if it answered.
+    pub status: Option<u16>,
+    /// What went wrong, as a word of a bounded set, such as `connect` or `first_byte_timeout`.
+    pub failure: Option<String>,
+    pub usage: Usage,
+    pub estimated: bool,
+    /// What its vendor bills.
+    pub cost: Money,
+}
+
+/// How a request ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// The upstream's answer was relayed whole.
+    Ok,
+    /// Weir refused it before any upstream.
+    Refused,
+    /// No upstream gave an answer, or the answer was the upstream's failure (5xx, 429, 401 and 403).
+    UpstreamError,
+    /// The upstream said that the request was wrong (other 4xx).
+    ClientError,
+    /// The caller left before the end.
+    CutByClient,
+    /// The upstream broke off.
+    CutByUpstream,
+    /// Weir ended the stream: a deadline, a revoked key, a bound.
+    CutByWeir,
+    /// The process died under it; made at replay from the in-flight record.
+    Interrupted,
+}
+
+impl Outcome {
+    /// The word that the API, the database and metrics use.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Refused => "refused",
+            Self::UpstreamError => "upstream_error",
+            Self::ClientError => "client_error",
+            Self::CutByClient => "cut_by_client",
+            Self::CutByUpstream => "cut_by_upstream",
+            Self::CutByWeir => "cut_by_weir",
+            Self::Interrupted => "interrupted",
+        }
+    }
+
+    /// Whether reports count it among the errors: all but `ok` and a caller's own leaving.
+    pub fn is_error(self) -> bool {
+        !matches!(self, Self::Ok | Self::CutByClient)
+    }
+}
+
+/// Where a request came from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Source {
+    #[default]
+    Api,
+    Playground,
+    Probe,
+}
+
+impl Source {
+    /// The word that the API and the database use.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Api => "api",
+            Self::Playground => "playground",
+            Self::Probe => "probe",
+        }
+    }
+}
