@@ -173,8 +173,8 @@ impl Catalog {
             Owner::Group(group) => (None, Some(group)),
             Owner::User(id) => {
                 let groups = self.users.get(&id).map(|user| user.groups.as_slice()).unwrap_or_default();
-                let in_tenant = |group: &&GroupId| self.groups.get(group).is_some_and(|group| group.tenant == key.tenant);
-                (Some(id), groups.iter().find(in_tenant).copied())
+                let in_tenant = |group: &GroupId| self.groups.get(group).is_some_and(|group| group.tenant == key.tenant);
+                (Some(id), groups.iter().copied().find(in_tenant))
             }
         }
     }
@@ -208,20 +208,20 @@ impl Catalog {
 
     fn remove(&mut self, kind: Kind, id: Uuid) {
         match kind {
-            Kind::Tenant => drop(self.tenants.remove(&id.into())),
-            Kind::User => drop(self.users.remove(&id.into())),
-            Kind::Group => drop(self.groups.remove(&id.into())),
+            Kind::Tenant => drop(self.tenants.remove(&TenantId(id))),
+            Kind::User => drop(self.users.remove(&UserId(id))),
+            Kind::Group => drop(self.groups.remove(&GroupId(id))),
             Kind::Key => {
                 self.forget_digests(id.into());
-                self.keys.remove(&id.into());
+                self.keys.remove(&KeyId(id));
             }
             Kind::Channel => {
                 self.forget_channel_name(id.into());
-                self.channels.remove(&id.into());
+                self.channels.remove(&ChannelId(id));
             }
             Kind::Model => {
                 self.forget_model_name(id.into());
-                self.models.remove(&id.into());
+                self.models.remove(&ModelId(id));
             }
         }
     }
