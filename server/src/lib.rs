@@ -4,7 +4,13 @@
 //! the management side (`admin`, `jobs`, `reports`) never import each other; they meet in `catalog` (configuration going
 //! in) and in `metering` (usage events coming out). Only `store` speaks to a database, and `proxy::State` holds none.
 
-#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that unwraps fails with the reason"))]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        reason = "a test that unwraps fails with the reason"
+    )
+)]
 
 // Puts the two halves together.
 pub mod app;

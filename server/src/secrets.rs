@@ -58,7 +58,11 @@ pub struct Sealed {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     #[error("the secret in {table}.{column} of row {row} cannot be opened with this master key")]
-    DoesNotOpen { table: &'static str, column: &'static str, row: Uuid },
+    DoesNotOpen {
+        table: &'static str,
+        column: &'static str,
+        row: Uuid,
+    },
     #[error("the master key must be 32 bytes in base64")]
     BadMasterKey,
     #[error("the secret could not be sealed")]
@@ -78,8 +82,15 @@ impl Sealer {
     /// From a master key as settings give it: 32 bytes in standard base64.
     pub fn from_base64(text: &str) -> Result<Self, Error> {
         use base64::{Engine as _, prelude::BASE64_STANDARD};
-        let bytes = Zeroizing::new(BASE64_STANDARD.decode(text.trim()).map_err(|_| Error::BadMasterKey)?);
-        let key: &[u8; 32] = bytes.as_slice().try_into().map_err(|_| Error::BadMasterKey)?;
+        let bytes = Zeroizing::new(
+            BASE64_STANDARD
+                .decode(text.trim())
+                .map_err(|_| Error::BadMasterKey)?,
+        );
+        let key: &[u8; 32] = bytes
+            .as_slice()
+            .try_into()
+            .map_err(|_| Error::BadMasterKey)?;
         Ok(Self::new(key))
     }
 
@@ -113,48 +124,96 @@ impl Sealer {
     /// Seals a secret for one place.
     pub fn seal(&self, secret: &Secret, place: Place) -> Result<Sealed, Error> {
         let nonce = rand::random::<[u8; NONCE_BYTES]>();
-        let payload = Payload { msg: secret.expose().as_bytes(), aad: &self.associated(place) };
-        let sealed = self.cipher.encrypt(&Nonce::from(nonce), payload).map_err(|_| Error::NotSealed)?;
-        Ok(Sealed { bytes: [&nonce[..], &sealed].concat(), master_key_id: self.key_id.clone() })
+        let payload = Payload {
+            msg: secret.expose().as_bytes(),
+            aad: &self.associated(place),
+        };
+        let sealed = self
+            .cipher
+            .encrypt(&Nonce::from(nonce), payload)
+            .map_err(|_| Error::NotSealed)?;
+        Ok(Sealed {
+            bytes: [&nonce[..], &sealed].concat(),
+            master_key_id: self.key_id.clone(),
+        })
     }
 
     /// Opens what was sealed for the same place.
     pub fn open(&self, sealed: &Sealed, place: Place) -> Result<Secret, Error> {
-        let failed = || Error::DoesNotOpen { table: place.table, column: place.column, row: place.row };
+        let failed = || Error::DoesNotOpen {
+            table: place.table,
+            column: place.column,
+            row: place.row,
+        };
         if sealed.master_key_id != self.key_id {
             return Err(failed());
         }
-        let (nonce, ciphertext) = sealed.bytes.split_first_chunk::<NONCE_BYTES>().ok_or_else(failed)?;
-        let payload = Payload { msg: ciphertext, aad: &self.associated(place) };
-        let opened = self.cipher.decrypt(&Nonce::from(*nonce), payload).map_err(|_| failed())?;
-        String::from_utf8(opened).map(Secret::new).map_err(|_| failed())
+        let (nonce, ciphertext) = sealed
+            .bytes
+            .split_first_chunk::<NONCE_BYTES>()
+            .ok_or_else(failed)?;
+        let payload = Payload {
+            msg: ciphertext,
+            aad: &self.associated(place),
+        };
+        let opened = self
+            .cipher
+            .decrypt(&Nonce::from(*nonce), payload)
+            .map_err(|_| failed())?;
+        String::from_utf8(opened)
+            .map(Secret::new)
+            .map_err(|_| failed())
     }
 
     /// Every part with its length before it, so that no two places give the same bytes.
     fn associated(&self, place: Place) -> Vec<u8> {
-        let tenant = place.tenant.map_or_else(|| "platform".to_owned(), |tenant| tenant.to_string());
+        let tenant = place
+            .tenant
+            .map_or_else(|| "platform".to_owned(), |tenant| tenant.to_string());
         let row = place.row.to_string();
-        let parts = ["weir1", place.table, place.column, &row, &tenant, &self.key_id];
-        parts.iter().flat_map(|part| (part.len() as u32).to_be_bytes().into_iter().chain(part.bytes())).collect()
+        let parts = [
+            "weir1",
+            place.table,
+            place.column,
+            &row,
+            &tenant,
+            &self.key_id,
+        ];
+        parts
+            .iter()
+            .flat_map(|part| {
+                (part.len() as u32)
+                    .to_be_bytes()
+                    .into_iter()
+                    .chain(part.bytes())
+            })
+            .collect()
     }
 }
 
 impl fmt::Debug for Sealer {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Sealer").field("key_id", &self.key_id).finish_non_exhaustive()
+        formatter
+            .debug_struct("Sealer")
+            .field("key_id", &self.key_id)
+            .finish_non_exhaustive()
     }
 }
 
 fn derive(purpose: &[u8], key: &[u8; 32]) -> [u8; 32] {
     use hmac::{KeyInit as _, Mac as _};
-    let mut mac = hmac::Hmac::<Sha256>::new_from_slice(key).unwrap_or_else(|_| unreachable!("HMAC takes keys of any length"));
+    let mut mac = hmac::Hmac::<Sha256>::new_from_slice(key)
+        .unwrap_or_else(|_| unreachable!("HMAC takes keys of any length"));
     mac.update(purpose);
     mac.finalize().into_bytes().into()
 }
 
 /// SHA-256 in lower-case hexadecimal, for comparing secrets that must not be shown.
 pub fn fingerprint(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    Sha256::digest(bytes)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 #[cfg(test)]
@@ -162,32 +221,59 @@ mod tests {
     use super::*;
 
     fn place() -> Place {
-        Place { table: "credentials", column: "sealed", row: Uuid::from_u128(1), tenant: None }
+        Place {
+            table: "credentials",
+            column: "sealed",
+            row: Uuid::from_u128(1),
+            tenant: None,
+        }
     }
 
     #[test]
     fn a_secret_opens_in_its_own_place_only() {
         let sealer = Sealer::new(&[7; 32]);
-        let sealed = sealer.seal(&Secret::new("sk-secret"), place()).expect("sealed");
-        assert_eq!(sealer.open(&sealed, place()).expect("opened").expose(), "sk-secret");
+        let sealed = sealer
+            .seal(&Secret::new("sk-secret"), place())
+            .expect("sealed");
+        assert_eq!(
+            sealer.open(&sealed, place()).expect("opened").expose(),
+            "sk-secret"
+        );
         let elsewhere = [
-            Place { row: Uuid::from_u128(2), ..place() },
-            Place { column: "other", ..place() },
-            Place { table: "rules", ..place() },
-            Place { tenant: Some(Uuid::from_u128(1)), ..place() },
+            Place {
+                row: Uuid::from_u128(2),
+                ..place()
+            },
+            Place {
+                column: "other",
+                ..place()
+            },
+            Place {
+                table: "rules",
+                ..place()
+            },
+            Place {
+                tenant: Some(Uuid::from_u128(1)),
+                ..place()
+            },
         ];
         for place in elsewhere {
             assert!(sealer.open(&sealed, place).is_err(), "{place:?}");
         }
         assert!(Sealer::new(&[8; 32]).open(&sealed, place()).is_err());
-        let renamed = Sealed { master_key_id: Sealer::new(&[8; 32]).key_id, ..sealed };
+        let renamed = Sealed {
+            master_key_id: Sealer::new(&[8; 32]).key_id,
+            ..sealed
+        };
         assert!(Sealer::new(&[8; 32]).open(&renamed, place()).is_err());
     }
 
     #[test]
     fn a_changed_or_cut_secret_does_not_open() {
         let sealer = Sealer::new(&[7; 32]);
-        let sealed = sealer.seal(&Secret::new("sk-secret"), place()).expect("sealed");
+        let sealed = sealer
+            .seal(&Secret::new("sk-secret"), place())
+            .expect("sealed");
         for at in 0..sealed.bytes.len() {
             let mut changed = sealed.clone();
             changed.bytes[at] ^= 1;

@@ -92,7 +92,16 @@ pub struct Retry {
 
 impl Default for Retry {
     fn default() -> Self {
-        Self { attempts: 2, on: [RetryOn::Connect, RetryOn::Timeout, RetryOn::Status(429), RetryOn::Class(5)].into() }
+        Self {
+            attempts: 2,
+            on: [
+                RetryOn::Connect,
+                RetryOn::Timeout,
+                RetryOn::Status(429),
+                RetryOn::Class(5),
+            ]
+            .into(),
+        }
     }
 }
 
@@ -122,7 +131,9 @@ impl TryFrom<String> for RetryOn {
         }
         match text.parse::<u16>() {
             Ok(status @ 400..=599) => Ok(Self::Status(status)),
-            _ => Err(format!("{text:?} is none of connect, timeout, 4xx, 5xx or a status from 400 to 599")),
+            _ => Err(format!(
+                "{text:?} is none of connect, timeout, 4xx, 5xx or a status from 400 to 599"
+            )),
         }
     }
 }
@@ -152,7 +163,11 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { ask_usage: true, rotation: Rotation::RoundRobin, allow_beta: false }
+        Self {
+            ask_usage: true,
+            rotation: Rotation::RoundRobin,
+            allow_beta: false,
+        }
     }
 }
 
@@ -173,15 +188,23 @@ mod tests {
 
     #[test]
     fn retry_causes_are_words_or_statuses() {
-        let retry: Retry = serde_json::from_str(r#"{"attempts": 3, "on": ["connect", "429", "5xx"]}"#).expect("a policy");
+        let retry: Retry =
+            serde_json::from_str(r#"{"attempts": 3, "on": ["connect", "429", "5xx"]}"#)
+                .expect("a policy");
         assert!(retry.on.contains(&RetryOn::Status(429)) && retry.on.contains(&RetryOn::Class(5)));
-        assert_eq!(serde_json::to_string(&retry).expect("JSON"), r#"{"attempts":3,"on":["connect","429","5xx"]}"#);
+        assert_eq!(
+            serde_json::to_string(&retry).expect("JSON"),
+            r#"{"attempts":3,"on":["connect","429","5xx"]}"#
+        );
         assert!(serde_json::from_str::<Retry>(r#"{"on": ["200"]}"#).is_err());
     }
 
     #[test]
     fn the_defaults_are_those_of_the_design() {
         let written = serde_json::to_string(&Timeouts::default()).expect("JSON");
-        assert_eq!(written, r#"{"connect":"5s","first_byte":"2m","idle":"2m","total":"30m"}"#);
+        assert_eq!(
+            written,
+            r#"{"connect":"5s","first_byte":"2m","idle":"2m","total":"30m"}"#
+        );
     }
 }

@@ -6,7 +6,9 @@ use serde::{Deserialize, Serialize};
 
 /// An amount of money in whole nano-dollars (10^-9 USD). Its sums saturate rather than wrap, so that a nonsensical
 /// amount ends as the largest there is and is refused by whatever budget looks at it.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 #[serde(transparent)]
 pub struct Money(i64);
 
@@ -41,7 +43,12 @@ impl fmt::Display for Money {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let sign = if self.0 < 0 { "-" } else { "" };
         let nanos = self.0.unsigned_abs();
-        write!(formatter, "{sign}{}.{:09}", nanos / 1_000_000_000, nanos % 1_000_000_000)
+        write!(
+            formatter,
+            "{sign}{}.{:09}",
+            nanos / 1_000_000_000,
+            nanos % 1_000_000_000
+        )
     }
 }
 
@@ -52,13 +59,22 @@ mod tests {
     #[test]
     fn money_is_written_exactly() {
         assert_eq!(Money::from_nanos(1).to_string(), "0.000000001");
-        assert_eq!(Money::from_nanos(-1_500_000_000).to_string(), "-1.500000000");
-        assert_eq!(Money::from_nanos(i64::MIN).to_string(), "-9223372036.854775808");
+        assert_eq!(
+            Money::from_nanos(-1_500_000_000).to_string(),
+            "-1.500000000"
+        );
+        assert_eq!(
+            Money::from_nanos(i64::MIN).to_string(),
+            "-9223372036.854775808"
+        );
     }
 
     #[test]
     fn sums_saturate() {
         let most = Money::from_nanos(i64::MAX);
-        assert_eq!([most, Money::from_nanos(1)].into_iter().sum::<Money>(), most);
+        assert_eq!(
+            [most, Money::from_nanos(1)].into_iter().sum::<Money>(),
+            most
+        );
     }
 }

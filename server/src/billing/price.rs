@@ -40,7 +40,8 @@ impl FromStr for Price {
             return Err(Error::Negative);
         }
         let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
-        let digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+        let digits =
+            |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
         if !digits(whole) || !digits(fraction) {
             return Err(Error::NotANumber);
         }
@@ -53,8 +54,16 @@ impl FromStr for Price {
             return Err(Error::TooLarge);
         }
         let scale = 10u64.pow(PLACES - fraction.len() as u32);
-        let fraction: u64 = if fraction.is_empty() { 0 } else { fraction.parse().map_err(|_| Error::TooFine)? };
-        whole.checked_mul(SCALE).and_then(|whole| whole.checked_add(fraction * scale)).map(Self).ok_or(Error::TooLarge)
+        let fraction: u64 = if fraction.is_empty() {
+            0
+        } else {
+            fraction.parse().map_err(|_| Error::TooFine)?
+        };
+        whole
+            .checked_mul(SCALE)
+            .and_then(|whole| whole.checked_add(fraction * scale))
+            .map(Self)
+            .ok_or(Error::TooLarge)
     }
 }
 
@@ -83,7 +92,8 @@ impl Serialize for Price {
 impl<'de> Deserialize<'de> for Price {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        text.parse().map_err(|error| serde::de::Error::custom(format!("the price {text:?} {error}")))
+        text.parse()
+            .map_err(|error| serde::de::Error::custom(format!("the price {text:?} {error}")))
     }
 }
 
@@ -140,7 +150,8 @@ impl Rates {
             (usage.reasoning, self.reasoning.unwrap_or(output)),
             (usage.audio_output, self.audio_output.unwrap_or(output)),
         ];
-        let exact = split(usage.input, input, &input_parts) + split(usage.output, output, &output_parts)
+        let exact = split(usage.input, input, &input_parts)
+            + split(usage.output, output, &output_parts)
             + times(1, self.request.unwrap_or(zero));
         Money::from_nanos(i64::try_from(half_to_even(exact, PER_NANO)).unwrap_or(i64::MAX))
     }
@@ -183,7 +194,9 @@ pub struct DatedPrice {
 /// The rates in force at `at_ms`, among prices in any order.
 pub fn in_force(prices: &[DatedPrice], at_ms: i64) -> Option<&Rates> {
     let started = prices.iter().filter(|price| price.effective_ms <= at_ms);
-    started.max_by_key(|price| price.effective_ms).map(|price| &price.rates)
+    started
+        .max_by_key(|price| price.effective_ms)
+        .map(|price| &price.rates)
 }
 
 #[cfg(test)]
@@ -197,12 +210,24 @@ mod tests {
     }
 
     fn rates(input: &str, output: &str) -> Rates {
-        Rates { input: Some(price(input)), output: Some(price(output)), ..Rates::default() }
+        Rates {
+            input: Some(price(input)),
+            output: Some(price(output)),
+            ..Rates::default()
+        }
     }
 
     #[test]
     fn prices_are_read_and_written_exactly() {
-        for text in ["0", "0.15", "0.075", "15", "1000000", "0.000000000001", "2.5"] {
+        for text in [
+            "0",
+            "0.15",
+            "0.075",
+            "15",
+            "1000000",
+            "0.000000000001",
+            "2.5",
+        ] {
             assert_eq!(price(text).to_string(), text);
         }
         for (text, error) in [
@@ -221,31 +246,66 @@ mod tests {
 
     #[test]
     fn a_cost_is_exact_and_rounded_once() {
-        let usage = Usage { input: 1000, cached_read: 400, output: 200, ..Usage::default() };
-        let rates = Rates { cached_input: Some(price("0.075")), ..rates("0.15", "0.60") };
+        let usage = Usage {
+            input: 1000,
+            cached_read: 400,
+            output: 200,
+            ..Usage::default()
+        };
+        let rates = Rates {
+            cached_input: Some(price("0.075")),
+            ..rates("0.15", "0.60")
+        };
         // 600 * 0.15 + 400 * 0.075 + 200 * 0.60 dollars per million
         assert_eq!(rates.cost(&usage), Money::from_nanos(240_000));
-        let one = Usage { input: 1, ..Usage::default() };
-        assert_eq!(self::rates("0.0005", "0").cost(&one), Money::from_nanos(0), "half of a nano-dollar goes to even");
+        let one = Usage {
+            input: 1,
+            ..Usage::default()
+        };
+        assert_eq!(
+            self::rates("0.0005", "0").cost(&one),
+            Money::from_nanos(0),
+            "half of a nano-dollar goes to even"
+        );
         assert_eq!(self::rates("0.0015", "0").cost(&one), Money::from_nanos(2));
-        assert_eq!(self::rates("0.000501", "0").cost(&one), Money::from_nanos(1));
+        assert_eq!(
+            self::rates("0.000501", "0").cost(&one),
+            Money::from_nanos(1)
+        );
     }
 
     #[test]
     fn parts_are_never_billed_twice() {
-        let usage = Usage { input: 10, cached_read: 8, audio_input: 8, output: 5, reasoning: 9, ..Usage::default() };
+        let usage = Usage {
+            input: 10,
+            cached_read: 8,
+            audio_input: 8,
+            output: 5,
+            reasoning: 9,
+            ..Usage::default()
+        };
         assert_eq!(rates("1", "1").cost(&usage), Money::from_nanos(15_000));
     }
 
     #[test]
     fn a_nonsensical_usage_costs_the_most_there_is() {
-        let usage = Usage { input: u64::MAX, output: u64::MAX, ..Usage::default() };
-        assert_eq!(rates("1000000", "1000000").cost(&usage), Money::from_nanos(i64::MAX));
+        let usage = Usage {
+            input: u64::MAX,
+            output: u64::MAX,
+            ..Usage::default()
+        };
+        assert_eq!(
+            rates("1000000", "1000000").cost(&usage),
+            Money::from_nanos(i64::MAX)
+        );
     }
 
     #[test]
     fn the_latest_started_price_is_in_force() {
-        let dated = |effective_ms, input| DatedPrice { effective_ms, rates: rates(input, "0") };
+        let dated = |effective_ms, input| DatedPrice {
+            effective_ms,
+            rates: rates(input, "0"),
+        };
         let prices = [dated(200, "2"), dated(100, "1")];
         assert_eq!(in_force(&prices, 99), None);
         assert_eq!(in_force(&prices, 199), Some(&prices[1].rates));

@@ -91,16 +91,29 @@ impl Base {
         }
         let (host, port) = split_port(authority)?;
         let path = path.trim_end_matches('/');
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@/".contains(&byte);
-        if !path.bytes().all(plain) || path.split('/').any(|segment| matches!(segment, "." | "..")) || path.contains("//") {
+        let plain =
+            |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@/".contains(&byte);
+        if !path.bytes().all(plain)
+            || path.split('/').any(|segment| matches!(segment, "." | ".."))
+            || path.contains("//")
+        {
             return Err(BaseError::BadPath);
         }
         let port = match port {
-            Some(port) => port.parse().ok().filter(|port| *port != 0).ok_or(BaseError::Port)?,
+            Some(port) => port
+                .parse()
+                .ok()
+                .filter(|port| *port != 0)
+                .ok_or(BaseError::Port)?,
             None if tls => 443,
             None => 80,
         };
-        Ok(Self { tls, host: host.to_ascii_lowercase().into(), port, path: path.into() })
+        Ok(Self {
+            tls,
+            host: host.to_ascii_lowercase().into(),
+            port,
+            path: path.into(),
+        })
     }
 
     /// `scheme://host:port`, always with the port: what a credential belongs to.
@@ -126,14 +139,24 @@ impl Base {
     }
 
     fn bracketed(&self) -> String {
-        if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.to_string() }
+        if self.host.contains(':') {
+            format!("[{}]", self.host)
+        } else {
+            self.host.to_string()
+        }
     }
 }
 
 /// The URL in normal form, without the scheme's own port.
 impl fmt::Display for Base {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}://{}{}", self.scheme(), self.host_header(), self.path)
+        write!(
+            formatter,
+            "{}://{}{}",
+            self.scheme(),
+            self.host_header(),
+            self.path
+        )
     }
 }
 
@@ -141,7 +164,8 @@ fn split_port(authority: &str) -> Result<(&str, Option<&str>), BaseError> {
     let (host, port) = match authority.strip_prefix('[') {
         Some(rest) => {
             let (host, rest) = rest.split_once(']').ok_or(BaseError::Host)?;
-            host.parse::<std::net::Ipv6Addr>().map_err(|_| BaseError::Host)?;
+            host.parse::<std::net::Ipv6Addr>()
+                .map_err(|_| BaseError::Host)?;
             match rest.strip_prefix(':') {
                 Some(port) => (host, Some(port)),
                 None if rest.is_empty() => (host, None),
@@ -149,8 +173,11 @@ fn split_port(authority: &str) -> Result<(&str, Option<&str>), BaseError> {
             }
         }
         None => {
-            let (host, port) = authority.split_once(':').map_or((authority, None), |(host, port)| (host, Some(port)));
-            let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
+            let (host, port) = authority
+                .split_once(':')
+                .map_or((authority, None), |(host, port)| (host, Some(port)));
+            let plain =
+                |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
             if host.is_empty() || host.len() > 253 || !host.bytes().all(plain) {
                 return Err(BaseError::Host);
             }
@@ -158,7 +185,9 @@ fn split_port(authority: &str) -> Result<(&str, Option<&str>), BaseError> {
         }
     };
     match port {
-        Some(port) if port.is_empty() || !port.bytes().all(|byte| byte.is_ascii_digit()) => Err(BaseError::Port),
+        Some(port) if port.is_empty() || !port.bytes().all(|byte| byte.is_ascii_digit()) => {
+            Err(BaseError::Port)
+        }
         port => Ok((host, port)),
     }
 }
@@ -170,16 +199,36 @@ mod tests {
     #[test]
     fn base_urls_have_one_normal_form() {
         for (text, normal, origin) in [
-            ("https://api.openai.com/v1", "https://api.openai.com/v1", "https://api.openai.com:443"),
-            ("https://API.openai.com:443/v1/", "https://api.openai.com/v1", "https://api.openai.com:443"),
-            ("http://127.0.0.1:8000", "http://127.0.0.1:8000", "http://127.0.0.1:8000"),
+            (
+                "https://api.openai.com/v1",
+                "https://api.openai.com/v1",
+                "https://api.openai.com:443",
+            ),
+            (
+                "https://API.openai.com:443/v1/",
+                "https://api.openai.com/v1",
+                "https://api.openai.com:443",
+            ),
+            (
+                "http://127.0.0.1:8000",
+                "http://127.0.0.1:8000",
+                "http://127.0.0.1:8000",
+            ),
             ("http://[::1]:80/a", "http://[::1]/a", "http://[::1]:80"),
         ] {
             let base = Base::parse(text).expect(text);
-            assert_eq!((base.to_string().as_str(), base.origin().as_str()), (normal, origin));
+            assert_eq!(
+                (base.to_string().as_str(), base.origin().as_str()),
+                (normal, origin)
+            );
             assert_eq!(Base::parse(&base.to_string()).as_ref(), Ok(&base));
         }
-        assert_eq!(Base::parse("https://a/compatible-mode/v1").expect("a URL").root_path(), "/compatible-mode");
+        assert_eq!(
+            Base::parse("https://a/compatible-mode/v1")
+                .expect("a URL")
+                .root_path(),
+            "/compatible-mode"
+        );
     }
 
     #[test]

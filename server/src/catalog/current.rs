@@ -16,7 +16,10 @@ pub struct Current {
 
 impl Default for Current {
     fn default() -> Self {
-        Self { catalog: ArcSwap::default(), version: watch::Sender::new(Version::default()) }
+        Self {
+            catalog: ArcSwap::default(),
+            version: watch::Sender::new(Version::default()),
+        }
     }
 }
 

@@ -19,7 +19,8 @@ pub use current::Current;
 pub use model::{Model, Route};
 
 use crate::tenancy::{
-    ChannelId, Group, GroupId, KeyId, ModelId, Owner, ProxyKey, Tenant, TenantId, User, UserId, key::Digest,
+    ChannelId, Group, GroupId, KeyId, ModelId, Owner, ProxyKey, Tenant, TenantId, User, UserId,
+    key::Digest,
 };
 
 /// Which state of the configuration a picture shows.
@@ -73,7 +74,14 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Self; 6] = [Self::Tenant, Self::User, Self::Group, Self::Key, Self::Channel, Self::Model];
+    pub const ALL: [Self; 6] = [
+        Self::Tenant,
+        Self::User,
+        Self::Group,
+        Self::Key,
+        Self::Channel,
+        Self::Model,
+    ];
 
     /// The word that the database uses.
     pub fn as_str(self) -> &'static str {
@@ -102,7 +110,11 @@ pub struct Delta {
 impl Catalog {
     /// The picture after a delta. Removals come first, so that a name may pass from one thing to another.
     pub fn after(&self, delta: Delta) -> Self {
-        let mut next = if delta.full { Self::default() } else { self.clone() };
+        let mut next = if delta.full {
+            Self::default()
+        } else {
+            self.clone()
+        };
         next.version = delta.version;
         for (kind, id) in delta.removed {
             next.remove(kind, id);
@@ -172,8 +184,16 @@ impl Catalog {
             Owner::Tenant => (None, None),
             Owner::Group(group) => (None, Some(group)),
             Owner::User(id) => {
-                let groups = self.users.get(&id).map(|user| user.groups.as_slice()).unwrap_or_default();
-                let in_tenant = |group: &GroupId| self.groups.get(group).is_some_and(|group| group.tenant == key.tenant);
+                let groups = self
+                    .users
+                    .get(&id)
+                    .map(|user| user.groups.as_slice())
+                    .unwrap_or_default();
+                let in_tenant = |group: &GroupId| {
+                    self.groups
+                        .get(group)
+                        .is_some_and(|group| group.tenant == key.tenant)
+                };
                 (Some(id), groups.iter().copied().find(in_tenant))
             }
         }
@@ -196,11 +216,13 @@ impl Catalog {
                 self.keys.insert(key.id, Arc::new(key));
             }
             Entry::Channel(channel) => {
-                self.channel_names.insert((channel.owner, channel.name.as_str().into()), channel.id);
+                self.channel_names
+                    .insert((channel.owner, channel.name.as_str().into()), channel.id);
                 self.channels.insert(channel.id, Arc::new(channel));
             }
             Entry::Model(model) => {
-                self.model_names.insert((model.owner, model.name.as_str().into()), model.id);
+                self.model_names
+                    .insert((model.owner, model.name.as_str().into()), model.id);
                 self.models.insert(model.id, Arc::new(model));
             }
         }
@@ -236,26 +258,42 @@ impl Catalog {
     }
 
     fn forget_digests(&mut self, id: KeyId) {
-        let Some(key) = self.keys.get(&id).cloned() else { return };
+        let Some(key) = self.keys.get(&id).cloned() else {
+            return;
+        };
         for secret in &key.secrets {
             forget(&mut self.digests, &secret.digest, id);
         }
     }
 
     fn forget_channel_name(&mut self, id: ChannelId) {
-        let Some(channel) = self.channels.get(&id).cloned() else { return };
-        forget(&mut self.channel_names, &(channel.owner, channel.name.as_str().into()), id);
+        let Some(channel) = self.channels.get(&id).cloned() else {
+            return;
+        };
+        forget(
+            &mut self.channel_names,
+            &(channel.owner, channel.name.as_str().into()),
+            id,
+        );
     }
 
     fn forget_model_name(&mut self, id: ModelId) {
-        let Some(model) = self.models.get(&id).cloned() else { return };
-        forget(&mut self.model_names, &(model.owner, model.name.as_str().into()), id);
+        let Some(model) = self.models.get(&id).cloned() else {
+            return;
+        };
+        forget(
+            &mut self.model_names,
+            &(model.owner, model.name.as_str().into()),
+            id,
+        );
     }
 }
 
 fn named<'a, I>(names: &'a HashMap<OwnedName, I>, tenant: TenantId, name: &str) -> Option<&'a I> {
     let name: Arc<str> = name.into();
-    names.get(&(Some(tenant), name.clone())).or_else(|| names.get(&(None, name)))
+    names
+        .get(&(Some(tenant), name.clone()))
+        .or_else(|| names.get(&(None, name)))
 }
 
 /// Takes a name away from `id`, unless it already belongs to something else.

@@ -10,7 +10,11 @@ use ipnet::IpNet;
 
 /// The caller's address, given the TCP peer, the configured proxies and the values of `X-Forwarded-For` in the order
 /// of the lines. A hop that is not an address ends the walk: the proxy that wrote it is taken for the caller.
-pub fn caller<'a>(peer: IpAddr, proxies: &[IpNet], forwarded_for: impl DoubleEndedIterator<Item = &'a str>) -> IpAddr {
+pub fn caller<'a>(
+    peer: IpAddr,
+    proxies: &[IpNet],
+    forwarded_for: impl DoubleEndedIterator<Item = &'a str>,
+) -> IpAddr {
     let mut caller = peer.to_canonical();
     for hop in forwarded_for.rev().flat_map(|line| line.rsplit(',')) {
         if !contains(proxies, caller) {
@@ -31,8 +35,14 @@ pub fn contains(networks: &[IpNet], address: IpAddr) -> bool {
 }
 
 fn parse(hop: &str) -> Option<IpAddr> {
-    let bracketed = hop.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(hop);
-    let address = bracketed.parse::<IpAddr>().ok().or_else(|| hop.parse::<SocketAddr>().ok().map(|socket| socket.ip()))?;
+    let bracketed = hop
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
+        .unwrap_or(hop);
+    let address = bracketed
+        .parse::<IpAddr>()
+        .ok()
+        .or_else(|| hop.parse::<SocketAddr>().ok().map(|socket| socket.ip()))?;
     Some(address.to_canonical())
 }
 
@@ -41,8 +51,16 @@ mod tests {
     use super::*;
 
     fn of(peer: &str, lines: &[&str]) -> String {
-        let proxies = ["10.0.0.0/8".parse().expect("a network"), "::1/128".parse().expect("a network")];
-        caller(peer.parse().expect("an address"), &proxies, lines.iter().copied()).to_string()
+        let proxies = [
+            "10.0.0.0/8".parse().expect("a network"),
+            "::1/128".parse().expect("a network"),
+        ];
+        caller(
+            peer.parse().expect("an address"),
+            &proxies,
+            lines.iter().copied(),
+        )
+        .to_string()
     }
 
     #[test]
@@ -50,7 +68,10 @@ mod tests {
         assert_eq!(of("203.0.113.9", &["10.1.1.1"]), "203.0.113.9");
         assert_eq!(of("10.0.0.1", &["198.51.100.7"]), "198.51.100.7");
         assert_eq!(of("10.0.0.1", &["1.2.3.4, 198.51.100.7"]), "198.51.100.7");
-        assert_eq!(of("10.0.0.1", &["1.2.3.4", "198.51.100.7, 10.0.0.2"]), "198.51.100.7");
+        assert_eq!(
+            of("10.0.0.1", &["1.2.3.4", "198.51.100.7, 10.0.0.2"]),
+            "198.51.100.7"
+        );
         assert_eq!(of("10.0.0.1", &[]), "10.0.0.1");
     }
 

@@ -69,7 +69,9 @@ pub struct KeySecret {
 impl ProxyKey {
     /// Whether the key's own list allows the model; the tenant's grants are asked elsewhere.
     pub fn may_use_model(&self, model: &str) -> bool {
-        self.models.as_ref().is_none_or(|patterns| patterns.iter().any(|pattern| name::matches(pattern, model)))
+        self.models
+            .as_ref()
+            .is_none_or(|patterns| patterns.iter().any(|pattern| name::matches(pattern, model)))
     }
 
     /// Whether the key's own list allows the channel, and with which priority if the key says so.
@@ -77,7 +79,10 @@ impl ProxyKey {
         if self.channels.is_empty() {
             return Some(None);
         }
-        self.channels.iter().find(|preference| preference.channel == channel).map(|preference| Some(preference.priority))
+        self.channels
+            .iter()
+            .find(|preference| preference.channel == channel)
+            .map(|preference| Some(preference.priority))
     }
 }
 
@@ -124,7 +129,10 @@ pub fn digest(value: &[u8]) -> Digest {
 
 /// A masked start of any value: seven bytes at most, and never more than a quarter of it.
 pub fn hint(value: &str) -> String {
-    let shown: String = value.chars().take((value.chars().count() / 4).min(7)).collect();
+    let shown: String = value
+        .chars()
+        .take((value.chars().count() / 4).min(7))
+        .collect();
     format!("{shown}…")
 }
 
@@ -150,7 +158,9 @@ pub fn check_given(value: &str) -> Result<(), GivenError> {
         return Err(GivenError::BadCharacter);
     }
     let mut seen = [false; 128];
-    value.bytes().for_each(|byte| seen[usize::from(byte & 0x7f)] = true);
+    value
+        .bytes()
+        .for_each(|byte| seen[usize::from(byte & 0x7f)] = true);
     if seen.iter().filter(|seen| **seen).count() < 8 {
         return Err(GivenError::TooPlain);
     }
@@ -162,13 +172,19 @@ pub fn check_given(value: &str) -> Result<(), GivenError> {
 
 fn has_weir_shape(value: &str) -> bool {
     value.len() == PREFIX.len() + RANDOM_DIGITS + CHECK_DIGITS
-        && value.strip_prefix(PREFIX).is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_alphanumeric()))
+        && value
+            .strip_prefix(PREFIX)
+            .is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_alphanumeric()))
 }
 
 fn checksum_fits(value: &str) -> bool {
     let (body, check) = value.split_at(value.len() - CHECK_DIGITS);
     let mut expected = String::with_capacity(CHECK_DIGITS);
-    push_base62(&mut expected, &crc32(body.as_bytes()).to_be_bytes(), CHECK_DIGITS);
+    push_base62(
+        &mut expected,
+        &crc32(body.as_bytes()).to_be_bytes(),
+        CHECK_DIGITS,
+    );
     check == expected
 }
 
@@ -194,7 +210,11 @@ fn crc32(bytes: &[u8]) -> u32 {
     for byte in bytes {
         crc ^= u32::from(*byte);
         for _ in 0..8 {
-            crc = if crc & 1 == 1 { (crc >> 1) ^ 0xEDB8_8320 } else { crc >> 1 };
+            crc = if crc & 1 == 1 {
+                (crc >> 1) ^ 0xEDB8_8320
+            } else {
+                crc >> 1
+            };
         }
     }
     !crc
@@ -232,8 +252,14 @@ mod tests {
     #[test]
     fn given_values_need_length_and_variety() {
         assert_eq!(check_given("sk-short"), Err(GivenError::TooShort));
-        assert_eq!(check_given("aaaaaaaaaaaaaaaaaaaaaaaaaaaa"), Err(GivenError::TooPlain));
-        assert_eq!(check_given("sk-with a space 1234567890abcd"), Err(GivenError::BadCharacter));
+        assert_eq!(
+            check_given("aaaaaaaaaaaaaaaaaaaaaaaaaaaa"),
+            Err(GivenError::TooPlain)
+        );
+        assert_eq!(
+            check_given("sk-with a space 1234567890abcd"),
+            Err(GivenError::BadCharacter)
+        );
         assert_eq!(check_given("sk-proj-abcdefghij0123456789"), Ok(()));
     }
 

@@ -10,7 +10,9 @@ pub mod name;
 
 use serde::{Deserialize, Serialize};
 
-pub use ids::{ChannelId, CredentialId, GroupId, KeyId, ModelId, RequestId, RouteId, TenantId, UserId};
+pub use ids::{
+    ChannelId, CredentialId, GroupId, KeyId, ModelId, RequestId, RouteId, TenantId, UserId,
+};
 pub use key::{Owner, ProxyKey};
 
 /// A customer of the platform: the unit of isolation, billing and limits.
@@ -40,12 +42,22 @@ pub struct Grants {
 impl Tenant {
     /// Whether the platform's model of this name is granted.
     pub fn may_use_model(&self, name: &str) -> bool {
-        granted(self.grants.as_ref().and_then(|grants| grants.models.as_deref()), name)
+        granted(
+            self.grants
+                .as_ref()
+                .and_then(|grants| grants.models.as_deref()),
+            name,
+        )
     }
 
     /// Whether the platform's channel of this name is granted.
     pub fn may_use_channel(&self, name: &str) -> bool {
-        granted(self.grants.as_ref().and_then(|grants| grants.channels.as_deref()), name)
+        granted(
+            self.grants
+                .as_ref()
+                .and_then(|grants| grants.channels.as_deref()),
+            name,
+        )
     }
 }
 

@@ -8,8 +8,30 @@ pub const MAX_BYTES: usize = 128;
 
 /// Channel names that would shadow a path word of the data plane or the management API (threats.md, K6).
 const RESERVED_CHANNELS: &[&str] = &[
-    "admin", "api", "audio", "batches", "channels", "chat", "completions", "docs", "embeddings", "files", "health", "images",
-    "messages", "metrics", "models", "moderations", "proxy", "ready", "realtime", "rerank", "responses", "v1", "v1beta", "weir",
+    "admin",
+    "api",
+    "audio",
+    "batches",
+    "channels",
+    "chat",
+    "completions",
+    "docs",
+    "embeddings",
+    "files",
+    "health",
+    "images",
+    "messages",
+    "metrics",
+    "models",
+    "moderations",
+    "proxy",
+    "ready",
+    "realtime",
+    "rerank",
+    "responses",
+    "v1",
+    "v1beta",
+    "weir",
 ];
 
 /// Why a name is refused.
@@ -46,7 +68,8 @@ pub fn normal(text: &str) -> Result<String, Error> {
 /// beginning with a letter or digit, and none of the words that Weir's own paths use.
 pub fn channel(text: &str) -> Result<String, Error> {
     let name = normal(text)?;
-    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_' | '.');
+    let allowed =
+        |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_' | '.');
     if let Some(character) = name.chars().find(|c| !allowed(*c)) {
         return Err(Error::BadCharacter(character as u32));
     }
@@ -60,10 +83,16 @@ pub fn channel(text: &str) -> Result<String, Error> {
 /// Whether `name` fits `pattern`: exact, or with `*` for any run of characters.
 pub fn matches(pattern: &str, name: &str) -> bool {
     let mut parts = pattern.split('*');
-    let Some(first) = parts.next() else { return false };
-    let Some(mut rest) = name.strip_prefix(first) else { return false };
+    let Some(first) = parts.next() else {
+        return false;
+    };
+    let Some(mut rest) = name.strip_prefix(first) else {
+        return false;
+    };
     let mut parts: Vec<&str> = parts.collect();
-    let Some(last) = parts.pop() else { return rest.is_empty() };
+    let Some(last) = parts.pop() else {
+        return rest.is_empty();
+    };
     for part in parts {
         match rest.find(part) {
             Some(at) => rest = &rest[at + part.len()..],
@@ -98,7 +127,10 @@ mod tests {
             assert_eq!(channel(word), Err(Error::Reserved));
         }
         for text in ["OpenAI", "оpenai", "a/b", ".hidden", "open ai"] {
-            assert!(matches!(channel(text), Err(Error::BadCharacter(_))), "{text}");
+            assert!(
+                matches!(channel(text), Err(Error::BadCharacter(_))),
+                "{text}"
+            );
         }
     }
 
