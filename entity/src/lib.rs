@@ -1,0 +1,33 @@
+//! The tables as they are now, one file each: what every column means and how rows refer to each
+//! other. Only `server/src/store` uses this crate; what may be done with a row is decided there and
+//! above. `weir-migration` makes the tables and does not know this crate.
+//!
+//! In every table: ids are UUIDs; instants are Unix milliseconds in UTC (`…_ms`), durations say
+//! their unit (`…_us`), money is whole nano-dollars (`…_nanos`). Closed lists of words, such as a
+//! role, are text that the table checks; the types that stand for them are the server's.
+
+// What is set up. Here a row that is deleted takes along what belongs to it.
+pub mod catalog_change;
+pub mod installation;
+
+pub mod group;
+pub mod group_member;
+pub mod membership;
+pub mod tenant;
+pub mod user;
+
+pub mod key_secret;
+pub mod proxy_key;
+
+pub mod channel;
+pub mod credential;
+pub mod model;
+pub mod price;
+pub mod route;
+
+// What traffic leaves behind. In embedded mode these are in a file of their own, and they outlive
+// the rows above, so their ids refer to nothing that the database would check.
+pub mod attempt_rollup;
+pub mod usage_event;
+pub mod usage_histogram;
+pub mod usage_rollup;

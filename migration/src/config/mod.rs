@@ -1,0 +1,51 @@
+//! The steps of what is set up: the installation, its tenants, users, keys, channels, models, prices.
+//!
+//! Deleting a row deletes what belongs to it. A step that an older binary cannot live with also sets
+//! `installation.oldest_binary`, for the steps of [`crate::usage`] too, whose file on SQLite has no
+//! such row.
+
+mod m0001_installation;
+mod m0002_catalog_changes;
+mod m0003_tenants;
+mod m0004_users;
+mod m0005_memberships;
+mod m0006_groups;
+mod m0007_group_members;
+mod m0008_proxy_keys;
+mod m0009_key_secrets;
+mod m0010_channels;
+mod m0011_credentials;
+mod m0012_models;
+mod m0013_routes;
+mod m0014_prices;
+
+use sea_orm_migration::prelude::*;
+
+/// All steps, in the order in which they run.
+pub struct Migrator;
+
+#[async_trait::async_trait]
+impl MigratorTrait for Migrator {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        vec![
+            Box::new(m0001_installation::Migration),
+            Box::new(m0002_catalog_changes::Migration),
+            Box::new(m0003_tenants::Migration),
+            Box::new(m0004_users::Migration),
+            Box::new(m0005_memberships::Migration),
+            Box::new(m0006_groups::Migration),
+            Box::new(m0007_group_members::Migration),
+            Box::new(m0008_proxy_keys::Migration),
+            Box::new(m0009_key_secrets::Migration),
+            Box::new(m0010_channels::Migration),
+            Box::new(m0011_credentials::Migration),
+            Box::new(m0012_models::Migration),
+            Box::new(m0013_routes::Migration),
+            Box::new(m0014_prices::Migration),
+        ]
+    }
+
+    fn migration_table_name() -> DynIden {
+        "weir_migrations_config".into_iden()
+    }
+}

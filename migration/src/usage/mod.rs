@@ -1,0 +1,33 @@
+//! The steps of what traffic leaves behind: usage events and the sums made of them.
+//!
+//! Nothing here refers to a row of [`crate::config`]: on SQLite that is another file, and an invoice
+//! has to be explained after its tenant's keys and channels are gone.
+
+mod m0001_usage_events;
+mod m0002_usage_partitions;
+mod m0003_usage_rollups;
+mod m0004_usage_histograms;
+mod m0005_attempt_rollups;
+pub mod partition;
+
+use sea_orm_migration::prelude::*;
+
+/// All steps, in the order in which they run.
+pub struct Migrator;
+
+#[async_trait::async_trait]
+impl MigratorTrait for Migrator {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        vec![
+            Box::new(m0001_usage_events::Migration),
+            Box::new(m0002_usage_partitions::Migration),
+            Box::new(m0003_usage_rollups::Migration),
+            Box::new(m0004_usage_histograms::Migration),
+            Box::new(m0005_attempt_rollups::Migration),
+        ]
+    }
+
+    fn migration_table_name() -> DynIden {
+        "weir_migrations_usage".into_iden()
+    }
+}
