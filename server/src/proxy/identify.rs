@@ -1,0 +1,115 @@
+//! Who is calling: proxy key -> [`Caller`].
+//!
+//! One code path for every way to carry a key. The look-up is by digest alone and touches no store, so every miss costs
+//! the same. A key that is known but may not be used gives its caller too: the refusal is booked.
+
+use std::{net::IpAddr, sync::Arc};
+
+use actix_web::http::header::{self, HeaderMap};
+
+use super::error::Refusal;
+use crate::{
+    catalog::Catalog,
+    tenancy::{GroupId, Owner, ProxyKey, Tenant, UserId, address, key},
+};
+
+/// Headers that may carry a key, besides `Authorization` and the query's `key`.
+const KEY_HEADERS: [&str; 3] = ["x-api-key", "api-key", "x-goog-api-key"];
+/// Longest value that is looked at.
+const MAX_KEY_BYTES: usize = 512;
+
+/// A caller whose key is known.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    pub key: Arc<ProxyKey>,
+    pub tenant: Arc<Tenant>,
+    pub user: Option<UserId>,
+    /// The one group that limits and reports count.
+    pub group: Option<GroupId>,
+    pub address: IpAddr,
+}
+
+/// Why nobody, or nobody who may call, was found.
+#[derive(Debug)]
+pub enum Unidentified {
+    /// In metrics and the access log only.
+    Unknown(Refusal),
+    /// Booked as a refusal of the key.
+    Known(Box<Caller>, Refusal),
+}
+
+/// Finds the caller. `query_keys` are the values of the query's `key`, already taken out of it.
+pub fn caller(
+    headers: &HeaderMap,
+    query_keys: Vec<Vec<u8>>,
+    address: IpAddr,
+    catalog: &Catalog,
+    now_ms: i64,
+) -> Result<Caller, Unidentified> {
+    let value = presented(headers, query_keys).map_err(Unidentified::Unknown)?;
+    let digest = key::digest(&value);
+    let unknown = || Unidentified::Unknown(Refusal::InvalidKey);
+    let key = catalog.key_by_digest(&digest).ok_or_else(unknown)?;
+    let tenant = catalog.tenant(key.tenant).ok_or_else(unknown)?;
+    let (user, group) = catalog.owners(key);
+    let caller = Caller { key: Arc::clone(key), tenant: Arc::clone(tenant), user, group, address };
+    match refusal(&caller, &digest, catalog, now_ms) {
+        Some(refusal) => Err(Unidentified::Known(Box::new(caller), refusal)),
+        None => Ok(caller),
+    }
+}
+
+/// Whether a key that was good when its call began still is. Expiry counts from the next call only.
+pub fn still_allowed(caller: &Caller, catalog: &Catalog) -> bool {
+    let Some(key) = catalog.key(caller.key.id) else { return false };
+    let Some(tenant) = catalog.tenant(key.tenant) else { return false };
+    key.enabled && tenant.enabled && owner_is_active(key, catalog)
+}
+
+fn refusal(caller: &Caller, digest: &key::Digest, catalog: &Catalog, now_ms: i64) -> Option<Refusal> {
+    let key = &caller.key;
+    let is_over = |expires_ms: Option<i64>| expires_ms.is_some_and(|expires_ms| expires_ms <= now_ms);
+    let secret_is_over = key.secrets.iter().any(|secret| secret.digest == *digest && is_over(secret.expires_ms));
+    if !key.enabled || !caller.tenant.enabled || !owner_is_active(key, catalog) {
+        return Some(Refusal::KeyDisabled);
+    }
+    if is_over(key.expires_ms) || secret_is_over {
+        return Some(Refusal::KeyExpired);
+    }
+    if !key.ip_allow.is_empty() && !address::contains(&key.ip_allow, caller.address) {
+        return Some(Refusal::IpNotAllowed(caller.address));
+    }
+    None
+}
+
+/// A user's key works as long as the user is enabled and a member of the key's tenant.
+fn owner_is_active(key: &ProxyKey, catalog: &Catalog) -> bool {
+    match key.owner {
+        Owner::Tenant => true,
+        Owner::Group(group) => catalog.group(group).is_some_and(|group| group.tenant == key.tenant),
+        Owner::User(user) => catalog.user(user).is_some_and(|user| user.enabled && user.tenants.contains(&key.tenant)),
+    }
+}
+
+/// The one value that the request carries, in however many ways.
+fn presented(headers: &HeaderMap, query_keys: Vec<Vec<u8>>) -> Result<Vec<u8>, Refusal> {
+    let bearers = headers.get_all(header::AUTHORIZATION).map(|value| bearer(value.as_bytes()));
+    let plain = KEY_HEADERS.iter().flat_map(|name| headers.get_all(*name)).map(|value| value.as_bytes().to_vec());
+    let mut values = bearers.chain(plain).chain(query_keys);
+    let Some(first) = values.next() else { return Err(Refusal::NoKey) };
+    if values.any(|other| other != first) {
+        return Err(Refusal::SeveralKeys);
+    }
+    if first.is_empty() || first.len() > MAX_KEY_BYTES {
+        return Err(Refusal::InvalidKey);
+    }
+    Ok(first)
+}
+
+/// What follows `Bearer` and one space; anything else as it is, which then is no key.
+fn bearer(value: &[u8]) -> Vec<u8> {
+    match value.split_first_chunk::<7>() {
+        Some((scheme, rest)) if scheme.eq_ignore_ascii_case(b"bearer ") => rest.to_vec(),
+        _ => value.to_vec(),
+    }
+}

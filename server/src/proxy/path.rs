@@ -1,0 +1,129 @@
+//! Paths: the raw bytes are relayed, the decision is made on the fully decoded form (threats.md, H3).
+
+use std::borrow::Cow;
+
+/// Why a path is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the path holds a dot segment, an empty segment, a backslash, a control character or a broken escape")]
+pub struct BadPath;
+
+/// Checks a raw path as vendors that decode it once, or twice, would see it.
+pub fn check(raw: &str) -> Result<(), BadPath> {
+    let once = decode(raw)?;
+    let twice = decode_bytes(&once)?;
+    for form in [raw.as_bytes(), &once, &twice] {
+        let bad_byte = |byte: &u8| byte.is_ascii_control() || *byte == b'\\';
+        if form.iter().any(bad_byte) {
+            return Err(BadPath);
+        }
+        let segments = || form.split(|byte| *byte == b'/');
+        // Parameters of a segment (`..;x=1`) are cut off by some servers before they look at dots.
+        let name = |segment: &[u8]| segment.split(|byte| *byte == b';').next().unwrap_or_default().to_vec();
+        if segments().any(|segment| matches!(name(segment).as_slice(), b"." | b"..")) {
+            return Err(BadPath);
+        }
+    }
+    // `//` is merged by some servers and kept by others; only the very end may be empty.
+    let body = raw.strip_prefix('/').ok_or(BadPath)?;
+    let inner = body.strip_suffix('/').unwrap_or(body);
+    if !inner.is_empty() && inner.split('/').any(str::is_empty) {
+        return Err(BadPath);
+    }
+    Ok(())
+}
+
+/// The path as a vendor that decodes once sees it; encoded slashes stay as they are.
+pub fn decoded(raw: &str) -> Cow<'_, str> {
+    if !raw.contains('%') {
+        return Cow::Borrowed(raw);
+    }
+    let kept = raw.replace("%2f", "%252F").replace("%2F", "%252F");
+    match decode(&kept).map(String::from_utf8) {
+        Ok(Ok(text)) => Cow::Owned(text),
+        _ => Cow::Borrowed(raw),
+    }
+}
+
+/// A query without the parameter `key`, in which Gemini's clients carry their key; with its decoded values.
+pub fn without_key(query: &str) -> (String, Vec<Vec<u8>>) {
+    let mut kept = Vec::new();
+    let mut keys = Vec::new();
+    for part in query.split('&') {
+        let (name, value) = part.split_once('=').unwrap_or((part, ""));
+        match decode(name) {
+            Ok(name) if name == b"key" => keys.push(decode(value).unwrap_or_else(|BadPath| value.as_bytes().to_vec())),
+            _ => kept.push(part),
+        }
+    }
+    (kept.join("&"), keys)
+}
+
+fn decode(text: &str) -> Result<Vec<u8>, BadPath> {
+    decode_bytes(text.as_bytes())
+}
+
+fn decode_bytes(bytes: &[u8]) -> Result<Vec<u8>, BadPath> {
+    let mut decoded = Vec::with_capacity(bytes.len());
+    let mut rest = bytes;
+    while let Some((byte, after)) = rest.split_first() {
+        rest = after;
+        if *byte != b'%' {
+            decoded.push(*byte);
+            continue;
+        }
+        let digits = rest.get(..2).and_then(|digits| std::str::from_utf8(digits).ok()).ok_or(BadPath)?;
+        decoded.push(u8::from_str_radix(digits, 16).map_err(|_| BadPath)?);
+        rest = &rest[2..];
+    }
+    Ok(decoded)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_paths_pass() {
+        for path in ["/v1/files/file-1", "/v1/files/", "/v1/models/a%2Fb", "/", "/v1/a%20b", "/v1/%E4%B8%AD", "/v1/...x"] {
+            assert_eq!(check(path), Ok(()), "{path}");
+        }
+    }
+
+    #[test]
+    fn paths_that_servers_read_differently_are_refused() {
+        for path in [
+            "/a/..",
+            "/a/../b",
+            "/a/./b",
+            "/a/%2e%2e/b",
+            "/a/%2E./b",
+            "/a/%252e%252e/b",
+            "/a%2f..%2fb",
+            "/a/..%2fb",
+            "/a/..;x=1/b",
+            "/a%5cb",
+            "/a\\b",
+            "/a%00",
+            "/a%0d%0a",
+            "/a//b",
+            "//evil",
+            "/a%2",
+            "/a%zz",
+            "a",
+        ] {
+            assert_eq!(check(path), Err(BadPath), "{path}");
+        }
+    }
+
+    #[test]
+    fn an_encoded_slash_stays_part_of_its_segment() {
+        assert_eq!(decoded("/%76%31/organization%2Fusers"), "/v1/organization%2Fusers");
+    }
+
+    #[test]
+    fn the_key_leaves_the_query() {
+        let (rest, keys) = without_key("a=1&key=wk-%61&alt=sse&%6Bey=two&monkey=3");
+        assert_eq!((rest.as_str(), keys), ("a=1&alt=sse&monkey=3", vec![b"wk-a".to_vec(), b"two".to_vec()]));
+        assert_eq!(without_key("key=x").0, "");
+    }
+}
