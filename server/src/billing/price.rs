@@ -123,6 +123,8 @@ pub struct Rates {
     pub audio_output: Option<Price>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image_input: Option<Price>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image_output: Option<Price>,
     /// Per million requests.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request: Option<Price>,
@@ -149,6 +151,7 @@ impl Rates {
         let output_parts = [
             (usage.reasoning, self.reasoning.unwrap_or(output)),
             (usage.audio_output, self.audio_output.unwrap_or(output)),
+            (usage.image_output, self.image_output.unwrap_or(output)),
         ];
         let exact = split(usage.input, input, &input_parts)
             + split(usage.output, output, &output_parts)

@@ -14,6 +14,8 @@ pub struct Model {
     /// Unique among its owner's models; matched exactly, case included.
     pub name: String,
     pub enabled: bool,
+    /// Unix milliseconds.
+    pub created_ms: i64,
     /// Words such as `vision` or `tools`, for lists.
     pub capabilities: Vec<String>,
     /// Tokens of context, input and output together.

@@ -66,6 +66,24 @@ pub struct UsageEvent {
     pub instance: String,
 }
 
+impl UsageEvent {
+    /// Computes cost and charge from the attempts' usage at `rates`: what every attempt's vendor bills, and of that what
+    /// the tenant owes, which is the attempt that answered, or else the last that generated anything.
+    pub fn price(&mut self) {
+        for attempt in &mut self.attempts {
+            let rates = self.rates.as_ref().filter(|_| attempt.is_billed());
+            attempt.cost = rates.map_or(Money::ZERO, |rates| rates.cost(&attempt.usage));
+        }
+        self.cost = self.attempts.iter().map(|attempt| attempt.cost).sum();
+        let charged = self.attempts.iter().rev().find(|attempt| attempt.answered());
+        let charged = charged.or_else(|| self.attempts.iter().rev().find(|attempt| attempt.is_billed()));
+        self.charge = charged.map_or(Money::ZERO, |attempt| attempt.cost);
+        self.usage = charged.map(|attempt| attempt.usage).unwrap_or_default();
+        self.estimated = charged.is_some_and(|attempt| attempt.estimated);
+        self.unpriced = charged.is_some() && self.rates.is_none();
+    }
+}
+
 /// One call to one channel with one credential.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Attempt {
@@ -84,6 +102,18 @@ pub struct Attempt {
     pub estimated: bool,
     /// What its vendor bills.
     pub cost: Money,
+}
+
+impl Attempt {
+    /// Whether its answer is the one that the caller got.
+    pub fn answered(&self) -> bool {
+        self.status.is_some_and(|status| (200..300).contains(&status)) && self.failure.is_none()
+    }
+
+    /// Whether its vendor bills it: it answered, or generated something before it failed.
+    pub fn is_billed(&self) -> bool {
+        self.answered() || self.usage != Usage::default()
+    }
 }
 
 /// How a request ended.

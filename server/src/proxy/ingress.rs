@@ -1,0 +1,307 @@
+//! The caller's body: bounded in bytes and time, held whole where it can be, streamed where it is a file.
+//!
+//! What is held can be sent again; what is streamed cannot. A multipart body is read until its `model` part, 1 MiB in
+//! memory and the rest in a temporary file, and streamed on from there; the reader keeps looking, since a second `model`
+//! further on would be what some vendors read.
+
+use std::{io, time::Duration};
+
+use actix_web::{http::header::{self, HeaderMap}, web};
+use bytes::{Bytes, BytesMut};
+use futures_util::{Stream, StreamExt as _, TryStreamExt as _, future, stream};
+use tokio::{
+    fs::File,
+    io::{AsyncReadExt as _, AsyncSeekExt as _, AsyncWriteExt as _},
+    time::{Instant, timeout, timeout_at},
+};
+use weir_dialect::multipart::{self, Multipart};
+
+use super::{
+    Config,
+    endpoint::Endpoint,
+    error::Refusal,
+    upstream::{BoxError, BoxStream},
+};
+
+/// Part of a multipart body that is kept in memory while its model is looked for.
+const MEMORY_BYTES: usize = 1024 * 1024;
+/// Pieces in which a temporary file is read back.
+const PIECE_BYTES: usize = 64 * 1024;
+
+/// A caller's body.
+pub enum Body {
+    Whole(Bytes),
+    /// A multipart form, held whole, with the place of its model.
+    Form { bytes: Bytes, model: Option<multipart::Model> },
+    /// Sent on as it comes.
+    Stream(Streamed),
+}
+
+/// A body that is sent on while it arrives.
+pub struct Streamed {
+    /// What was announced, if anything was.
+    pub length: Option<u64>,
+    /// The name in the `model` part, and where it stands.
+    pub model: Option<multipart::Model>,
+    /// Already read.
+    head: Vec<Bytes>,
+    /// Already read and too large for memory; comes after `head`.
+    spilled: Option<File>,
+    rest: Rest,
+}
+
+/// What of a body is still on its way, with the bounds that hold for it.
+struct Rest {
+    payload: web::Payload,
+    reader: Option<Multipart>,
+    read_bytes: u64,
+    limit_bytes: u64,
+    idle: Duration,
+    deadline: Instant,
+}
+
+/// Reads a body as far as it must be read before it can be sent on.
+pub async fn read(endpoint: Endpoint, headers: &HeaderMap, payload: web::Payload, config: &Config) -> Result<Body, Refusal> {
+    let encoded = headers.get(header::CONTENT_ENCODING).is_some_and(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity"));
+    if encoded {
+        return Err(Refusal::EncodedBody);
+    }
+    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let length = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    let is_multipart = content_type.trim_start().to_ascii_lowercase().starts_with("multipart/form-data");
+    let is_file = endpoint.takes_files() && (is_multipart || !is_json(content_type));
+    let limit_bytes = if is_file { config.upload_bytes } else { config.body_bytes };
+    if length.is_some_and(|length| length > limit_bytes) {
+        return Err(Refusal::TooLarge { limit_bytes });
+    }
+    let rest = Rest {
+        payload,
+        reader: None,
+        read_bytes: 0,
+        limit_bytes,
+        idle: config.body_idle_timeout.0,
+        deadline: Instant::now() + config.body_timeout.0,
+    };
+    match is_file {
+        true if is_multipart && endpoint != Endpoint::Proxy => multipart(content_type, length, rest).await,
+        true => whole_or_streamed(length, rest).await,
+        false => whole(length, rest).await.map(Body::Whole),
+    }
+}
+
+fn is_json(content_type: &str) -> bool {
+    let kind = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    kind == "application/json" || kind.ends_with("+json") || kind.is_empty()
+}
+
+async fn whole(length: Option<u64>, mut rest: Rest) -> Result<Bytes, Refusal> {
+    let Some(first) = rest.next().await? else { return Ok(Bytes::new()) };
+    if length == Some(first.len() as u64) {
+        return Ok(first);
+    }
+    let announced = length.unwrap_or(0).min(MEMORY_BYTES as u64) as usize;
+    let mut body = BytesMut::with_capacity(announced.max(first.len()));
+    body.extend_from_slice(&first);
+    while let Some(piece) = rest.next().await? {
+        body.extend_from_slice(&piece);
+    }
+    Ok(body.freeze())
+}
+
+/// A small body is held, so that the call can be retried; a larger one is streamed.
+async fn whole_or_streamed(length: Option<u64>, mut rest: Rest) -> Result<Body, Refusal> {
+    let mut head = Vec::new();
+    let mut bytes = 0;
+    while bytes <= MEMORY_BYTES {
+        match rest.next().await? {
+            Some(piece) => {
+                bytes += piece.len();
+                head.push(piece);
+            }
+            None => return Ok(Body::Whole(joined(head))),
+        }
+    }
+    Ok(Body::Stream(Streamed { length, model: None, head, spilled: None, rest }))
+}
+
+/// Reads a form until its model is known and memory is used up, or to its end.
+async fn multipart(content_type: &str, length: Option<u64>, mut rest: Rest) -> Result<Body, Refusal> {
+    rest.reader = Some(Multipart::new(content_type).map_err(bad_multipart)?);
+    let mut head = Vec::new();
+    let mut head_bytes = 0;
+    let mut spilled: Option<File> = None;
+    let mut ended = false;
+    while !ended && (head_bytes <= MEMORY_BYTES || rest.model().is_none()) {
+        match rest.next().await? {
+            Some(piece) if head_bytes <= MEMORY_BYTES => {
+                head_bytes += piece.len();
+                head.push(piece);
+            }
+            Some(piece) => spilled = Some(spill(spilled, &piece).await?),
+            None => ended = true,
+        }
+    }
+    let model = rest.model().cloned();
+    let spilled = match spilled {
+        None if ended => return Ok(Body::Form { bytes: joined(head), model }),
+        None => None,
+        Some(file) => Some(rewound(file).await?),
+    };
+    let length = if ended { Some(rest.read_bytes) } else { length };
+    Ok(Body::Stream(Streamed { length, model, head, spilled, rest }))
+}
+
+async fn spill(file: Option<File>, piece: &[u8]) -> Result<File, Refusal> {
+    let mut file = match file {
+        Some(file) => file,
+        None => File::from_std(tempfile::tempfile().map_err(no_space)?),
+    };
+    file.write_all(piece).await.map_err(no_space)?;
+    Ok(file)
+}
+
+async fn rewound(mut file: File) -> Result<File, Refusal> {
+    file.flush().await.map_err(no_space)?;
+    file.rewind().await.map_err(no_space)?;
+    Ok(file)
+}
+
+fn no_space(error: io::Error) -> Refusal {
+    tracing::error!(%error, "a request's body cannot be kept in a temporary file");
+    Refusal::SpoolFull
+}
+
+fn bad_multipart(error: multipart::Error) -> Refusal {
+    Refusal::BadBody { code: error.code(), message: error.to_string(), param: error.param().map(str::to_owned) }
+}
+
+fn joined(pieces: Vec<Bytes>) -> Bytes {
+    match <[Bytes; 1]>::try_from(pieces) {
+        Ok([piece]) => piece,
+        Err(pieces) => pieces.concat().into(),
+    }
+}
+
+impl Rest {
+    fn model(&self) -> Option<&multipart::Model> {
+        self.reader.as_ref().and_then(Multipart::model)
+    }
+
+    /// The next piece, within every bound; `None` at the regular end.
+    async fn next(&mut self) -> Result<Option<Bytes>, Refusal> {
+        let next = timeout_at(self.deadline, timeout(self.idle, self.payload.next()));
+        let piece = match next.await {
+            Ok(Ok(piece)) => piece,
+            Ok(Err(_)) | Err(_) => return Err(Refusal::SlowBody),
+        };
+        let Some(piece) = piece else {
+            return match &self.reader {
+                Some(reader) => reader.finish().map(|()| None).map_err(bad_multipart),
+                None => Ok(None),
+            };
+        };
+        let piece = piece.map_err(|_| Refusal::BrokenBody)?;
+        self.read_bytes += piece.len() as u64;
+        if self.read_bytes > self.limit_bytes {
+            return Err(Refusal::TooLarge { limit_bytes: self.limit_bytes });
+        }
+        if let Some(reader) = &mut self.reader {
+            reader.feed(&piece).map_err(bad_multipart)?;
+        }
+        Ok(Some(piece))
+    }
+}
+
+/// Why a body stopped while it was sent on; told to the caller once the call upstream has been broken off.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", .0.code())]
+pub struct Stopped(pub Refusal);
+
+impl Streamed {
+    /// The body for an upstream, with another name in the `model` part where the route's differs. `stopped` is told why,
+    /// should the body not reach its end.
+    pub fn into_upstream(self, model: Option<&str>, stopped: impl Fn(Refusal) + 'static) -> (Option<u64>, BoxStream) {
+        let edit = self.model.and_then(|place| Some((place, model?))).filter(|(place, model)| place.name != *model);
+        let edit = edit.map(|(place, model)| Splice { start: place.start, end: place.end, with: Bytes::from(model.to_owned()) });
+        let length = self.length.map(|length| edit.as_ref().map_or(length, |edit| edit.length(length)));
+        let head = stream::iter(self.head.into_iter().map(Ok));
+        let rest = stream::try_unfold((self.rest, stopped), |(mut rest, stopped)| async move {
+            match rest.next().await {
+                Ok(piece) => Ok(piece.map(|piece| (piece, (rest, stopped)))),
+                Err(refusal) => {
+                    stopped(refusal.clone());
+                    Err(BoxError::from(Stopped(refusal)))
+                }
+            }
+        });
+        let mut at = 0;
+        let body = head.chain(read_back(self.spilled)).chain(rest).map_ok(move |piece: Bytes| {
+            let from = at;
+            at += piece.len() as u64;
+            match &edit {
+                Some(edit) => edit.applied(from, piece),
+                None => piece,
+            }
+        });
+        // An empty piece would end a chunked body.
+        (length, Box::pin(body.try_filter(|piece| future::ready(!piece.is_empty()))))
+    }
+}
+
+/// The form's bytes with another name in its model part.
+pub fn with_model(bytes: &Bytes, place: &multipart::Model, model: &str) -> Bytes {
+    let edit = Splice { start: place.start, end: place.end, with: Bytes::from(model.to_owned()) };
+    edit.applied(0, bytes.clone())
+}
+
+/// Other bytes in place of some, in a body that passes in pieces.
+struct Splice {
+    start: u64,
+    end: u64,
+    with: Bytes,
+}
+
+impl Splice {
+    fn length(&self, length: u64) -> u64 {
+        (length + self.with.len() as u64).saturating_sub(self.end - self.start)
+    }
+
+    /// What becomes of the piece that begins at `from`.
+    fn applied(&self, from: u64, piece: Bytes) -> Bytes {
+        let until = from + piece.len() as u64;
+        if until <= self.start || from >= self.end {
+            return piece;
+        }
+        let index = |at: u64| usize::try_from(at.clamp(from, until) - from).unwrap_or(piece.len());
+        let with: &[u8] = if self.start >= from { &self.with } else { &[] };
+        [&piece[..index(self.start)], with, &piece[index(self.end)..]].concat().into()
+    }
+}
+
+fn read_back(file: Option<File>) -> impl Stream<Item = Result<Bytes, BoxError>> {
+    stream::try_unfold(file, |file| async move {
+        let Some(mut file) = file else { return Ok(None) };
+        let mut piece = BytesMut::with_capacity(PIECE_BYTES);
+        match file.read_buf(&mut piece).await {
+            Ok(0) => Ok(None),
+            Ok(_) => Ok(Some((piece.freeze(), Some(file)))),
+            Err(error) => Err(BoxError::from(error)),
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_model_is_replaced_however_the_body_is_cut() {
+        let body = Bytes::from_static(b"before OLD after");
+        let edit = Splice { start: 7, end: 10, with: Bytes::from_static(b"newer") };
+        for cut in 0..=body.len() {
+            let pieces = [edit.applied(0, body.slice(..cut)), edit.applied(cut as u64, body.slice(cut..))];
+            assert_eq!(pieces.concat(), b"before newer after", "{cut}");
+        }
+        assert_eq!(edit.length(16), 18);
+    }
+}
