@@ -6,7 +6,10 @@
 
 pub mod access_log;
 pub mod escape;
+#[cfg(test)]
+pub(crate) mod generated;
 pub mod logs;
+pub mod metrics;
 pub mod repeated;
 pub mod span;
 mod traceparent;

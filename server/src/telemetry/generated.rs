@@ -1,0 +1,17 @@
+//! For tests alone: pages of `docs/` that are made from the code, and that must be as the code says.
+
+use std::path::Path;
+
+/// Fails when the page differs from what the code makes; with `WEIR_UPDATE_DOCS=1` it writes the page instead.
+pub fn assert_current(page: &str, made: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(page);
+    if std::env::var_os("WEIR_UPDATE_DOCS").is_some() {
+        std::fs::create_dir_all(path.parent().expect("a folder")).expect("the folder of the page");
+        std::fs::write(&path, made).expect("the page");
+    }
+    let found = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        found == made,
+        "{page} is stale: run the tests once with WEIR_UPDATE_DOCS=1"
+    );
+}
