@@ -8,6 +8,7 @@ pub mod access_log;
 pub mod escape;
 #[cfg(test)]
 pub(crate) mod generated;
+pub mod health;
 pub mod logs;
 pub mod metrics;
 pub mod repeated;
