@@ -40,5 +40,6 @@ pub mod billing;
 pub mod tenancy;
 
 // Tools and vocabulary.
+pub mod redis;
 pub mod secrets;
 pub mod telemetry;

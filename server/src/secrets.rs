@@ -37,6 +37,13 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// Settings hold secrets too.
+impl<'de> serde::Deserialize<'de> for Secret {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(Self::new)
+    }
+}
+
 /// Where a sealed secret belongs: part of what is authenticated.
 #[derive(Debug, Clone, Copy)]
 pub struct Place {
