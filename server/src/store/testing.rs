@@ -4,10 +4,17 @@
 use std::path::Path;
 
 use sea_orm::{ConnectionTrait as _, Statement, Value};
+use uuid::Uuid;
+use weir_dialect::neutral::Usage;
 use weir_migration::testing::TestDatabase;
 
 use super::{Config, Migrate, Stores, connect};
-use crate::secrets::Secret;
+use crate::{
+    billing::{Money, Rates},
+    metering::{Attempt, Outcome, Source, UsageEvent},
+    secrets::Secret,
+    tenancy::{ChannelId, KeyId, RequestId, TenantId},
+};
 
 /// The stores of one test.
 pub struct TestStores {
@@ -90,4 +97,74 @@ impl TestStores {
 async fn run(db: &sea_orm::DatabaseConnection, sql: &str, values: Vec<Value>) {
     let statement = Statement::from_sql_and_values(db.get_database_backend(), sql, values);
     db.execute_raw(statement).await.expect(sql);
+}
+
+/// A request id of a given millisecond.
+pub fn request_id(at_ms: i64) -> RequestId {
+    let random: [u8; 10] = rand::random();
+    let id = uuid::Builder::from_unix_timestamp_millis(at_ms as u64, &random);
+    RequestId(id.into_uuid())
+}
+
+/// An ordinary usage event of a given millisecond; the seed varies its dimensions and amounts.
+pub fn event(at_ms: i64, seed: u64) -> UsageEvent {
+    let usage = Usage {
+        input: 100 + seed % 17,
+        cached_read: seed % 5,
+        output: 10 + seed % 7,
+        reasoning: seed % 3,
+        ..Usage::default()
+    };
+    let attempt = |failure: Option<&str>| Attempt {
+        channel: ChannelId(Uuid::from_u128(u128::from(seed % 2) + 1)),
+        credential: None,
+        upstream_model: "upstream".to_owned(),
+        started_us: 100,
+        took_us: 1_000,
+        status: Some(200),
+        failure: failure.map(str::to_owned),
+        usage,
+        estimated: false,
+        cost: Money::from_nanos(1_000 + seed as i64 % 11),
+    };
+    UsageEvent {
+        id: request_id(at_ms),
+        tenant: TenantId(Uuid::from_u128(7)),
+        key: KeyId(Uuid::from_u128(u128::from(seed % 10))),
+        user: None,
+        group: None,
+        started_ms: at_ms,
+        endpoint: "/v1/chat/completions".to_owned(),
+        dialect: "openai".to_owned(),
+        model: format!("model-{}", seed % 3),
+        source: Source::Api,
+        outcome: if seed % 13 == 0 {
+            Outcome::UpstreamError
+        } else {
+            Outcome::Ok
+        },
+        status: 200,
+        error_code: None,
+        streamed: seed % 2 == 0,
+        count: 1,
+        usage,
+        estimated: seed % 4 == 0,
+        unpriced: false,
+        cost: Money::from_nanos(1_000 + seed as i64 % 11),
+        charge: Money::from_nanos(1_000 + seed as i64 % 11),
+        rates: Some(Rates {
+            input: "0.15".parse().ok(),
+            ..Rates::default()
+        }),
+        first_byte_us: Some(50_000 + seed % 1_000),
+        total_us: 500_000 + seed % 100_000,
+        overhead_us: 200,
+        request_bytes: 400,
+        response_bytes: 4_000,
+        client_request_id: None,
+        upstream_request_id: Some("req-1".to_owned()),
+        end_user: None,
+        attempts: vec![attempt((seed % 5 == 0).then_some("connect")), attempt(None)],
+        instance: "test".to_owned(),
+    }
 }

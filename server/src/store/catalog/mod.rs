@@ -1,1 +1,166 @@
-//! Rows to catalog types.
+//! Rows to the catalog: all of them at start, later only those that changed.
+//!
+//! Each reading is one snapshot, so a picture never mixes two versions. What cannot be read never stops the rest: an
+//! entry with a broken row is left out, loudly; a credential that does not open stays in its pool without a secret.
+//! `jobs::refresh_catalog` calls this and nobody else; writing is `store::change` and the files of the aggregates.
+
+mod fetch;
+mod rows;
+
+use std::collections::BTreeMap;
+
+use sea_orm::{
+    ColumnTrait as _, ConnectionTrait, EntityTrait as _, QueryFilter as _, QueryOrder as _,
+    QuerySelect as _,
+};
+use uuid::Uuid;
+use weir_entity::{catalog_change, installation};
+
+use super::{Database, Error, Result, change::now_ms};
+use crate::{
+    catalog::{Delta, Kind, Version},
+    secrets::Sealer,
+};
+use fetch::Which;
+
+/// Changes are kept for so many versions …
+const KEPT_VERSIONS: i64 = 10_000;
+/// … and for so long, whichever is longer.
+const KEPT_MS: i64 = 24 * 3_600_000;
+
+/// What was read.
+#[derive(Debug, Default)]
+pub struct Reading {
+    pub delta: Delta,
+    /// Entries left out because a row of theirs cannot be read.
+    pub broken: usize,
+}
+
+/// Reads everything.
+pub async fn load(db: &Database, sealer: &Sealer) -> Result<Reading> {
+    let snapshot = db.begin_snapshot().await?;
+    let version = version(&snapshot).await?;
+    let reading = whole(&snapshot, version, sealer).await?;
+    snapshot.rollback().await?;
+    Ok(reading)
+}
+
+/// Reads what changed since a version; everything, if that cannot be told. A delta of the same version is empty.
+pub async fn changes_since(db: &Database, known: Version, sealer: &Sealer) -> Result<Reading> {
+    let snapshot = db.begin_snapshot().await?;
+    let version = version(&snapshot).await?;
+    let reading = if version == known {
+        Reading {
+            delta: Delta {
+                version,
+                ..Delta::default()
+            },
+            broken: 0,
+        }
+    } else {
+        match changed(&snapshot, known, version).await? {
+            Some(changed) => some(&snapshot, version, &changed, sealer).await?,
+            None => whole(&snapshot, version, sealer).await?,
+        }
+    };
+    snapshot.rollback().await?;
+    Ok(reading)
+}
+
+/// Deletes changes that are too old to be followed one by one. Returns how many rows went.
+pub async fn prune(db: &Database) -> Result<u64> {
+    let version = version(&db.write).await?.number;
+    let old = catalog_change::Entity::delete_many()
+        .filter(catalog_change::Column::Version.lte(version - KEPT_VERSIONS))
+        .filter(catalog_change::Column::AtMs.lt(now_ms() - KEPT_MS));
+    Ok(old.exec(&db.write).await?.rows_affected)
+}
+
+async fn version(db: &impl ConnectionTrait) -> Result<Version> {
+    let row = installation::Entity::find().one(db).await?;
+    let row = row.ok_or_else(|| Error::other("the installation has no row"))?;
+    Ok(Version {
+        epoch: row.epoch,
+        number: row.catalog_version,
+    })
+}
+
+/// The ids of what changed after `known`; `None` where a delta cannot tell.
+async fn changed(
+    db: &impl ConnectionTrait,
+    known: Version,
+    now: Version,
+) -> Result<Option<BTreeMap<&'static str, Vec<Uuid>>>> {
+    if known.epoch != now.epoch || known.number > now.number {
+        return Ok(None);
+    }
+    let oldest: Option<i64> = catalog_change::Entity::find()
+        .select_only()
+        .column(catalog_change::Column::Version)
+        .order_by_asc(catalog_change::Column::Version)
+        .limit(1)
+        .into_tuple()
+        .one(db)
+        .await?;
+    if oldest.is_none_or(|oldest| oldest > known.number + 1) {
+        return Ok(None);
+    }
+    let rows = catalog_change::Entity::find()
+        .filter(catalog_change::Column::Version.gt(known.number))
+        .all(db)
+        .await?;
+    let mut changed: BTreeMap<&'static str, Vec<Uuid>> = BTreeMap::new();
+    for row in rows {
+        // A kind that only a newer binary knows is none of this one's business.
+        let Some(kind) = Kind::ALL.into_iter().find(|kind| kind.as_str() == row.kind) else {
+            continue;
+        };
+        // The database deletes along what belongs to these, and does not list it.
+        if row.deleted && !matches!(kind, Kind::Key | Kind::Model) {
+            return Ok(None);
+        }
+        changed.entry(kind.as_str()).or_default().push(row.row_id);
+    }
+    for ids in changed.values_mut() {
+        ids.sort_unstable();
+        ids.dedup();
+    }
+    Ok(Some(changed))
+}
+
+async fn whole(db: &impl ConnectionTrait, version: Version, sealer: &Sealer) -> Result<Reading> {
+    let mut reading = Reading::default();
+    reading.delta.version = version;
+    reading.delta.full = true;
+    for kind in Kind::ALL {
+        let found = fetch::entries(db, kind, Which::All, sealer).await?;
+        reading.broken += found.broken.len();
+        reading.delta.entries.extend(found.entries);
+    }
+    Ok(reading)
+}
+
+async fn some(
+    db: &impl ConnectionTrait,
+    version: Version,
+    changed: &BTreeMap<&'static str, Vec<Uuid>>,
+    sealer: &Sealer,
+) -> Result<Reading> {
+    let mut reading = Reading::default();
+    reading.delta.version = version;
+    for kind in Kind::ALL {
+        let Some(ids) = changed.get(kind.as_str()) else {
+            continue;
+        };
+        let found = fetch::entries(db, kind, Which::Only(ids), sealer).await?;
+        // What is not there any more, and what cannot be read any more, leaves the picture.
+        let gone = ids.iter().filter(|id| !found.ids.contains(id));
+        reading.delta.removed.extend(gone.map(|id| (kind, *id)));
+        reading.broken += found.broken.len();
+        reading.delta.entries.extend(found.entries);
+    }
+    Ok(reading)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,384 @@
+//! The sums of usage events: per quarter hour and set of dimensions, with the spread of their times, and per attempt.
+//!
+//! The one place that says what counts as what, for booking and for rebuilding alike. No I/O.
+
+use std::collections::{BTreeMap, HashMap};
+
+use serde::Serialize;
+use sha2::{Digest as _, Sha256};
+use uuid::Uuid;
+use weir_dialect::neutral::Usage;
+
+use super::{
+    histogram::{self, Kind},
+    json_rows::{Column, Hex, Table},
+    quarter_of,
+};
+use crate::metering::{Attempt, UsageEvent};
+
+/// Rows to add to the tables, each list in the order of its key.
+#[derive(Default)]
+pub struct Sums {
+    pub rollups: Vec<Rollup>,
+    pub histograms: Vec<Bucket>,
+    pub attempts: Vec<AttemptRollup>,
+}
+
+/// What events of one `usage_rollups` row have in common.
+#[derive(PartialEq, Eq, Hash)]
+struct Dimensions<'a> {
+    quarter_ms: i64,
+    tenant: Uuid,
+    key: Uuid,
+    user: Option<Uuid>,
+    group: Option<Uuid>,
+    model: &'a str,
+    channel: Option<Uuid>,
+    endpoint: &'a str,
+    source: &'static str,
+    outcome: &'static str,
+}
+
+/// What attempts of one `attempt_rollups` row have in common.
+#[derive(PartialEq, Eq, Hash)]
+struct AttemptDimensions<'a> {
+    quarter_ms: i64,
+    tenant: Uuid,
+    channel: Uuid,
+    credential: Option<Uuid>,
+    model: &'a str,
+}
+
+#[derive(Default)]
+struct Figures {
+    requests: u64,
+    errors: u64,
+    estimated: u64,
+    usage: Usage,
+    cost_nanos: i64,
+    charge_nanos: i64,
+    times: BTreeMap<(Kind, u16), u64>,
+}
+
+#[derive(Default)]
+struct AttemptFigures {
+    attempts: u64,
+    errors: u64,
+    usage: Usage,
+    cost_nanos: i64,
+}
+
+impl Sums {
+    /// The sums of some events.
+    pub fn of<'a>(events: impl Iterator<Item = &'a UsageEvent>) -> Self {
+        let mut rollups: HashMap<Dimensions<'a>, Figures> = HashMap::new();
+        let mut attempts: HashMap<AttemptDimensions<'a>, AttemptFigures> = HashMap::new();
+        for event in events {
+            rollups.entry(Dimensions::of(event)).or_default().add(event);
+            for attempt in &event.attempts {
+                let dimensions = AttemptDimensions::of(event, attempt);
+                attempts.entry(dimensions).or_default().add(attempt);
+            }
+        }
+        let mut sums = Self::default();
+        for (dimensions, figures) in rollups {
+            let id = Hex(dimensions.id());
+            let times = figures.times.iter();
+            sums.histograms
+                .extend(times.map(|((kind, bucket), count)| Bucket {
+                    rollup_id: id,
+                    kind: *kind as i16,
+                    bucket: *bucket,
+                    count: *count,
+                }));
+            sums.rollups.push(Rollup::of(id, &dimensions, &figures));
+        }
+        for (dimensions, figures) in attempts {
+            sums.attempts.push(AttemptRollup::of(&dimensions, &figures));
+        }
+        sums.rollups.sort_unstable_by_key(|row| row.id);
+        sums.histograms
+            .sort_unstable_by_key(|row| (row.rollup_id, row.kind, row.bucket));
+        sums.attempts.sort_unstable_by_key(|row| row.id);
+        sums
+    }
+}
+
+impl<'a> Dimensions<'a> {
+    fn of(event: &'a UsageEvent) -> Self {
+        Self {
+            quarter_ms: quarter_of(event.id.at_ms()),
+            tenant: event.tenant.0,
+            key: event.key.0,
+            user: event.user.map(|id| id.0),
+            group: event.group.map(|id| id.0),
+            model: &event.model,
+            channel: event.attempts.last().map(|attempt| attempt.channel.0),
+            endpoint: &event.endpoint,
+            source: event.source.as_str(),
+            outcome: event.outcome.as_str(),
+        }
+    }
+
+    fn id(&self) -> Uuid {
+        row_id(&[
+            b"usage_rollups",
+            &self.quarter_ms.to_be_bytes(),
+            self.tenant.as_bytes(),
+            self.key.as_bytes(),
+            optional(&self.user),
+            optional(&self.group),
+            self.model.as_bytes(),
+            optional(&self.channel),
+            self.endpoint.as_bytes(),
+            self.source.as_bytes(),
+            self.outcome.as_bytes(),
+        ])
+    }
+}
+
+impl<'a> AttemptDimensions<'a> {
+    fn of(event: &'a UsageEvent, attempt: &Attempt) -> Self {
+        Self {
+            quarter_ms: quarter_of(event.id.at_ms()),
+            tenant: event.tenant.0,
+            channel: attempt.channel.0,
+            credential: attempt.credential.map(|id| id.0),
+            model: &event.model,
+        }
+    }
+
+    fn id(&self) -> Uuid {
+        row_id(&[
+            b"attempt_rollups",
+            &self.quarter_ms.to_be_bytes(),
+            self.tenant.as_bytes(),
+            self.channel.as_bytes(),
+            optional(&self.credential),
+            self.model.as_bytes(),
+        ])
+    }
+}
+
+/// The first 16 bytes of the SHA-256 of all parts, each with its length before it, so that no two lists are alike.
+fn row_id(parts: &[&[u8]]) -> Uuid {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update((part.len() as u32).to_be_bytes());
+        hash.update(part);
+    }
+    let digest: [u8; 32] = hash.finalize().into();
+    let mut id = [0; 16];
+    id.copy_from_slice(&digest[..16]);
+    Uuid::from_bytes(id)
+}
+
+fn optional(id: &Option<Uuid>) -> &[u8] {
+    id.as_ref().map_or(&[], |id| id.as_bytes())
+}
+
+impl Figures {
+    fn add(&mut self, event: &UsageEvent) {
+        let count = u64::from(event.count);
+        self.requests += count;
+        if event.outcome.is_error() {
+            self.errors += count;
+        }
+        if event.estimated {
+            self.estimated += count;
+        }
+        add_usage(&mut self.usage, &event.usage);
+        self.cost_nanos = self.cost_nanos.saturating_add(event.cost.nanos());
+        self.charge_nanos = self.charge_nanos.saturating_add(event.charge.nanos());
+        let first_byte = event.first_byte_us.map(|us| (Kind::FirstByte, us));
+        for (kind, us) in [(Kind::Total, event.total_us)]
+            .into_iter()
+            .chain(first_byte)
+        {
+            *self.times.entry((kind, histogram::bucket(us))).or_default() += count;
+        }
+    }
+}
+
+impl AttemptFigures {
+    fn add(&mut self, attempt: &Attempt) {
+        self.attempts += 1;
+        self.errors += u64::from(attempt.failure.is_some());
+        add_usage(&mut self.usage, &attempt.usage);
+        self.cost_nanos = self.cost_nanos.saturating_add(attempt.cost.nanos());
+    }
+}
+
+/// The parts that sums keep.
+fn add_usage(sum: &mut Usage, usage: &Usage) {
+    sum.input = sum.input.saturating_add(usage.input);
+    sum.cached_read = sum.cached_read.saturating_add(usage.cached_read);
+    sum.cached_write = sum.cached_write.saturating_add(usage.cached_write);
+    sum.output = sum.output.saturating_add(usage.output);
+    sum.reasoning = sum.reasoning.saturating_add(usage.reasoning);
+}
+
+/// A row of `usage_rollups`.
+#[derive(Serialize)]
+pub struct Rollup {
+    id: Hex,
+    quarter_ms: i64,
+    tenant_id: Hex,
+    key_id: Hex,
+    user_id: Option<Hex>,
+    group_id: Option<Hex>,
+    model: String,
+    channel_id: Option<Hex>,
+    endpoint: String,
+    source: &'static str,
+    outcome: &'static str,
+    requests: u64,
+    errors: u64,
+    estimated_requests: u64,
+    input_tokens: u64,
+    cached_tokens: u64,
+    cache_write_tokens: u64,
+    output_tokens: u64,
+    reasoning_tokens: u64,
+    cost_nanos: i64,
+    charge_nanos: i64,
+}
+
+impl Rollup {
+    fn of(id: Hex, dimensions: &Dimensions<'_>, figures: &Figures) -> Self {
+        Self {
+            id,
+            quarter_ms: dimensions.quarter_ms,
+            tenant_id: Hex(dimensions.tenant),
+            key_id: Hex(dimensions.key),
+            user_id: dimensions.user.map(Hex),
+            group_id: dimensions.group.map(Hex),
+            model: dimensions.model.to_owned(),
+            channel_id: dimensions.channel.map(Hex),
+            endpoint: dimensions.endpoint.to_owned(),
+            source: dimensions.source,
+            outcome: dimensions.outcome,
+            requests: figures.requests,
+            errors: figures.errors,
+            estimated_requests: figures.estimated,
+            input_tokens: figures.usage.input,
+            cached_tokens: figures.usage.cached_read,
+            cache_write_tokens: figures.usage.cached_write,
+            output_tokens: figures.usage.output,
+            reasoning_tokens: figures.usage.reasoning,
+            cost_nanos: figures.cost_nanos,
+            charge_nanos: figures.charge_nanos,
+        }
+    }
+}
+
+/// A row of `usage_histograms`.
+#[derive(Serialize)]
+pub struct Bucket {
+    rollup_id: Hex,
+    kind: i16,
+    bucket: u16,
+    count: u64,
+}
+
+/// A row of `attempt_rollups`.
+#[derive(Serialize)]
+pub struct AttemptRollup {
+    id: Hex,
+    quarter_ms: i64,
+    tenant_id: Hex,
+    channel_id: Hex,
+    credential_id: Option<Hex>,
+    model: String,
+    attempts: u64,
+    errors: u64,
+    input_tokens: u64,
+    cached_tokens: u64,
+    cache_write_tokens: u64,
+    output_tokens: u64,
+    reasoning_tokens: u64,
+    cost_nanos: i64,
+}
+
+impl AttemptRollup {
+    fn of(dimensions: &AttemptDimensions<'_>, figures: &AttemptFigures) -> Self {
+        Self {
+            id: Hex(dimensions.id()),
+            quarter_ms: dimensions.quarter_ms,
+            tenant_id: Hex(dimensions.tenant),
+            channel_id: Hex(dimensions.channel),
+            credential_id: dimensions.credential.map(Hex),
+            model: dimensions.model.to_owned(),
+            attempts: figures.attempts,
+            errors: figures.errors,
+            input_tokens: figures.usage.input,
+            cached_tokens: figures.usage.cached_read,
+            cache_write_tokens: figures.usage.cached_write,
+            output_tokens: figures.usage.output,
+            reasoning_tokens: figures.usage.reasoning,
+            cost_nanos: figures.cost_nanos,
+        }
+    }
+}
+
+impl Sums {
+    pub const ROLLUPS: Table = Table {
+        name: "usage_rollups",
+        key: &["id"],
+        columns: &[
+            ("id", Column::Id),
+            ("quarter_ms", Column::Plain),
+            ("tenant_id", Column::Id),
+            ("key_id", Column::Id),
+            ("user_id", Column::Id),
+            ("group_id", Column::Id),
+            ("model", Column::Plain),
+            ("channel_id", Column::Id),
+            ("endpoint", Column::Plain),
+            ("source", Column::Plain),
+            ("outcome", Column::Plain),
+            ("requests", Column::Sum),
+            ("errors", Column::Sum),
+            ("estimated_requests", Column::Sum),
+            ("input_tokens", Column::Sum),
+            ("cached_tokens", Column::Sum),
+            ("cache_write_tokens", Column::Sum),
+            ("output_tokens", Column::Sum),
+            ("reasoning_tokens", Column::Sum),
+            ("cost_nanos", Column::Sum),
+            ("charge_nanos", Column::Sum),
+        ],
+    };
+
+    pub const HISTOGRAMS: Table = Table {
+        name: "usage_histograms",
+        key: &["rollup_id", "kind", "bucket"],
+        columns: &[
+            ("rollup_id", Column::Id),
+            ("kind", Column::Plain),
+            ("bucket", Column::Plain),
+            ("count", Column::Sum),
+        ],
+    };
+
+    pub const ATTEMPTS: Table = Table {
+        name: "attempt_rollups",
+        key: &["id"],
+        columns: &[
+            ("id", Column::Id),
+            ("quarter_ms", Column::Plain),
+            ("tenant_id", Column::Id),
+            ("channel_id", Column::Id),
+            ("credential_id", Column::Id),
+            ("model", Column::Plain),
+            ("attempts", Column::Sum),
+            ("errors", Column::Sum),
+            ("input_tokens", Column::Sum),
+            ("cached_tokens", Column::Sum),
+            ("cache_write_tokens", Column::Sum),
+            ("output_tokens", Column::Sum),
+            ("reasoning_tokens", Column::Sum),
+            ("cost_nanos", Column::Sum),
+        ],
+    };
+}
