@@ -55,7 +55,9 @@ impl FromStr for Span {
 impl fmt::Display for Span {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ms = self.0.as_millis() as u64;
-        let exact = UNITS.iter().find(|(_, factor)| ms > 0 && ms.is_multiple_of(*factor));
+        let exact = UNITS
+            .iter()
+            .find(|(_, factor)| ms > 0 && ms.is_multiple_of(*factor));
         match exact {
             Some((unit, factor)) => write!(formatter, "{}{unit}", ms / factor),
             None => write!(formatter, "{ms}ms"),

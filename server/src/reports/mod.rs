@@ -1,1 +1,6 @@
-//! Being built.
+//! Questions that people ask of the usage.
+//!
+//! The management API calls these; `store::usage` answers from the sums, never from single events. Every function takes
+//! the [`Scope`](crate::store::Scope) of whoever asks. What is computed for invoices is not here.
+
+pub mod usage;

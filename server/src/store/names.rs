@@ -1,1 +1,120 @@
-//! Names.
+//! What the ids in usage are called, and what a name means: for reports, which people read.
+
+use std::collections::HashMap;
+
+use sea_orm::{
+    ColumnTrait, Condition, ConnectionTrait, EntityTrait, QueryFilter as _, QuerySelect as _,
+    sea_query::SimpleExpr,
+};
+use uuid::Uuid;
+use weir_entity::{channel, group, proxy_key, tenant, user};
+
+use super::{Result, Scope};
+use crate::tenancy::TenantId;
+
+/// Ids in one question: each is a bound value.
+const IDS_PER_QUERY: usize = 1_000;
+
+/// What has a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Named {
+    Tenant,
+    Key,
+    /// Called by their e-mail address.
+    User,
+    Group,
+    Channel,
+}
+
+/// The names of those of the ids that are still there.
+pub async fn of(
+    db: &impl ConnectionTrait,
+    named: Named,
+    ids: &[Uuid],
+) -> Result<HashMap<Uuid, String>> {
+    use {channel::Column as C, group::Column as G, proxy_key::Column as K};
+    use {tenant::Column as T, user::Column as U};
+    match named {
+        Named::Tenant => pairs::<tenant::Entity>(db, T::Id, T::Name, ids).await,
+        Named::Key => pairs::<proxy_key::Entity>(db, K::Id, K::Name, ids).await,
+        Named::User => pairs::<user::Entity>(db, U::Id, U::Email, ids).await,
+        Named::Group => pairs::<group::Entity>(db, G::Id, G::Name, ids).await,
+        Named::Channel => pairs::<channel::Entity>(db, C::Id, C::Name, ids).await,
+    }
+}
+
+/// The ids of all that is called so. Names that are unique in a tenant only are looked for in the scope alone; whatever
+/// is asked with the ids must be scoped too.
+pub async fn meaning(
+    db: &impl ConnectionTrait,
+    scope: Scope,
+    named: Named,
+    name: &str,
+) -> Result<Vec<Uuid>> {
+    use {channel::Column as C, group::Column as G, proxy_key::Column as K};
+    use {tenant::Column as T, user::Column as U};
+    let tenant = match scope {
+        Scope::Platform => None,
+        Scope::Tenant(TenantId(id)) => Some(id),
+    };
+    let called = |column: SimpleExpr| Condition::all().add(column);
+    match named {
+        Named::Tenant => ids::<tenant::Entity>(db, T::Id, called(T::Name.eq(name))).await,
+        Named::User => {
+            let email = name.to_lowercase();
+            ids::<user::Entity>(db, U::Id, called(U::Email.eq(email))).await
+        }
+        Named::Channel => ids::<channel::Entity>(db, C::Id, called(C::Name.eq(name))).await,
+        Named::Key => {
+            let within = tenant.map(|id| K::TenantId.eq(id));
+            let called = called(K::Name.eq(name)).add_option(within);
+            ids::<proxy_key::Entity>(db, K::Id, called).await
+        }
+        Named::Group => {
+            let within = tenant.map(|id| G::TenantId.eq(id));
+            let called = called(G::Name.eq(name)).add_option(within);
+            ids::<group::Entity>(db, G::Id, called).await
+        }
+    }
+}
+
+/// The time zone that a tenant's reports use; `None` if there is no such tenant.
+pub async fn time_zone(db: &impl ConnectionTrait, tenant: TenantId) -> Result<Option<String>> {
+    let zone = tenant::Entity::find_by_id(tenant.0)
+        .select_only()
+        .column(tenant::Column::TimeZone)
+        .into_tuple()
+        .one(db)
+        .await?;
+    Ok(zone)
+}
+
+async fn pairs<E: EntityTrait>(
+    db: &impl ConnectionTrait,
+    id: E::Column,
+    name: E::Column,
+    of: &[Uuid],
+) -> Result<HashMap<Uuid, String>> {
+    let mut names = HashMap::with_capacity(of.len());
+    for chunk in of.chunks(IDS_PER_QUERY) {
+        let rows: Vec<(Uuid, String)> = E::find()
+            .select_only()
+            .column(id)
+            .column(name)
+            .filter(id.is_in(chunk.iter().copied()))
+            .into_tuple()
+            .all(db)
+            .await?;
+        names.extend(rows);
+    }
+    Ok(names)
+}
+
+async fn ids<E: EntityTrait>(
+    db: &impl ConnectionTrait,
+    id: E::Column,
+    called: Condition,
+) -> Result<Vec<Uuid>> {
+    let query = E::find().select_only().column(id).filter(called);
+    Ok(query.into_tuple().all(db).await?)
+}

@@ -315,7 +315,7 @@ async fn a_credential_of_another_place_or_origin_has_no_secret() {
             .credential(channel, None, "https://evil.example:443")
             .await;
         let other_tenant = Some(Uuid::new_v4());
-        let foreign = writer
+        writer
             .credential(channel, other_tenant, "https://api.example:443")
             .await;
         writer.commit().await;
@@ -325,7 +325,6 @@ async fn a_credential_of_another_place_or_origin_has_no_secret() {
         for credential in &channel.credentials {
             assert_eq!(credential.secret.is_some(), credential.id.0 == good);
         }
-        assert_ne!(elsewhere, foreign);
     }
 }
 

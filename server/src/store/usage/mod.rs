@@ -5,6 +5,7 @@
 //! of an event is the one its id begins with; so a span of time is a range of ids on both stores. `jobs` books,
 //! `reports` asks; nothing here waits for a request.
 
+pub mod ask;
 pub mod histogram;
 pub mod partitions;
 pub mod rebuild;

@@ -1,0 +1,239 @@
+//! Questions about usage, and what comes back.
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// What usage can be told apart by. Its word is also the name of the row's field.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Dimension {
+    Tenant,
+    Key,
+    User,
+    Group,
+    Model,
+    /// The channel whose answer the caller got.
+    Channel,
+    Endpoint,
+    /// `api`, `playground` or `probe`.
+    Source,
+    /// How requests ended: `ok`, `refused`, `cut_by_client`, …
+    Outcome,
+}
+
+impl Dimension {
+    pub const ALL: [Self; 9] = [
+        Self::Tenant,
+        Self::Key,
+        Self::User,
+        Self::Group,
+        Self::Model,
+        Self::Channel,
+        Self::Endpoint,
+        Self::Source,
+        Self::Outcome,
+    ];
+
+    /// The word that the query, the row and the command line use.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Tenant => "tenant",
+            Self::Key => "key",
+            Self::User => "user",
+            Self::Group => "group",
+            Self::Model => "model",
+            Self::Channel => "channel",
+            Self::Endpoint => "endpoint",
+            Self::Source => "source",
+            Self::Outcome => "outcome",
+        }
+    }
+}
+
+impl std::str::FromStr for Dimension {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Self, String> {
+        let found = Self::ALL.into_iter().find(|one| one.as_str() == word);
+        found.ok_or_else(|| {
+            let words: Vec<&str> = Self::ALL.into_iter().map(Self::as_str).collect();
+            let word: String = word.chars().take(64).collect();
+            format!("{word:?} is none of {}", words.join(", "))
+        })
+    }
+}
+
+/// How time is cut, in the time zone of the question.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Grain {
+    Hour,
+    Day,
+    Month,
+}
+
+/// A question about usage, as the query of `GET /v1/admin/usage`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct UsageQuery {
+    /// Separated by commas in the query. Without any, and without a grain, there is one row: the total.
+    #[serde(
+        serialize_with = "write_list",
+        deserialize_with = "read_list",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    pub by: Vec<Dimension>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grain: Option<Grain>,
+    /// RFC 3339, or a date: its first moment in the time zone. Cut to the quarter hour. Default: 30 days before `to`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// As `from`, and not included itself. Default: now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
+    /// IANA name. Default: the tenant's, for an operator UTC.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time_zone: Option<String>,
+    /// Only this tenant's, by name or id; and so on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// By e-mail address or id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub channel: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<String>,
+}
+
+impl UsageQuery {
+    /// The filter of a dimension, if there is one.
+    pub fn filter(&self, dimension: Dimension) -> Option<&str> {
+        let filter = match dimension {
+            Dimension::Tenant => &self.tenant,
+            Dimension::Key => &self.key,
+            Dimension::User => &self.user,
+            Dimension::Group => &self.group,
+            Dimension::Model => &self.model,
+            Dimension::Channel => &self.channel,
+            Dimension::Endpoint => &self.endpoint,
+            Dimension::Source => &self.source,
+            Dimension::Outcome => &self.outcome,
+        };
+        filter.as_deref()
+    }
+}
+
+/// Sums of usage. The chosen dimensions are there and no others; one that a request did not have (a key of no user) is
+/// empty, and a thing that has been deleted shows its id.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UsageRow {
+    /// With a grain: `2026-01-31T14:00:00+08:00`, `2026-01-31` or `2026-01`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// Their e-mail address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub channel: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<String>,
+    pub requests: i64,
+    /// Those that failed; a caller's own leaving is no failure.
+    pub errors: i64,
+    pub input_tokens: i64,
+    /// Part of the input: read from the vendor's cache.
+    pub cached_tokens: i64,
+    pub output_tokens: i64,
+    /// What is owed, in US dollars, as an exact decimal.
+    pub cost_usd: String,
+}
+
+impl UsageRow {
+    /// Where the value of a dimension stands.
+    pub fn field(&mut self, dimension: Dimension) -> &mut Option<String> {
+        match dimension {
+            Dimension::Tenant => &mut self.tenant,
+            Dimension::Key => &mut self.key,
+            Dimension::User => &mut self.user,
+            Dimension::Group => &mut self.group,
+            Dimension::Model => &mut self.model,
+            Dimension::Channel => &mut self.channel,
+            Dimension::Endpoint => &mut self.endpoint,
+            Dimension::Source => &mut self.source,
+            Dimension::Outcome => &mut self.outcome,
+        }
+    }
+}
+
+fn write_list<S: Serializer>(list: &[Dimension], serializer: S) -> Result<S::Ok, S::Error> {
+    let words: Vec<&str> = list.iter().map(|dimension| dimension.as_str()).collect();
+    serializer.serialize_str(&words.join(","))
+}
+
+fn read_list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Dimension>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let words = text
+        .split(',')
+        .map(str::trim)
+        .filter(|word| !word.is_empty());
+    let mut list = Vec::new();
+    for word in words {
+        let dimension = word.parse().map_err(serde::de::Error::custom)?;
+        if !list.contains(&dimension) {
+            list.push(dimension);
+        }
+    }
+    Ok(list)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dimensions_are_a_list_of_words() {
+        let query: UsageQuery =
+            serde_json::from_str(r#"{"by": "model, key,model", "grain": "day"}"#).expect("a query");
+        assert_eq!(query.by, [Dimension::Model, Dimension::Key]);
+        assert_eq!(
+            serde_json::to_string(&query).expect("JSON"),
+            r#"{"by":"model,key","grain":"day"}"#
+        );
+        assert!(serde_json::from_str::<UsageQuery>(r#"{"by": "colour"}"#).is_err());
+    }
+
+    #[test]
+    fn a_row_has_the_chosen_dimensions_and_no_others() {
+        let mut row = UsageRow {
+            cost_usd: "0.000000001".to_owned(),
+            ..UsageRow::default()
+        };
+        *row.field(Dimension::Model) = Some("gpt-4o".to_owned());
+        assert_eq!(
+            serde_json::to_string(&row).expect("JSON"),
+            r#"{"model":"gpt-4o","requests":0,"errors":0,"input_tokens":0,"cached_tokens":0,"output_tokens":0,"cost_usd":"0.000000001"}"#
+        );
+    }
+}

@@ -1,0 +1,181 @@
+//! Sums of usage, asked by people: which dimensions, which span of time, whose.
+//!
+//! The one place where a question meets the tenant's wall: [`Scope`] becomes part of the statement here, whatever else
+//! the question says.
+
+use std::ops::Range;
+
+use sea_orm::{ConnectionTrait as _, QueryResult, Statement, Value};
+use uuid::Uuid;
+use weir_api_types::usage::Dimension;
+
+use crate::store::{Database, Result, Scope};
+
+/// Most lines that one question may have for an answer.
+pub const MAX_LINES: usize = 200_000;
+
+/// What is asked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Question {
+    pub scope: Scope,
+    pub by: Vec<Dimension>,
+    /// Whether each quarter hour has lines of its own.
+    pub by_quarter: bool,
+    /// Unix milliseconds; quarter hours that begin within.
+    pub span: Range<i64>,
+    pub filters: Vec<(Dimension, Filter)>,
+}
+
+/// What a dimension must be.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Filter {
+    AnyOf(Vec<Uuid>),
+    Word(String),
+}
+
+/// The value of a dimension in a line.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Part {
+    Id(Option<Uuid>),
+    Word(String),
+}
+
+/// One line of an answer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Line {
+    /// As asked: 0 if not by quarter.
+    pub quarter_ms: i64,
+    /// One for each dimension asked, in order.
+    pub parts: Vec<Part>,
+    pub figures: Figures,
+}
+
+/// The sums of a line.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Figures {
+    pub requests: i64,
+    pub errors: i64,
+    pub input_tokens: i64,
+    pub cached_tokens: i64,
+    pub output_tokens: i64,
+    pub charge_nanos: i64,
+}
+
+impl Figures {
+    /// Adds another line's sums.
+    pub fn add(&mut self, other: &Self) {
+        self.requests = self.requests.saturating_add(other.requests);
+        self.errors = self.errors.saturating_add(other.errors);
+        self.input_tokens = self.input_tokens.saturating_add(other.input_tokens);
+        self.cached_tokens = self.cached_tokens.saturating_add(other.cached_tokens);
+        self.output_tokens = self.output_tokens.saturating_add(other.output_tokens);
+        self.charge_nanos = self.charge_nanos.saturating_add(other.charge_nanos);
+    }
+}
+
+/// Answers a question. More than [`MAX_LINES`] lines mean that there would be more.
+pub async fn ask(db: &Database, question: &Question) -> Result<Vec<Line>> {
+    let (sql, values) = statement(question);
+    let statement = Statement::from_sql_and_values(db.backend(), sql, values);
+    let rows = db.read.query_all_raw(statement).await?;
+    rows.iter().map(|row| line(row, question)).collect()
+}
+
+fn statement(question: &Question) -> (String, Vec<Value>) {
+    let mut values: Vec<Value> = vec![question.span.start.into(), question.span.end.into()];
+    let mut wheres = vec!["quarter_ms >= $1 AND quarter_ms < $2".to_owned()];
+    let mut bound = |value: Value| {
+        values.push(value);
+        format!("${}", values.len())
+    };
+    if let Scope::Tenant(tenant) = question.scope {
+        wheres.push(format!("tenant_id = {}", bound(tenant.0.into())));
+    }
+    for (dimension, filter) in &question.filters {
+        let column = column(*dimension);
+        wheres.push(match filter {
+            Filter::Word(word) => format!("{column} = {}", bound(word.as_str().into())),
+            Filter::AnyOf(ids) if ids.is_empty() => "1 = 0".to_owned(),
+            Filter::AnyOf(ids) => {
+                let ids: Vec<String> = ids.iter().map(|id| bound((*id).into())).collect();
+                format!("{column} IN ({})", ids.join(", "))
+            }
+        });
+    }
+    let mut groups: Vec<&str> = question.by.iter().map(|by| column(*by)).collect();
+    if question.by_quarter {
+        groups.push("quarter_ms");
+    }
+    let sums: Vec<String> = SUMS
+        .iter()
+        .map(|sum| format!("CAST(COALESCE(SUM({sum}), 0) AS bigint) AS {sum}"))
+        .collect();
+    let selected = [groups.join(", "), sums.join(", ")];
+    let selected: Vec<&str> = selected
+        .iter()
+        .map(String::as_str)
+        .filter(|part| !part.is_empty())
+        .collect();
+    let group_by = match groups.as_slice() {
+        [] => String::new(),
+        groups => format!(" GROUP BY {}", groups.join(", ")),
+    };
+    let sql = format!(
+        "SELECT {} FROM usage_rollups WHERE {}{group_by} LIMIT {}",
+        selected.join(", "),
+        wheres.join(" AND "),
+        MAX_LINES + 1
+    );
+    (sql, values)
+}
+
+const SUMS: [&str; 6] = [
+    "requests",
+    "errors",
+    "input_tokens",
+    "cached_tokens",
+    "output_tokens",
+    "charge_nanos",
+];
+
+fn column(dimension: Dimension) -> &'static str {
+    match dimension {
+        Dimension::Tenant => "tenant_id",
+        Dimension::Key => "key_id",
+        Dimension::User => "user_id",
+        Dimension::Group => "group_id",
+        Dimension::Model => "model",
+        Dimension::Channel => "channel_id",
+        Dimension::Endpoint => "endpoint",
+        Dimension::Source => "source",
+        Dimension::Outcome => "outcome",
+    }
+}
+
+fn line(row: &QueryResult, question: &Question) -> Result<Line> {
+    let quarter_ms = match question.by_quarter {
+        true => row.try_get("", "quarter_ms")?,
+        false => 0,
+    };
+    let mut parts = Vec::with_capacity(question.by.len());
+    for dimension in &question.by {
+        let column = column(*dimension);
+        parts.push(if column.ends_with("_id") {
+            Part::Id(row.try_get("", column)?)
+        } else {
+            Part::Word(row.try_get("", column)?)
+        });
+    }
+    Ok(Line {
+        quarter_ms,
+        parts,
+        figures: Figures {
+            requests: row.try_get("", "requests")?,
+            errors: row.try_get("", "errors")?,
+            input_tokens: row.try_get("", "input_tokens")?,
+            cached_tokens: row.try_get("", "cached_tokens")?,
+            output_tokens: row.try_get("", "output_tokens")?,
+            charge_nanos: row.try_get("", "charge_nanos")?,
+        },
+    })
+}
