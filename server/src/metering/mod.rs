@@ -12,6 +12,9 @@ pub mod inflight;
 pub mod mac;
 pub mod recorder;
 pub mod refusals;
+#[cfg(test)]
+pub(crate) mod sample;
 pub mod spool;
 
 pub use event::{Attempt, Outcome, Source, UsageEvent};
+pub use inflight::Start;
