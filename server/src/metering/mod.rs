@@ -18,3 +18,4 @@ pub mod spool;
 
 pub use event::{Attempt, Outcome, Source, UsageEvent};
 pub use inflight::Start;
+pub use recorder::{Draft, Flight, Recorder};
