@@ -16,6 +16,7 @@ pub struct Config {
     /// Bytes at which a segment is closed and the next one begun.
     pub segment_bytes: u64,
     /// The age at which a segment that is not empty is closed, so that its events can be booked and the file deleted.
+    /// While 64 wait already, only `segment_bytes` closes one.
     pub segment_age: Span,
     /// The most bytes that all segments together may take. The last eighth, at most 16 MiB, is kept for calls that are
     /// under way: new ones are refused before.

@@ -26,6 +26,9 @@ use crate::metering::{
     mac::MacKey,
 };
 
+/// Closed segments from which on age closes no further one.
+const MANY_WAITING: usize = 64;
+
 /// The segments of a spool: the one that is written, and those that wait.
 pub(super) struct Segments {
     directory: Directory,
@@ -160,6 +163,15 @@ impl Segments {
         let serial = self.next_serial.fetch_add(1, Relaxed);
         Writer::create(&self.directory, &self.key, &self.origin, serial)
             .map_err(|error| self.failed("make a segment in", error))
+    }
+
+    /// Closes the current segment if it has reached its age. While many wait already, as in an outage of the database,
+    /// only size closes one: a day of it should not leave a file for every second.
+    pub(super) fn close_if_old(&self) {
+        if self.state.lock().closed.len() < MANY_WAITING {
+            let age = self.config.segment_age.0;
+            self.close(|writer| writer.first.is_some_and(|first| first.elapsed() >= age));
+        }
     }
 
     /// Closes the current segment if it holds events and `wanted` says so; puts a new one in its place, made before

@@ -36,8 +36,7 @@ impl Syncer {
 fn run(segments: &Segments, stopped: &mpsc::Receiver<()>) {
     loop {
         let waited = stopped.recv_timeout(segments.config.sync_every.0);
-        let age = segments.config.segment_age.0;
-        segments.close(|writer| writer.first.is_some_and(|first| first.elapsed() >= age));
+        segments.close_if_old();
         if let Err(error) = segments.sync() {
             tracing::error!(%error, "spool: what was appended may not survive a power cut");
         }

@@ -3,6 +3,7 @@
 use std::{
     fs,
     os::unix::fs::{PermissionsExt as _, symlink},
+    sync::LazyLock,
     time::Duration,
 };
 
@@ -112,6 +113,31 @@ fn segments_close_by_age_and_by_size_and_the_waiter_is_told() {
     assert_eq!(spool.closed_segments().len(), 1);
     fill(&spool, 20);
     assert!(spool.closed_segments().len() >= 4);
+}
+
+#[test]
+fn a_long_outage_leaves_few_files() {
+    let directory = TempDir::new().expect("a directory");
+    let config = Config {
+        segment_age: Span(Duration::from_millis(1)),
+        sync_every: Span(Duration::from_secs(3600)),
+        ..quiet()
+    };
+    let spool = Spool::open(directory.path(), &KEY, config)
+        .expect("opened")
+        .spool;
+    for _ in 0..64 {
+        fill(&spool, 1);
+        spool.seal();
+    }
+    fill(&spool, 1);
+    std::thread::sleep(Duration::from_millis(2));
+    spool.segments.close_if_old();
+    assert_eq!(spool.closed_segments().len(), 64);
+    spool.delete(&spool.closed_segments()[0]).expect("deleted");
+    spool.segments.close_if_old();
+    assert_eq!(spool.closed_segments().len(), 64);
+    assert_eq!(spool.pending_events(), 64);
 }
 
 #[test]
@@ -431,6 +457,9 @@ fn a_file_made_to_waste_time_is_given_up() {
     assert!(found.skipped > 0);
 }
 
+/// Written once: each would be synced.
+static WRITTEN: LazyLock<(Vec<u8>, Vec<UsageEvent>)> = LazyLock::new(|| segment_of(2));
+
 proptest! {
     #[test]
     fn reading_any_bytes_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
@@ -444,7 +473,7 @@ proptest! {
         insert in prop::collection::vec(any::<u8>(), 0..40),
         remove in 0usize..40,
     ) {
-        let (bytes, events) = segment_of(2);
+        let (bytes, events) = &*WRITTEN;
         let at = segment::HEADER_BYTES + cut.index(bytes.len() - segment::HEADER_BYTES);
         let after = (at + remove).min(bytes.len());
         let changed = [&bytes[..at], &insert, &bytes[after..]].concat();
