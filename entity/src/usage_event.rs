@@ -78,6 +78,8 @@ pub struct Model {
     pub audio_output_tokens: i64,
     /// Part of the input: images.
     pub image_input_tokens: i64,
+    /// Of the output tokens, those of images.
+    pub image_output_tokens: i64,
     /// Weir counted some of the tokens, as the vendor did not report them.
     pub estimated: bool,
     /// The model had no price, so what is booked is less than what was used.

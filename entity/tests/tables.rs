@@ -144,7 +144,7 @@ async fn event_is_booked_once(db: &DatabaseConnection) {
         credential_id: Some(ID), upstream_request_id: None, outcome: "ok".into(), status: 200,
         error_code: None, streamed: true, count: 1, input_tokens: 12, cached_tokens: 8,
         cache_write_tokens: 0, output_tokens: 5, reasoning_tokens: 3, audio_input_tokens: 0,
-        audio_output_tokens: 0, image_input_tokens: 0, estimated: false, unpriced: false,
+        audio_output_tokens: 0, image_input_tokens: 0, image_output_tokens: 0, estimated: false, unpriced: false,
         cost_nanos: i64::MAX, charge_nanos: 0, price: Some(document()),
         first_byte_us: Some(250_000), total_us: 1_000_000, overhead_us: None, request_bytes: 200,
         response_bytes: 2_000, attempts: document(), instance: "weir-0".into());

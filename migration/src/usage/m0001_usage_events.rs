@@ -92,6 +92,7 @@ fn what_it_took(table: &mut TableCreateStatement) {
         .col(amount("audio_input_tokens"))
         .col(amount("audio_output_tokens"))
         .col(amount("image_input_tokens"))
+        .col(amount("image_output_tokens"))
         .col(boolean("estimated"))
         .col(boolean("unpriced"))
         .col(amount("cost_nanos"))

@@ -75,8 +75,17 @@ impl UsageEvent {
             attempt.cost = rates.map_or(Money::ZERO, |rates| rates.cost(&attempt.usage));
         }
         self.cost = self.attempts.iter().map(|attempt| attempt.cost).sum();
-        let charged = self.attempts.iter().rev().find(|attempt| attempt.answered());
-        let charged = charged.or_else(|| self.attempts.iter().rev().find(|attempt| attempt.is_billed()));
+        let charged = self
+            .attempts
+            .iter()
+            .rev()
+            .find(|attempt| attempt.answered());
+        let charged = charged.or_else(|| {
+            self.attempts
+                .iter()
+                .rev()
+                .find(|attempt| attempt.is_billed())
+        });
         self.charge = charged.map_or(Money::ZERO, |attempt| attempt.cost);
         self.usage = charged.map(|attempt| attempt.usage).unwrap_or_default();
         self.estimated = charged.is_some_and(|attempt| attempt.estimated);
@@ -107,7 +116,9 @@ pub struct Attempt {
 impl Attempt {
     /// Whether its answer is the one that the caller got.
     pub fn answered(&self) -> bool {
-        self.status.is_some_and(|status| (200..300).contains(&status)) && self.failure.is_none()
+        self.status
+            .is_some_and(|status| (200..300).contains(&status))
+            && self.failure.is_none()
     }
 
     /// Whether its vendor bills it: it answered, or generated something before it failed.

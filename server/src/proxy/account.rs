@@ -94,12 +94,22 @@ pub struct Asked<'a> {
 enum Spent {
     Known(Usage),
     /// Input is estimated; the text is still to be counted.
-    ToCount { usage: Usage, text: String },
+    ToCount {
+        usage: Usage,
+        text: String,
+    },
 }
 
 impl Account {
     /// Opens the account of a request whose caller is known.
-    pub fn open(shared: &Arc<Shared>, caller: &Caller, endpoint: Endpoint, id: RequestId, started: Instant, head: Head<'_>) -> Self {
+    pub fn open(
+        shared: &Arc<Shared>,
+        caller: &Caller,
+        endpoint: Endpoint,
+        id: RequestId,
+        started: Instant,
+        head: Head<'_>,
+    ) -> Self {
         let event = UsageEvent {
             id,
             tenant: caller.tenant.id,
@@ -138,7 +148,9 @@ impl Account {
             address: caller.address,
             tenant: caller.tenant.name.clone(),
             key: caller.key.name.clone(),
-            span: shared.tracer.request(head.method, endpoint.label(), head.traceparent),
+            span: shared
+                .tracer
+                .request(head.method, endpoint.label(), head.traceparent),
             _in_flight: shared.metrics.in_flight(),
         };
         Self {
@@ -218,7 +230,13 @@ impl Account {
     }
 
     /// Begins an attempt; the one before must have been ended. Returns the `traceparent` to send on.
-    pub fn begin_attempt(&mut self, candidate: &Candidate, lease: Option<Lease>, input: Input, bound: Option<u64>) -> Option<String> {
+    pub fn begin_attempt(
+        &mut self,
+        candidate: &Candidate,
+        lease: Option<Lease>,
+        input: Input,
+        bound: Option<u64>,
+    ) -> Option<String> {
         let channel = &candidate.channel;
         let model_id = candidate.model.as_ref().map(|model| model.id);
         self.last = Told {
@@ -226,7 +244,10 @@ impl Account {
             kind: Some(channel.kind),
             model: candidate.model.as_ref().map(|model| model.name.clone()),
             model_id,
-            tokenizer: candidate.model.as_ref().and_then(|model| model.tokenizer.clone()),
+            tokenizer: candidate
+                .model
+                .as_ref()
+                .and_then(|model| model.tokenizer.clone()),
             response_model: None,
         };
         if let Some(model) = &candidate.model {
@@ -252,7 +273,10 @@ impl Account {
             took_us: 0,
             status: None,
             failure: None,
-            usage: Usage { input: estimate, ..Usage::default() },
+            usage: Usage {
+                input: estimate,
+                ..Usage::default()
+            },
             estimated: true,
             cost: Money::ZERO,
         };
@@ -266,20 +290,35 @@ impl Account {
         let traceparent = span.traceparent();
         let began = Instant::now();
         let candidate = candidate.clone();
-        self.current =
-            Some(Current { attempt, began, candidate, lease, span, observer: None, input, bound, relayed_bytes: 0 });
+        self.current = Some(Current {
+            attempt,
+            began,
+            candidate,
+            lease,
+            span,
+            observer: None,
+            input,
+            bound,
+            relayed_bytes: 0,
+        });
         traceparent
     }
 
     /// The credential of the attempt under way.
     pub fn lease(&self) -> Option<&Lease> {
-        self.current.as_ref().and_then(|current| current.lease.as_ref())
+        self.current
+            .as_ref()
+            .and_then(|current| current.lease.as_ref())
     }
 
     /// Ends an attempt that gave the caller nothing. `reached` says whether the vendor may have worked on it.
     pub fn end_attempt(&mut self, status: Option<u16>, reason: &'static str, reached: bool) {
-        let Some(mut current) = self.current.take() else { return };
-        self.shared.metrics.attempt(&current.candidate.channel.name, reason);
+        let Some(mut current) = self.current.take() else {
+            return;
+        };
+        self.shared
+            .metrics
+            .attempt(&current.candidate.channel.name, reason);
         let spent = match (reached, current.observer.take()) {
             (true, observer) => self.spent(&current, observer.map(Observer::finish).as_ref()),
             (false, _) => Spent::Known(Usage::default()),
@@ -292,7 +331,10 @@ impl Account {
         attempt.usage = match spent {
             Spent::Known(usage) => usage,
             // A retried answer is not counted to the token: it is the vendor's side of the cost, marked estimated.
-            Spent::ToCount { usage, text } => Usage { output: usage.output + bytes_as_tokens(text.len()), ..usage },
+            Spent::ToCount { usage, text } => Usage {
+                output: usage.output + bytes_as_tokens(text.len()),
+                ..usage
+            },
         };
         if let Some(flight) = &mut self.flight {
             flight.attempt_over(attempt);
@@ -307,7 +349,11 @@ impl Account {
         if let Some(current) = &mut self.current {
             current.attempt.status = Some(status);
             let limits = Limits::default();
-            current.observer = Some(if is_stream { Observer::stream(limits) } else { Observer::json(limits) });
+            current.observer = Some(if is_stream {
+                Observer::stream(limits)
+            } else {
+                Observer::json(limits)
+            });
         }
     }
 
@@ -337,8 +383,18 @@ impl Account {
     /// The charge as far as the upstream has reported usage, for `x-weir-cost`.
     pub fn charge_so_far(&self) -> Option<Money> {
         let current = self.current.as_ref()?;
-        let usage = current.observer.as_ref()?.seen().usage.as_ref()?.plausible()?;
-        current.candidate.rates.as_ref().map(|rates| rates.cost(&usage))
+        let usage = current
+            .observer
+            .as_ref()?
+            .seen()
+            .usage
+            .as_ref()?
+            .plausible()?;
+        current
+            .candidate
+            .rates
+            .as_ref()
+            .map(|rates| rates.cost(&usage))
     }
 
     /// Closes the account: the event is in the spool when this returns.
@@ -360,13 +416,22 @@ impl Account {
         self.event.charge
     }
 
-    fn conclude(&mut self, outcome: Outcome, status: u16, code: Option<&'static str>, closed: Option<oneshot::Sender<()>>) {
+    fn conclude(
+        &mut self,
+        outcome: Outcome,
+        status: u16,
+        code: Option<&'static str>,
+        closed: Option<oneshot::Sender<()>>,
+    ) {
         let Some(open) = self.open.take() else { return };
         self.event.outcome = outcome;
         self.event.status = status;
         self.event.error_code = code.map(str::to_owned);
         self.event.total_us = micros(self.started.elapsed());
-        let text = self.current.take().and_then(|current| self.conclude_attempt(current, outcome));
+        let text = self
+            .current
+            .take()
+            .and_then(|current| self.conclude_attempt(current, outcome));
         self.event.price();
         let event = self.event.clone();
         let (shared, told, endpoint) = (Arc::clone(&self.shared), self.last.clone(), self.endpoint);
@@ -374,7 +439,7 @@ impl Account {
             open.tell(&shared, event, &told, endpoint);
             if let Some(closed) = closed {
                 // The caller may have left meanwhile; then nobody waits.
-                drop(closed.send(()));
+                closed.send(()).unwrap_or_default();
             }
         };
         match (self.flight.take(), text) {
@@ -415,16 +480,25 @@ impl Account {
             Outcome::Ok | Outcome::ClientError => "ok",
             other => other.as_str(),
         };
-        self.shared.metrics.attempt(&current.candidate.channel.name, reason);
+        self.shared
+            .metrics
+            .attempt(&current.candidate.channel.name, reason);
         let is_error = current.attempt.status.is_some_and(|status| status >= 400);
-        let spent = if is_error { Spent::Known(reported(seen.as_ref())) } else { self.spent(&current, seen.as_ref()) };
+        let spent = if is_error {
+            Spent::Known(reported(seen.as_ref()))
+        } else {
+            self.spent(&current, seen.as_ref())
+        };
         let attempt = &mut current.attempt;
         attempt.took_us = micros(took);
-        attempt.failure = matches!(outcome, Outcome::CutByUpstream | Outcome::UpstreamError).then(|| reason.to_owned());
+        attempt.failure = matches!(outcome, Outcome::CutByUpstream | Outcome::UpstreamError)
+            .then(|| reason.to_owned());
         let text = match spent {
             Spent::Known(usage) => {
                 attempt.usage = usage;
-                let reported = seen.as_ref().is_some_and(|seen| matches!(seen.usage, Some(reported) if reported.plausible().is_some()));
+                let reported = seen.as_ref().is_some_and(
+                    |seen| matches!(seen.usage, Some(reported) if reported.plausible().is_some()),
+                );
                 attempt.estimated = !reported && !is_error;
                 if let (Some(model), true) = (self.last.model_id, reported) {
                     self.learn(model, &usage, seen.as_ref(), &current.input, took);
@@ -450,30 +524,66 @@ impl Account {
         if !self.endpoint.needs_model() && self.endpoint != Endpoint::Proxy {
             return Spent::Known(Usage::default());
         }
-        let input = self.estimated_input(current.candidate.model.as_ref().map(|model| model.id), &current.input);
-        let usage = Usage { input, ..Usage::default() };
+        let input = self.estimated_input(
+            current.candidate.model.as_ref().map(|model| model.id),
+            &current.input,
+        );
+        let usage = Usage {
+            input,
+            ..Usage::default()
+        };
         match seen {
             Some(seen) if !seen.text.is_empty() => {
                 let unread = bytes_as_tokens(seen.unread_bytes as usize);
-                Spent::ToCount { usage: Usage { output: unread, ..usage }, text: seen.text.clone() }
+                Spent::ToCount {
+                    usage: Usage {
+                        output: unread,
+                        ..usage
+                    },
+                    text: seen.text.clone(),
+                }
             }
-            Some(seen) if seen.unread_bytes > 0 => Spent::Known(Usage { output: bytes_as_tokens(seen.unread_bytes as usize), ..usage }),
+            Some(seen) if seen.unread_bytes > 0 => Spent::Known(Usage {
+                output: bytes_as_tokens(seen.unread_bytes as usize),
+                ..usage
+            }),
             // Nothing was shown: what the model may have done in secret meanwhile.
             _ if self.endpoint.finishes() => {
-                let secret = self.shared.pace.tokens(self.last.model_id, current.began.elapsed());
-                let ceiling = current.candidate.model.as_ref().and_then(|model| model.max_output_tokens);
+                let secret = self
+                    .shared
+                    .pace
+                    .tokens(self.last.model_id, current.began.elapsed());
+                let ceiling = current
+                    .candidate
+                    .model
+                    .as_ref()
+                    .and_then(|model| model.max_output_tokens);
                 let bound = current.bound.or(ceiling).unwrap_or(u64::MAX);
-                Spent::Known(Usage { output: secret.min(bound), ..usage })
+                Spent::Known(Usage {
+                    output: secret.min(bound),
+                    ..usage
+                })
             }
             _ => Spent::Known(usage),
         }
     }
 
     fn estimated_input(&self, model: Option<ModelId>, input: &Input) -> u64 {
-        self.shared.recorder.corrections().estimate_input(model, input.text_bytes, u64::from(input.images))
+        self.shared.recorder.corrections().estimate_input(
+            model,
+            input.text_bytes,
+            u64::from(input.images),
+        )
     }
 
-    fn learn(&self, model: ModelId, usage: &Usage, seen: Option<&Observation>, input: &Input, took: Duration) {
+    fn learn(
+        &self,
+        model: ModelId,
+        usage: &Usage,
+        seen: Option<&Observation>,
+        input: &Input,
+        took: Duration,
+    ) {
         let corrections = self.shared.recorder.corrections();
         self.shared.pace.learn(model, usage.output, took);
         if input.images == 0 && input.media_bytes == 0 {
@@ -481,7 +591,12 @@ impl Account {
         }
         let text = seen.map(|seen| seen.text.as_str()).unwrap_or_default();
         if !text.is_empty() && usage.reasoning == 0 && corrections.wants(model, text.len()) {
-            self.shared.recorder.learn(model, self.last.tokenizer.clone(), text.to_owned(), usage.output);
+            self.shared.recorder.learn(
+                model,
+                self.last.tokenizer.clone(),
+                text.to_owned(),
+                usage.output,
+            );
         }
     }
 }
@@ -506,14 +621,7 @@ impl Open {
     fn tell(self, shared: &Shared, event: &UsageEvent, told: &Told, endpoint: Endpoint) {
         let attempted = !event.attempts.is_empty();
         let usage = &event.usage;
-        let plain_input = usage.input.saturating_sub(usage.cached_read);
-        let plain_output = usage.output.saturating_sub(usage.reasoning);
-        let tokens = [
-            (TokenType::Input, plain_input),
-            (TokenType::CachedRead, usage.cached_read),
-            (TokenType::Output, plain_output),
-            (TokenType::Reasoning, usage.reasoning),
-        ];
+        let tokens = by_type(usage);
         let total = Duration::from_micros(event.total_us);
         let first_byte = event.first_byte_us.map(Duration::from_micros);
         let overhead = attempted.then(|| Duration::from_micros(event.overhead_us));
@@ -570,8 +678,27 @@ impl Open {
     }
 }
 
+/// A usage as the metric counts it: each token under one type.
+fn by_type(usage: &Usage) -> [(TokenType, u64); 9] {
+    let input_parts =
+        usage.cached_read + usage.cached_write + usage.audio_input + usage.image_input;
+    let output_parts = usage.reasoning + usage.audio_output + usage.image_output;
+    [
+        (TokenType::Input, usage.input.saturating_sub(input_parts)),
+        (TokenType::CachedRead, usage.cached_read),
+        (TokenType::CachedWrite, usage.cached_write),
+        (TokenType::AudioInput, usage.audio_input),
+        (TokenType::ImageInput, usage.image_input),
+        (TokenType::Output, usage.output.saturating_sub(output_parts)),
+        (TokenType::Reasoning, usage.reasoning),
+        (TokenType::AudioOutput, usage.audio_output),
+        (TokenType::ImageOutput, usage.image_output),
+    ]
+}
+
 fn reported(seen: Option<&Observation>) -> Usage {
-    seen.and_then(|seen| seen.usage.as_ref()?.plausible()).unwrap_or_default()
+    seen.and_then(|seen| seen.usage.as_ref()?.plausible())
+        .unwrap_or_default()
 }
 
 /// Four bytes a token, rounded up: for text that no tokenizer will see.
@@ -581,11 +708,12 @@ fn bytes_as_tokens(bytes: usize) -> u64 {
 
 /// A caller's or an upstream's text, as long as an event keeps it.
 fn bounded(text: &str) -> String {
-    text.chars().scan(0, |bytes, c| {
-        *bytes += c.len_utf8();
-        (*bytes <= 256).then_some(c)
-    })
-    .collect()
+    text.chars()
+        .scan(0, |bytes, c| {
+            *bytes += c.len_utf8();
+            (*bytes <= 256).then_some(c)
+        })
+        .collect()
 }
 
 fn micros(duration: Duration) -> u64 {

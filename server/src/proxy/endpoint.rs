@@ -53,7 +53,11 @@ impl Endpoint {
 
     /// The dialect in which the caller is answered: under `/proxy/` none is spoken, but errors are OpenAI's.
     pub fn dialect(self) -> &'static str {
-        if self == Self::Proxy { "none" } else { "openai" }
+        if self == Self::Proxy {
+            "none"
+        } else {
+            "openai"
+        }
     }
 
     /// The operation's name in OpenTelemetry's GenAI conventions.
@@ -96,7 +100,11 @@ impl Endpoint {
     pub fn finishes(self) -> bool {
         matches!(
             self,
-            Self::Chat | Self::Completions | Self::SessionChat | Self::ChannelChat | Self::ChannelCompletions
+            Self::Chat
+                | Self::Completions
+                | Self::SessionChat
+                | Self::ChannelChat
+                | Self::ChannelCompletions
         )
     }
 
@@ -119,9 +127,19 @@ impl Endpoint {
     pub fn allows(self, method: &Method) -> bool {
         match self {
             Self::Models => matches!(*method, Method::GET | Method::HEAD),
-            Self::Files | Self::Batches => matches!(*method, Method::GET | Method::POST | Method::DELETE),
+            Self::Files | Self::Batches => {
+                matches!(*method, Method::GET | Method::POST | Method::DELETE)
+            }
             Self::Proxy => {
-                matches!(*method, Method::GET | Method::HEAD | Method::POST | Method::PUT | Method::PATCH | Method::DELETE)
+                matches!(
+                    *method,
+                    Method::GET
+                        | Method::HEAD
+                        | Method::POST
+                        | Method::PUT
+                        | Method::PATCH
+                        | Method::DELETE
+                )
             }
             _ => *method == Method::POST,
         }

@@ -22,14 +22,22 @@ pub enum Refusal {
     ModelNotFound(String),
     ChannelNotFound(String),
     NotOnSharedChannel,
-    UnknownPath { hint: Option<String> },
+    UnknownPath {
+        hint: Option<String>,
+    },
     MethodNotAllowed,
     BadPath,
     MissingModel,
     /// A body, or a field of it, that cannot be read.
-    BadBody { code: &'static str, message: String, param: Option<String> },
+    BadBody {
+        code: &'static str,
+        message: String,
+        param: Option<String>,
+    },
     EncodedBody,
-    TooLarge { limit_bytes: u64 },
+    TooLarge {
+        limit_bytes: u64,
+    },
     SlowBody,
     BrokenBody,
     SpoolFull,
@@ -65,47 +73,150 @@ impl From<Refusal> for Error {
 
 impl From<openai::Error> for Refusal {
     fn from(error: openai::Error) -> Self {
-        Self::BadBody { code: error.code(), message: error.to_string(), param: error.param().map(str::to_owned) }
+        Self::BadBody {
+            code: error.code(),
+            message: error.to_string(),
+            param: error.param().map(str::to_owned),
+        }
     }
 }
 
 /// Every code of the data plane: status, code, what it means and what to do.
 pub const CODES: &[(u16, &str, &str)] = &[
-    (400, "invalid_json", "The body is not JSON, has a doubled key that Weir acts on, or is nested too deeply. Mend the body."),
-    (400, "invalid_value", "A field has a type or value that is not allowed; `param` names it."),
-    (400, "invalid_multipart", "The multipart body is malformed or names the model twice."),
-    (400, "invalid_path", "The path holds a dot segment, a backslash, a control character or a broken escape."),
+    (
+        400,
+        "invalid_json",
+        "The body is not JSON, has a doubled key that Weir acts on, or is nested too deeply. Mend the body.",
+    ),
+    (
+        400,
+        "invalid_value",
+        "A field has a type or value that is not allowed; `param` names it.",
+    ),
+    (
+        400,
+        "invalid_multipart",
+        "The multipart body is malformed or names the model twice.",
+    ),
+    (
+        400,
+        "invalid_path",
+        "The path holds a dot segment, a backslash, a control character or a broken escape.",
+    ),
     (400, "missing_model", "The endpoint needs a `model`."),
-    (400, "several_api_keys", "The request carries two different keys. Send one."),
-    (400, "broken_body", "The request's body ended before its announced end."),
-    (401, "invalid_api_key", "No key, or one that Weir does not know."),
-    (401, "key_disabled", "The key, its owner or its tenant is disabled."),
-    (401, "key_expired", "The key's time is over. Make a new one."),
-    (403, "ip_not_allowed", "The key may not be used from this address."),
-    (403, "model_not_allowed", "The tenant knows the model; this key may not use it."),
-    (404, "model_not_found", "No such model, or it is not granted to the tenant."),
-    (404, "channel_not_found", "No such channel, or it is not granted to the tenant or the key."),
-    (404, "not_on_shared_channel", "The vendor would keep what is sent; that needs a channel dedicated to the tenant."),
+    (
+        400,
+        "several_api_keys",
+        "The request carries two different keys. Send one.",
+    ),
+    (
+        400,
+        "broken_body",
+        "The request's body ended before its announced end.",
+    ),
+    (
+        401,
+        "invalid_api_key",
+        "No key, or one that Weir does not know.",
+    ),
+    (
+        401,
+        "key_disabled",
+        "The key, its owner or its tenant is disabled.",
+    ),
+    (
+        401,
+        "key_expired",
+        "The key's time is over. Make a new one.",
+    ),
+    (
+        403,
+        "ip_not_allowed",
+        "The key may not be used from this address.",
+    ),
+    (
+        403,
+        "model_not_allowed",
+        "The tenant knows the model; this key may not use it.",
+    ),
+    (
+        404,
+        "model_not_found",
+        "No such model, or it is not granted to the tenant.",
+    ),
+    (
+        404,
+        "channel_not_found",
+        "No such channel, or it is not granted to the tenant or the key.",
+    ),
+    (
+        404,
+        "not_on_shared_channel",
+        "The vendor would keep what is sent; that needs a channel dedicated to the tenant.",
+    ),
     (404, "unknown_path", "Weir has no such path."),
-    (405, "method_not_allowed", "The path does not take this method."),
-    (408, "request_timeout", "The request's body came too slowly."),
-    (413, "request_too_large", "The body is larger than the setting allows."),
-    (415, "encoded_body", "Bodies with a content-encoding are not read. Send the body as it is."),
+    (
+        405,
+        "method_not_allowed",
+        "The path does not take this method.",
+    ),
+    (
+        408,
+        "request_timeout",
+        "The request's body came too slowly.",
+    ),
+    (
+        413,
+        "request_too_large",
+        "The body is larger than the setting allows.",
+    ),
+    (
+        415,
+        "encoded_body",
+        "Bodies with a content-encoding are not read. Send the body as it is.",
+    ),
     (500, "internal_error", "Weir failed. Report the request id."),
-    (502, "upstream_error", "The upstream could not be reached, broke off, or refused Weir's own credential."),
-    (503, "no_healthy_upstream", "No channel of the model can take the call now. Try again."),
-    (503, "overloaded", "This instance is stopping. Try again; another one answers."),
-    (503, "spool_full", "Usage cannot be recorded, so nothing is served. The operator must free disk space."),
-    (504, "upstream_timeout", "The upstream did not answer in time."),
+    (
+        502,
+        "upstream_error",
+        "The upstream could not be reached, broke off, or refused Weir's own credential.",
+    ),
+    (
+        503,
+        "no_healthy_upstream",
+        "No channel of the model can take the call now. Try again.",
+    ),
+    (
+        503,
+        "overloaded",
+        "This instance is stopping. Try again; another one answers.",
+    ),
+    (
+        503,
+        "spool_full",
+        "Usage cannot be recorded, so nothing is served. The operator must free disk space.",
+    ),
+    (
+        504,
+        "upstream_timeout",
+        "The upstream did not answer in time.",
+    ),
 ];
 
 impl Refusal {
     pub fn status(&self) -> u16 {
         match self {
-            Self::SeveralKeys | Self::BadPath | Self::MissingModel | Self::BadBody { .. } | Self::BrokenBody => 400,
+            Self::SeveralKeys
+            | Self::BadPath
+            | Self::MissingModel
+            | Self::BadBody { .. }
+            | Self::BrokenBody => 400,
             Self::NoKey | Self::InvalidKey | Self::KeyDisabled | Self::KeyExpired => 401,
             Self::IpNotAllowed(_) | Self::ModelNotAllowed(_) => 403,
-            Self::ModelNotFound(_) | Self::ChannelNotFound(_) | Self::NotOnSharedChannel | Self::UnknownPath { .. } => 404,
+            Self::ModelNotFound(_)
+            | Self::ChannelNotFound(_)
+            | Self::NotOnSharedChannel
+            | Self::UnknownPath { .. } => 404,
             Self::MethodNotAllowed => 405,
             Self::SlowBody => 408,
             Self::TooLarge { .. } => 413,
@@ -196,7 +307,9 @@ impl Failure {
 
     pub fn code(&self) -> &'static str {
         match self {
-            Self::Connect | Self::Broken | Self::BadAnswer(_) | Self::Credential => "upstream_error",
+            Self::Connect | Self::Broken | Self::BadAnswer(_) | Self::Credential => {
+                "upstream_error"
+            }
             Self::Timeout => "upstream_timeout",
             Self::Request(refusal) => refusal.code(),
         }
@@ -217,10 +330,18 @@ impl Failure {
     fn message(&self) -> String {
         match self {
             Self::Connect => "The upstream cannot be reached. Try again.".to_owned(),
-            Self::Timeout => "The upstream did not answer in time. Try again, or ask for less.".to_owned(),
-            Self::Broken => "The upstream broke off before its answer was complete. Try again.".to_owned(),
-            Self::BadAnswer(what) => format!("The upstream's answer cannot be relayed: {what}. Tell the operator."),
-            Self::Credential => "The upstream refused the gateway's own credential. Tell the operator.".to_owned(),
+            Self::Timeout => {
+                "The upstream did not answer in time. Try again, or ask for less.".to_owned()
+            }
+            Self::Broken => {
+                "The upstream broke off before its answer was complete. Try again.".to_owned()
+            }
+            Self::BadAnswer(what) => {
+                format!("The upstream's answer cannot be relayed: {what}. Tell the operator.")
+            }
+            Self::Credential => {
+                "The upstream refused the gateway's own credential. Tell the operator.".to_owned()
+            }
             Self::Request(refusal) => refusal.message(),
         }
     }
@@ -259,13 +380,23 @@ impl Error {
         self.with_failure(request_id, |failure| failure.event())
     }
 
-    fn with_failure(&self, request_id: &str, write: impl FnOnce(openai::Failure<'_>) -> Vec<u8>) -> Vec<u8> {
+    fn with_failure(
+        &self,
+        request_id: &str,
+        write: impl FnOnce(openai::Failure<'_>) -> Vec<u8>,
+    ) -> Vec<u8> {
         let (message, param) = match self {
             Self::Refusal(refusal) => (refusal.message(), refusal.param()),
             Self::Failure(Failure::Request(refusal)) => (refusal.message(), refusal.param()),
             Self::Failure(failure) => (failure.message(), None),
         };
-        write(openai::Failure { status: self.status(), code: self.code(), message: &message, param, request_id })
+        write(openai::Failure {
+            status: self.status(),
+            code: self.code(),
+            message: &message,
+            param,
+            request_id,
+        })
     }
 }
 
@@ -288,20 +419,55 @@ mod tests {
     #[test]
     fn every_refusal_and_failure_is_in_the_reference() {
         let refusals = [
-            Refusal::NoKey, Refusal::InvalidKey, Refusal::SeveralKeys, Refusal::KeyDisabled, Refusal::KeyExpired,
-            Refusal::IpNotAllowed(IpAddr::from([127, 0, 0, 1])), Refusal::ModelNotAllowed(String::new()),
-            Refusal::ModelNotFound(String::new()), Refusal::ChannelNotFound(String::new()), Refusal::NotOnSharedChannel,
-            Refusal::UnknownPath { hint: None }, Refusal::MethodNotAllowed, Refusal::BadPath, Refusal::MissingModel,
-            Refusal::EncodedBody, Refusal::TooLarge { limit_bytes: 1 }, Refusal::SlowBody, Refusal::BrokenBody, Refusal::SpoolFull,
-            Refusal::NoHealthyUpstream(String::new()), Refusal::Draining,
+            Refusal::NoKey,
+            Refusal::InvalidKey,
+            Refusal::SeveralKeys,
+            Refusal::KeyDisabled,
+            Refusal::KeyExpired,
+            Refusal::IpNotAllowed(IpAddr::from([127, 0, 0, 1])),
+            Refusal::ModelNotAllowed(String::new()),
+            Refusal::ModelNotFound(String::new()),
+            Refusal::ChannelNotFound(String::new()),
+            Refusal::NotOnSharedChannel,
+            Refusal::UnknownPath { hint: None },
+            Refusal::MethodNotAllowed,
+            Refusal::BadPath,
+            Refusal::MissingModel,
+            Refusal::EncodedBody,
+            Refusal::TooLarge { limit_bytes: 1 },
+            Refusal::SlowBody,
+            Refusal::BrokenBody,
+            Refusal::SpoolFull,
+            Refusal::NoHealthyUpstream(String::new()),
+            Refusal::Draining,
         ];
-        let failures = [Failure::Connect, Failure::Timeout, Failure::Broken, Failure::BadAnswer(String::new()), Failure::Credential];
-        let all = refusals.into_iter().map(Error::Refusal).chain(failures.into_iter().map(Error::Failure));
+        let failures = [
+            Failure::Connect,
+            Failure::Timeout,
+            Failure::Broken,
+            Failure::BadAnswer(String::new()),
+            Failure::Credential,
+        ];
+        let all = refusals
+            .into_iter()
+            .map(Error::Refusal)
+            .chain(failures.into_iter().map(Error::Failure));
         for error in all {
-            let listed = CODES.iter().any(|(status, code, _)| (*status, *code) == (error.status(), error.code()));
-            assert!(listed, "{error:?} answers {} {}", error.status(), error.code());
-            let body: serde_json::Value = serde_json::from_slice(&error.body("id-1")).expect("JSON");
-            assert_eq!((&body["error"]["code"], &body["error"]["request_id"]), (&error.code().into(), &"id-1".into()));
+            let listed = CODES
+                .iter()
+                .any(|(status, code, _)| (*status, *code) == (error.status(), error.code()));
+            assert!(
+                listed,
+                "{error:?} answers {} {}",
+                error.status(),
+                error.code()
+            );
+            let body: serde_json::Value =
+                serde_json::from_slice(&error.body("id-1")).expect("JSON");
+            assert_eq!(
+                (&body["error"]["code"], &body["error"]["request_id"]),
+                (&error.code().into(), &"id-1".into())
+            );
         }
     }
 }

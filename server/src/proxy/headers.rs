@@ -7,21 +7,69 @@
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 /// Request headers that pass on the inference paths.
-const REQUEST_PASS: &[&str] = &["accept", "accept-language", "content-type", "user-agent", "x-stainless-lang", "idempotency-key"];
+const REQUEST_PASS: &[&str] = &[
+    "accept",
+    "accept-language",
+    "content-type",
+    "user-agent",
+    "x-stainless-lang",
+    "idempotency-key",
+];
 
 /// Never sent on, whatever the path: hop-by-hop (RFC 9110, section 7.6.1), what Weir sets itself, credentials, cookies.
 const REQUEST_STOP: &[&str] = &[
-    "accept-encoding", "api-key", "authorization", "connection", "content-length", "cookie", "cookie2", "expect", "forwarded",
-    "host", "keep-alive", "max-forwards", "ocp-apim-subscription-key", "origin", "proxy-authenticate", "proxy-authorization",
-    "proxy-connection", "referer", "te", "traceparent", "tracestate", "baggage", "trailer", "transfer-encoding", "upgrade", "via",
-    "x-api-key", "x-client-request-id", "x-goog-api-key", "x-http-method-override", "x-method-override", "x-real-ip",
-    "x-request-id", "x-original-url", "x-rewrite-url",
+    "accept-encoding",
+    "api-key",
+    "authorization",
+    "connection",
+    "content-length",
+    "cookie",
+    "cookie2",
+    "expect",
+    "forwarded",
+    "host",
+    "keep-alive",
+    "max-forwards",
+    "ocp-apim-subscription-key",
+    "origin",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "referer",
+    "te",
+    "traceparent",
+    "tracestate",
+    "baggage",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "via",
+    "x-api-key",
+    "x-client-request-id",
+    "x-goog-api-key",
+    "x-http-method-override",
+    "x-method-override",
+    "x-real-ip",
+    "x-request-id",
+    "x-original-url",
+    "x-rewrite-url",
 ];
 
 /// Beginnings of headers that are never sent on: forwarding, Weir's own, and those that name a vendor's account.
 const REQUEST_STOP_PREFIXES: &[&str] = &[
-    "x-forwarded-", "x-weir-", "sec-", "access-control-", "openai-organization", "openai-project", "x-goog-user-project",
-    "x-ms-", "x-amz-", "x-portkey-", "x-litellm-", "cf-", "true-client-ip",
+    "x-forwarded-",
+    "x-weir-",
+    "sec-",
+    "access-control-",
+    "openai-organization",
+    "openai-project",
+    "x-goog-user-project",
+    "x-ms-",
+    "x-amz-",
+    "x-portkey-",
+    "x-litellm-",
+    "cf-",
+    "true-client-ip",
 ];
 
 /// Beta flags of vendors: they pass if the channel allows them.
@@ -29,22 +77,62 @@ const BETA: &[&str] = &["openai-beta", "anthropic-beta"];
 
 /// Answer headers that never pass. The last group would act on the portal's origin (threats.md, P1).
 const ANSWER_STOP: &[&str] = &[
-    "connection", "content-length", "date", "keep-alive", "proxy-authenticate", "proxy-connection", "server", "te", "trailer",
-    "transfer-encoding", "upgrade", "via", "set-cookie", "set-cookie2", "www-authenticate", "x-powered-by", "x-request-id",
-    "request-id", "openai-organization", "openai-project", "anthropic-organization-id", "cf-ray", "cf-cache-status",
-    "service-worker-allowed", "clear-site-data", "alt-svc", "refresh", "strict-transport-security", "content-security-policy",
-    "content-security-policy-report-only", "x-content-type-options", "x-frame-options", "nel", "report-to",
-    "reporting-endpoints", "link", "location", "x-client-request-id",
+    "connection",
+    "content-length",
+    "date",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-connection",
+    "server",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "via",
+    "set-cookie",
+    "set-cookie2",
+    "www-authenticate",
+    "x-powered-by",
+    "x-request-id",
+    "request-id",
+    "openai-organization",
+    "openai-project",
+    "anthropic-organization-id",
+    "cf-ray",
+    "cf-cache-status",
+    "service-worker-allowed",
+    "clear-site-data",
+    "alt-svc",
+    "refresh",
+    "strict-transport-security",
+    "content-security-policy",
+    "content-security-policy-report-only",
+    "x-content-type-options",
+    "x-frame-options",
+    "nel",
+    "report-to",
+    "reporting-endpoints",
+    "link",
+    "location",
+    "x-client-request-id",
 ];
 
-const ANSWER_STOP_PREFIXES: &[&str] = &["access-control-", "x-weir-", "x-ratelimit-", "anthropic-ratelimit-", "sec-", "cross-origin-"];
+const ANSWER_STOP_PREFIXES: &[&str] = &[
+    "access-control-",
+    "x-weir-",
+    "x-ratelimit-",
+    "anthropic-ratelimit-",
+    "sec-",
+    "cross-origin-",
+];
 
 /// The headers of an inference call: a list.
 pub fn for_inference(caller: &HeaderMap, allow_beta: bool) -> HeaderMap {
     let named = named_by_connection(caller);
     let passes = |name: &HeaderName| {
         let text = name.as_str();
-        (REQUEST_PASS.contains(&text) || (allow_beta && BETA.contains(&text))) && !named.contains(&text)
+        (REQUEST_PASS.contains(&text) || (allow_beta && BETA.contains(&text)))
+            && !named.contains(&text)
     };
     pick(caller, passes)
 }
@@ -55,7 +143,9 @@ pub fn for_proxy(caller: &HeaderMap, allow_beta: bool) -> HeaderMap {
     let passes = |name: &HeaderName| {
         let text = name.as_str();
         !REQUEST_STOP.contains(&text)
-            && !REQUEST_STOP_PREFIXES.iter().any(|prefix| text.starts_with(prefix))
+            && !REQUEST_STOP_PREFIXES
+                .iter()
+                .any(|prefix| text.starts_with(prefix))
             && (allow_beta || !BETA.contains(&text))
             && !named.contains(&text)
     };
@@ -64,11 +154,16 @@ pub fn for_proxy(caller: &HeaderMap, allow_beta: bool) -> HeaderMap {
 
 /// The headers of an upstream's answer that the caller may see.
 pub fn of_answer(upstream: &HeaderMap) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
-    let named: Vec<String> = named_by_connection(upstream).into_iter().map(str::to_owned).collect();
+    let named: Vec<String> = named_by_connection(upstream)
+        .into_iter()
+        .map(str::to_owned)
+        .collect();
     upstream.iter().filter(move |(name, _)| {
         let text = name.as_str();
         !ANSWER_STOP.contains(&text)
-            && !ANSWER_STOP_PREFIXES.iter().any(|prefix| text.starts_with(prefix))
+            && !ANSWER_STOP_PREFIXES
+                .iter()
+                .any(|prefix| text.starts_with(prefix))
             && !named.iter().any(|other| other == text)
     })
 }
@@ -84,16 +179,25 @@ fn pick(from: &HeaderMap, passes: impl Fn(&HeaderName) -> bool) -> HeaderMap {
 /// Headers that `Connection` declares hop-by-hop. Those that a request cannot do without are never given up: a caller
 /// who lists `content-type` there wants to have Weir and the vendor read different things.
 fn named_by_connection(headers: &HeaderMap) -> Vec<&str> {
-    let lines = headers.get_all(header::CONNECTION).filter_map(|line| line.to_str().ok());
-    lines.flat_map(|line| line.split(',')).map(str::trim).filter(|name| !name.eq_ignore_ascii_case("content-type")).collect()
+    let lines = headers
+        .get_all(header::CONNECTION)
+        .filter_map(|line| line.to_str().ok());
+    lines
+        .flat_map(|line| line.split(','))
+        .map(str::trim)
+        .filter(|name| !name.eq_ignore_ascii_case("content-type"))
+        .collect()
 }
 
 /// The label that a caller gave its request: `x-client-request-id`, else `x-request-id`, if it is at most 128 visible
 /// ASCII characters.
 pub fn client_request_id(caller: &HeaderMap) -> Option<&str> {
-    let value = caller.get("x-client-request-id").or_else(|| caller.get("x-request-id"))?;
+    let value = caller
+        .get("x-client-request-id")
+        .or_else(|| caller.get("x-request-id"))?;
     let text = value.to_str().ok()?;
-    (!text.is_empty() && text.len() <= 128 && text.bytes().all(|byte| byte.is_ascii_graphic())).then_some(text)
+    (!text.is_empty() && text.len() <= 128 && text.bytes().all(|byte| byte.is_ascii_graphic()))
+        .then_some(text)
 }
 
 #[cfg(test)]
@@ -103,7 +207,10 @@ mod tests {
     fn map(fields: &[(&'static str, &'static str)]) -> HeaderMap {
         let mut map = HeaderMap::new();
         for (name, value) in fields {
-            map.append(HeaderName::from_static(name), HeaderValue::from_static(value));
+            map.append(
+                HeaderName::from_static(name),
+                HeaderValue::from_static(value),
+            );
         }
         map
     }
@@ -134,13 +241,22 @@ mod tests {
 
     #[test]
     fn inference_calls_carry_a_short_list() {
-        assert_eq!(names(&for_inference(&map(HOSTILE), false)), ["accept", "content-type"]);
-        assert_eq!(names(&for_inference(&map(HOSTILE), true)), ["accept", "content-type", "openai-beta"]);
+        assert_eq!(
+            names(&for_inference(&map(HOSTILE), false)),
+            ["accept", "content-type"]
+        );
+        assert_eq!(
+            names(&for_inference(&map(HOSTILE), true)),
+            ["accept", "content-type", "openai-beta"]
+        );
     }
 
     #[test]
     fn proxied_calls_lose_credentials_cookies_and_account_headers() {
-        assert_eq!(names(&for_proxy(&map(HOSTILE), false)), ["accept", "content-type", "x-other"]);
+        assert_eq!(
+            names(&for_proxy(&map(HOSTILE), false)),
+            ["accept", "content-type", "x-other"]
+        );
     }
 
     #[test]
@@ -159,13 +275,25 @@ mod tests {
         ]);
         let mut passed: Vec<&str> = of_answer(&answer).map(|(name, _)| name.as_str()).collect();
         passed.sort_unstable();
-        assert_eq!(passed, ["content-type", "openai-processing-ms", "retry-after"]);
+        assert_eq!(
+            passed,
+            ["content-type", "openai-processing-ms", "retry-after"]
+        );
     }
 
     #[test]
     fn a_callers_id_is_a_bounded_label() {
-        assert_eq!(client_request_id(&map(&[("x-request-id", "abc")])), Some("abc"));
-        assert_eq!(client_request_id(&map(&[("x-request-id", "abc"), ("x-client-request-id", "def")])), Some("def"));
+        assert_eq!(
+            client_request_id(&map(&[("x-request-id", "abc")])),
+            Some("abc")
+        );
+        assert_eq!(
+            client_request_id(&map(&[
+                ("x-request-id", "abc"),
+                ("x-client-request-id", "def")
+            ])),
+            Some("def")
+        );
         assert_eq!(client_request_id(&map(&[("x-request-id", "a b")])), None);
         assert_eq!(client_request_id(&map(&[])), None);
     }

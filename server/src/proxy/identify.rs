@@ -52,7 +52,13 @@ pub fn caller(
     let key = catalog.key_by_digest(&digest).ok_or_else(unknown)?;
     let tenant = catalog.tenant(key.tenant).ok_or_else(unknown)?;
     let (user, group) = catalog.owners(key);
-    let caller = Caller { key: Arc::clone(key), tenant: Arc::clone(tenant), user, group, address };
+    let caller = Caller {
+        key: Arc::clone(key),
+        tenant: Arc::clone(tenant),
+        user,
+        group,
+        address,
+    };
     match refusal(&caller, &digest, catalog, now_ms) {
         Some(refusal) => Err(Unidentified::Known(Box::new(caller), refusal)),
         None => Ok(caller),
@@ -61,15 +67,28 @@ pub fn caller(
 
 /// Whether a key that was good when its call began still is. Expiry counts from the next call only.
 pub fn still_allowed(caller: &Caller, catalog: &Catalog) -> bool {
-    let Some(key) = catalog.key(caller.key.id) else { return false };
-    let Some(tenant) = catalog.tenant(key.tenant) else { return false };
+    let Some(key) = catalog.key(caller.key.id) else {
+        return false;
+    };
+    let Some(tenant) = catalog.tenant(key.tenant) else {
+        return false;
+    };
     key.enabled && tenant.enabled && owner_is_active(key, catalog)
 }
 
-fn refusal(caller: &Caller, digest: &key::Digest, catalog: &Catalog, now_ms: i64) -> Option<Refusal> {
+fn refusal(
+    caller: &Caller,
+    digest: &key::Digest,
+    catalog: &Catalog,
+    now_ms: i64,
+) -> Option<Refusal> {
     let key = &caller.key;
-    let is_over = |expires_ms: Option<i64>| expires_ms.is_some_and(|expires_ms| expires_ms <= now_ms);
-    let secret_is_over = key.secrets.iter().any(|secret| secret.digest == *digest && is_over(secret.expires_ms));
+    let is_over =
+        |expires_ms: Option<i64>| expires_ms.is_some_and(|expires_ms| expires_ms <= now_ms);
+    let secret_is_over = key
+        .secrets
+        .iter()
+        .any(|secret| secret.digest == *digest && is_over(secret.expires_ms));
     if !key.enabled || !caller.tenant.enabled || !owner_is_active(key, catalog) {
         return Some(Refusal::KeyDisabled);
     }
@@ -86,17 +105,28 @@ fn refusal(caller: &Caller, digest: &key::Digest, catalog: &Catalog, now_ms: i64
 fn owner_is_active(key: &ProxyKey, catalog: &Catalog) -> bool {
     match key.owner {
         Owner::Tenant => true,
-        Owner::Group(group) => catalog.group(group).is_some_and(|group| group.tenant == key.tenant),
-        Owner::User(user) => catalog.user(user).is_some_and(|user| user.enabled && user.tenants.contains(&key.tenant)),
+        Owner::Group(group) => catalog
+            .group(group)
+            .is_some_and(|group| group.tenant == key.tenant),
+        Owner::User(user) => catalog
+            .user(user)
+            .is_some_and(|user| user.enabled && user.tenants.contains(&key.tenant)),
     }
 }
 
 /// The one value that the request carries, in however many ways.
 fn presented(headers: &HeaderMap, query_keys: Vec<Vec<u8>>) -> Result<Vec<u8>, Refusal> {
-    let bearers = headers.get_all(header::AUTHORIZATION).map(|value| bearer(value.as_bytes()));
-    let plain = KEY_HEADERS.iter().flat_map(|name| headers.get_all(*name)).map(|value| value.as_bytes().to_vec());
+    let bearers = headers
+        .get_all(header::AUTHORIZATION)
+        .map(|value| bearer(value.as_bytes()));
+    let plain = KEY_HEADERS
+        .iter()
+        .flat_map(|name| headers.get_all(*name))
+        .map(|value| value.as_bytes().to_vec());
     let mut values = bearers.chain(plain).chain(query_keys);
-    let Some(first) = values.next() else { return Err(Refusal::NoKey) };
+    let Some(first) = values.next() else {
+        return Err(Refusal::NoKey);
+    };
     if values.any(|other| other != first) {
         return Err(Refusal::SeveralKeys);
     }

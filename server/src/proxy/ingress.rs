@@ -6,7 +6,10 @@
 
 use std::{io, time::Duration};
 
-use actix_web::{http::header::{self, HeaderMap}, web};
+use actix_web::{
+    http::header::{self, HeaderMap},
+    web,
+};
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _, future, stream};
 use tokio::{
@@ -32,7 +35,10 @@ const PIECE_BYTES: usize = 64 * 1024;
 pub enum Body {
     Whole(Bytes),
     /// A multipart form, held whole, with the place of its model.
-    Form { bytes: Bytes, model: Option<multipart::Model> },
+    Form {
+        bytes: Bytes,
+        model: Option<multipart::Model>,
+    },
     /// Sent on as it comes.
     Stream(Streamed),
 }
@@ -61,16 +67,35 @@ struct Rest {
 }
 
 /// Reads a body as far as it must be read before it can be sent on.
-pub async fn read(endpoint: Endpoint, headers: &HeaderMap, payload: web::Payload, config: &Config) -> Result<Body, Refusal> {
-    let encoded = headers.get(header::CONTENT_ENCODING).is_some_and(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity"));
+pub async fn read(
+    endpoint: Endpoint,
+    headers: &HeaderMap,
+    payload: web::Payload,
+    config: &Config,
+) -> Result<Body, Refusal> {
+    let encoded = headers
+        .get(header::CONTENT_ENCODING)
+        .is_some_and(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity"));
     if encoded {
         return Err(Refusal::EncodedBody);
     }
-    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let length = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    let is_multipart = content_type.trim_start().to_ascii_lowercase().starts_with("multipart/form-data");
+    let content_type = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    let length = headers
+        .get(header::CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    let is_multipart = content_type
+        .trim_start()
+        .to_ascii_lowercase()
+        .starts_with("multipart/form-data");
     let is_file = endpoint.takes_files() && (is_multipart || !is_json(content_type));
-    let limit_bytes = if is_file { config.upload_bytes } else { config.body_bytes };
+    let limit_bytes = if is_file {
+        config.upload_bytes.0
+    } else {
+        config.body_bytes.0
+    };
     if length.is_some_and(|length| length > limit_bytes) {
         return Err(Refusal::TooLarge { limit_bytes });
     }
@@ -83,19 +108,28 @@ pub async fn read(endpoint: Endpoint, headers: &HeaderMap, payload: web::Payload
         deadline: Instant::now() + config.body_timeout.0,
     };
     match is_file {
-        true if is_multipart && endpoint != Endpoint::Proxy => multipart(content_type, length, rest).await,
+        true if is_multipart && endpoint != Endpoint::Proxy => {
+            multipart(content_type, length, rest).await
+        }
         true => whole_or_streamed(length, rest).await,
         false => whole(length, rest).await.map(Body::Whole),
     }
 }
 
 fn is_json(content_type: &str) -> bool {
-    let kind = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let kind = content_type
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .to_ascii_lowercase();
     kind == "application/json" || kind.ends_with("+json") || kind.is_empty()
 }
 
 async fn whole(length: Option<u64>, mut rest: Rest) -> Result<Bytes, Refusal> {
-    let Some(first) = rest.next().await? else { return Ok(Bytes::new()) };
+    let Some(first) = rest.next().await? else {
+        return Ok(Bytes::new());
+    };
     if length == Some(first.len() as u64) {
         return Ok(first);
     }
@@ -121,11 +155,21 @@ async fn whole_or_streamed(length: Option<u64>, mut rest: Rest) -> Result<Body, 
             None => return Ok(Body::Whole(joined(head))),
         }
     }
-    Ok(Body::Stream(Streamed { length, model: None, head, spilled: None, rest }))
+    Ok(Body::Stream(Streamed {
+        length,
+        model: None,
+        head,
+        spilled: None,
+        rest,
+    }))
 }
 
 /// Reads a form until its model is known and memory is used up, or to its end.
-async fn multipart(content_type: &str, length: Option<u64>, mut rest: Rest) -> Result<Body, Refusal> {
+async fn multipart(
+    content_type: &str,
+    length: Option<u64>,
+    mut rest: Rest,
+) -> Result<Body, Refusal> {
     rest.reader = Some(Multipart::new(content_type).map_err(bad_multipart)?);
     let mut head = Vec::new();
     let mut head_bytes = 0;
@@ -143,12 +187,23 @@ async fn multipart(content_type: &str, length: Option<u64>, mut rest: Rest) -> R
     }
     let model = rest.model().cloned();
     let spilled = match spilled {
-        None if ended => return Ok(Body::Form { bytes: joined(head), model }),
+        None if ended => {
+            return Ok(Body::Form {
+                bytes: joined(head),
+                model,
+            });
+        }
         None => None,
         Some(file) => Some(rewound(file).await?),
     };
     let length = if ended { Some(rest.read_bytes) } else { length };
-    Ok(Body::Stream(Streamed { length, model, head, spilled, rest }))
+    Ok(Body::Stream(Streamed {
+        length,
+        model,
+        head,
+        spilled,
+        rest,
+    }))
 }
 
 async fn spill(file: Option<File>, piece: &[u8]) -> Result<File, Refusal> {
@@ -172,7 +227,11 @@ fn no_space(error: io::Error) -> Refusal {
 }
 
 fn bad_multipart(error: multipart::Error) -> Refusal {
-    Refusal::BadBody { code: error.code(), message: error.to_string(), param: error.param().map(str::to_owned) }
+    Refusal::BadBody {
+        code: error.code(),
+        message: error.to_string(),
+        param: error.param().map(str::to_owned),
+    }
 }
 
 fn joined(pieces: Vec<Bytes>) -> Bytes {
@@ -203,7 +262,9 @@ impl Rest {
         let piece = piece.map_err(|_| Refusal::BrokenBody)?;
         self.read_bytes += piece.len() as u64;
         if self.read_bytes > self.limit_bytes {
-            return Err(Refusal::TooLarge { limit_bytes: self.limit_bytes });
+            return Err(Refusal::TooLarge {
+                limit_bytes: self.limit_bytes,
+            });
         }
         if let Some(reader) = &mut self.reader {
             reader.feed(&piece).map_err(bad_multipart)?;
@@ -220,10 +281,23 @@ pub struct Stopped(pub Refusal);
 impl Streamed {
     /// The body for an upstream, with another name in the `model` part where the route's differs. `stopped` is told why,
     /// should the body not reach its end.
-    pub fn into_upstream(self, model: Option<&str>, stopped: impl Fn(Refusal) + 'static) -> (Option<u64>, BoxStream) {
-        let edit = self.model.and_then(|place| Some((place, model?))).filter(|(place, model)| place.name != *model);
-        let edit = edit.map(|(place, model)| Splice { start: place.start, end: place.end, with: Bytes::from(model.to_owned()) });
-        let length = self.length.map(|length| edit.as_ref().map_or(length, |edit| edit.length(length)));
+    pub fn into_upstream(
+        self,
+        model: Option<&str>,
+        stopped: impl Fn(Refusal) + 'static,
+    ) -> (Option<u64>, BoxStream) {
+        let edit = self
+            .model
+            .and_then(|place| Some((place, model?)))
+            .filter(|(place, model)| place.name != *model);
+        let edit = edit.map(|(place, model)| Splice {
+            start: place.start,
+            end: place.end,
+            with: Bytes::from(model.to_owned()),
+        });
+        let length = self
+            .length
+            .map(|length| edit.as_ref().map_or(length, |edit| edit.length(length)));
         let head = stream::iter(self.head.into_iter().map(Ok));
         let rest = stream::try_unfold((self.rest, stopped), |(mut rest, stopped)| async move {
             match rest.next().await {
@@ -235,22 +309,32 @@ impl Streamed {
             }
         });
         let mut at = 0;
-        let body = head.chain(read_back(self.spilled)).chain(rest).map_ok(move |piece: Bytes| {
-            let from = at;
-            at += piece.len() as u64;
-            match &edit {
-                Some(edit) => edit.applied(from, piece),
-                None => piece,
-            }
-        });
+        let body = head
+            .chain(read_back(self.spilled))
+            .chain(rest)
+            .map_ok(move |piece: Bytes| {
+                let from = at;
+                at += piece.len() as u64;
+                match &edit {
+                    Some(edit) => edit.applied(from, piece),
+                    None => piece,
+                }
+            });
         // An empty piece would end a chunked body.
-        (length, Box::pin(body.try_filter(|piece| future::ready(!piece.is_empty()))))
+        (
+            length,
+            Box::pin(body.try_filter(|piece| future::ready(!piece.is_empty()))),
+        )
     }
 }
 
 /// The form's bytes with another name in its model part.
 pub fn with_model(bytes: &Bytes, place: &multipart::Model, model: &str) -> Bytes {
-    let edit = Splice { start: place.start, end: place.end, with: Bytes::from(model.to_owned()) };
+    let edit = Splice {
+        start: place.start,
+        end: place.end,
+        with: Bytes::from(model.to_owned()),
+    };
     edit.applied(0, bytes.clone())
 }
 
@@ -274,13 +358,17 @@ impl Splice {
         }
         let index = |at: u64| usize::try_from(at.clamp(from, until) - from).unwrap_or(piece.len());
         let with: &[u8] = if self.start >= from { &self.with } else { &[] };
-        [&piece[..index(self.start)], with, &piece[index(self.end)..]].concat().into()
+        [&piece[..index(self.start)], with, &piece[index(self.end)..]]
+            .concat()
+            .into()
     }
 }
 
 fn read_back(file: Option<File>) -> impl Stream<Item = Result<Bytes, BoxError>> {
     stream::try_unfold(file, |file| async move {
-        let Some(mut file) = file else { return Ok(None) };
+        let Some(mut file) = file else {
+            return Ok(None);
+        };
         let mut piece = BytesMut::with_capacity(PIECE_BYTES);
         match file.read_buf(&mut piece).await {
             Ok(0) => Ok(None),
@@ -297,9 +385,16 @@ mod tests {
     #[test]
     fn a_model_is_replaced_however_the_body_is_cut() {
         let body = Bytes::from_static(b"before OLD after");
-        let edit = Splice { start: 7, end: 10, with: Bytes::from_static(b"newer") };
+        let edit = Splice {
+            start: 7,
+            end: 10,
+            with: Bytes::from_static(b"newer"),
+        };
         for cut in 0..=body.len() {
-            let pieces = [edit.applied(0, body.slice(..cut)), edit.applied(cut as u64, body.slice(cut..))];
+            let pieces = [
+                edit.applied(0, body.slice(..cut)),
+                edit.applied(cut as u64, body.slice(cut..)),
+            ];
             assert_eq!(pieces.concat(), b"before newer after", "{cut}");
         }
         assert_eq!(edit.length(16), 18);

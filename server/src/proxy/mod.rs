@@ -98,12 +98,19 @@ pub async fn handle(call: Call, shared: &Arc<Shared>, upstream: &Upstream) -> Ht
     let catalog = shared.catalog.load();
     let (query, query_keys) = path::without_key(call.request.query_string());
     let address = caller_address(&call.request, &shared.trusted_proxies);
-    let identified = identify::caller(call.request.headers(), query_keys, address, &catalog, common.id.at_ms());
+    let identified = identify::caller(
+        call.request.headers(),
+        query_keys,
+        address,
+        &catalog,
+        common.id.at_ms(),
+    );
     let head = account_head(&call.request, &common);
     let caller = match identified {
         Ok(caller) => caller,
         Err(Unidentified::Known(caller, refusal)) => {
-            Account::open(shared, &caller, call.endpoint, common.id, started, head).refuse(&refusal);
+            Account::open(shared, &caller, call.endpoint, common.id, started, head)
+                .refuse(&refusal);
             return common.error(&refusal.into());
         }
         Err(Unidentified::Unknown(refusal)) => {
@@ -112,15 +119,32 @@ pub async fn handle(call: Call, shared: &Arc<Shared>, upstream: &Upstream) -> Ht
         }
     };
     let mut account = Account::open(shared, &caller, call.endpoint, common.id, started, head);
-    let wants_cost = call.request.headers().get("x-weir-cost").is_some_and(|value| value.as_bytes() == b"1");
+    let wants_cost = call
+        .request
+        .headers()
+        .get("x-weir-cost")
+        .is_some_and(|value| value.as_bytes() == b"1");
     match prepare(call, query, shared, &catalog, &caller, &mut account).await {
         Ok(Prepared::Here(body)) => {
             account.close(crate::metering::Outcome::Ok, 200, None).await;
-            common.start(200).content_type("application/json").body(body)
+            common
+                .start(200)
+                .content_type("application/json")
+                .body(body)
         }
-        Ok(Prepared::Upstream { candidates, mut outbound }) => {
-            let context = relay::Context { shared: Arc::clone(shared), caller, common, wants_cost };
-            match forward::first_success(&candidates, &mut outbound, shared, upstream, &mut account).await {
+        Ok(Prepared::Upstream {
+            candidates,
+            mut outbound,
+        }) => {
+            let context = relay::Context {
+                shared: Arc::clone(shared),
+                caller,
+                common,
+                wants_cost,
+            };
+            match forward::first_success(&candidates, &mut outbound, shared, upstream, &mut account)
+                .await
+            {
                 Ok(answered) => relay::relay(context, answered, account).await,
                 Err(error) => fail(&context.common, account, error).await,
             }
@@ -136,7 +160,10 @@ pub async fn handle(call: Call, shared: &Arc<Shared>, upstream: &Upstream) -> Ht
 enum Prepared {
     /// Answered by Weir itself.
     Here(Vec<u8>),
-    Upstream { candidates: Vec<Candidate>, outbound: Outbound },
+    Upstream {
+        candidates: Vec<Candidate>,
+        outbound: Outbound,
+    },
 }
 
 /// Everything before the first attempt: the body, the candidates, the record.
@@ -156,7 +183,11 @@ async fn prepare(
     if !call.endpoint.allows(call.request.method()) {
         return Err(Refusal::MethodNotAllowed);
     }
-    let asker = Asker { tenant: &caller.tenant, key: &caller.key, now_ms: account.id().at_ms() };
+    let asker = Asker {
+        tenant: &caller.tenant,
+        key: &caller.key,
+        now_ms: account.id().at_ms(),
+    };
     if call.endpoint == Endpoint::Models {
         return answer_models(call.rest.as_deref(), catalog, asker).map(Prepared::Here);
     }
@@ -171,30 +202,61 @@ async fn prepare(
     let model = match (&ask, &body) {
         (Some(ask), _) => ask.model.clone(),
         (None, OutBody::Form { model, .. }) => model.as_ref().map(|model| model.name.clone()),
-        (None, OutBody::Stream(Some(streamed))) => streamed.model.as_ref().map(|model| model.name.clone()),
+        (None, OutBody::Stream(Some(streamed))) => {
+            streamed.model.as_ref().map(|model| model.name.clone())
+        }
         (None, _) => None,
     };
     account.asked(&Asked {
         model: model.as_deref(),
         streamed: ask.as_ref().is_some_and(|ask| ask.stream),
         request_bytes: body_bytes(&body),
-        end_user: ask.as_ref().and_then(|ask| ask.user_id.as_deref().or(ask.user.as_deref())),
+        end_user: ask
+            .as_ref()
+            .and_then(|ask| ask.user_id.as_deref().or(ask.user.as_deref())),
     });
-    let candidates = candidates(call.endpoint, call.channel.as_deref(), &path, model.as_deref(), catalog, asker)?;
+    let candidates = candidates(
+        call.endpoint,
+        call.channel.as_deref(),
+        &path,
+        model.as_deref(),
+        catalog,
+        asker,
+    )?;
     account.record()?;
-    let outbound = Outbound { endpoint: call.endpoint, method, path, query, caller_headers: headers, body, ask };
-    Ok(Prepared::Upstream { candidates, outbound })
+    let outbound = Outbound {
+        endpoint: call.endpoint,
+        method,
+        path,
+        query,
+        caller_headers: headers,
+        body,
+        ask,
+    };
+    Ok(Prepared::Upstream {
+        candidates,
+        outbound,
+    })
 }
 
 /// Reads of a body what Weir acts on. Under `/proxy/` a body that is no JSON object is none of Weir's business.
-fn read_body(endpoint: Endpoint, headers: &HeaderMap, body: ingress::Body) -> Result<(OutBody, Option<Ask>), Refusal> {
+fn read_body(
+    endpoint: Endpoint,
+    headers: &HeaderMap,
+    body: ingress::Body,
+) -> Result<(OutBody, Option<Ask>), Refusal> {
     match body {
         ingress::Body::Form { bytes, model } => Ok((OutBody::Form { bytes, model }, None)),
         ingress::Body::Stream(streamed) => Ok((OutBody::Stream(Some(streamed)), None)),
         ingress::Body::Whole(bytes) => {
-            let is_json = forward::content_type(headers).ends_with("json") || endpoint.needs_model();
+            let is_json =
+                forward::content_type(headers).ends_with("json") || endpoint.needs_model();
             let may_be_empty = !endpoint.needs_model() && bytes.is_empty();
-            let ask = if is_json && !may_be_empty { Some(Ask::read(&bytes, endpoint.reads())?) } else { None };
+            let ask = if is_json && !may_be_empty {
+                Some(Ask::read(&bytes, endpoint.reads())?)
+            } else {
+                None
+            };
             Ok((OutBody::Whole(bytes), ask))
         }
     }
@@ -203,7 +265,10 @@ fn read_body(endpoint: Endpoint, headers: &HeaderMap, body: ingress::Body) -> Re
 fn body_bytes(body: &OutBody) -> u64 {
     match body {
         OutBody::Whole(bytes) | OutBody::Form { bytes, .. } => bytes.len() as u64,
-        OutBody::Stream(streamed) => streamed.as_ref().and_then(|streamed| streamed.length).unwrap_or(0),
+        OutBody::Stream(streamed) => streamed
+            .as_ref()
+            .and_then(|streamed| streamed.length)
+            .unwrap_or(0),
     }
 }
 
@@ -222,24 +287,38 @@ fn candidates(
     }
     if let Some(name) = channel {
         let channel = asker.channel(catalog, name).map_err(refused)?;
-        if endpoint == Endpoint::Proxy && !routing::proxied::may_reach(channel, &path::decoded(path)) {
+        if endpoint == Endpoint::Proxy
+            && !routing::proxied::may_reach(channel, &path::decoded(path))
+        {
             return Err(Refusal::NotOnSharedChannel);
         }
-        return routing::on_channel(catalog, asker, channel, model).map(|candidate| vec![candidate]).map_err(refused);
+        return routing::on_channel(catalog, asker, channel, model)
+            .map(|candidate| vec![candidate])
+            .map_err(refused);
     }
     let found = match model {
         Some(model) => routing::candidates(catalog, asker, model).map_err(refused)?,
         None => routing::without_model(catalog, asker, false),
     };
     if endpoint.is_stateful() {
-        let (dedicated, shared): (Vec<_>, Vec<_>) = found.into_iter().partition(|candidate| candidate.channel.owner.is_some());
-        return if dedicated.is_empty() && !shared.is_empty() { Err(Refusal::NotOnSharedChannel) } else { some(dedicated) };
+        let (dedicated, shared): (Vec<_>, Vec<_>) = found
+            .into_iter()
+            .partition(|candidate| candidate.channel.owner.is_some());
+        return if dedicated.is_empty() && !shared.is_empty() {
+            Err(Refusal::NotOnSharedChannel)
+        } else {
+            some(dedicated)
+        };
     }
     some(found)
 }
 
 fn some(found: Vec<Candidate>) -> Result<Vec<Candidate>, Refusal> {
-    if found.is_empty() { Err(no_channel()) } else { Ok(found) }
+    if found.is_empty() {
+        Err(no_channel())
+    } else {
+        Ok(found)
+    }
 }
 
 fn no_channel() -> Refusal {
@@ -251,15 +330,23 @@ fn refusal(error: routing::Error, model: Option<&str>, channel: Option<&str>) ->
     match error {
         routing::Error::ModelNotFound => Refusal::ModelNotFound(model()),
         routing::Error::ModelNotAllowed => Refusal::ModelNotAllowed(model()),
-        routing::Error::ChannelNotFound => Refusal::ChannelNotFound(channel.unwrap_or_default().to_owned()),
+        routing::Error::ChannelNotFound => {
+            Refusal::ChannelNotFound(channel.unwrap_or_default().to_owned())
+        }
         routing::Error::NoChannel => no_channel(),
     }
 }
 
-fn answer_models(name: Option<&str>, catalog: &Catalog, asker: Asker<'_>) -> Result<Vec<u8>, Refusal> {
+fn answer_models(
+    name: Option<&str>,
+    catalog: &Catalog,
+    asker: Asker<'_>,
+) -> Result<Vec<u8>, Refusal> {
     let answer = match name {
         None => models::list(catalog, asker),
-        Some(name) => models::one(catalog, asker, name).map_err(|error| refusal(error, Some(name), None))?,
+        Some(name) => {
+            models::one(catalog, asker, name).map_err(|error| refusal(error, Some(name), None))?
+        }
     };
     Ok(answer.to_string().into_bytes())
 }
@@ -267,33 +354,57 @@ fn answer_models(name: Option<&str>, catalog: &Catalog, asker: Asker<'_>) -> Res
 /// Nothing could be relayed: booked, then told.
 async fn fail(common: &Common, mut account: Account, error: Error) -> HttpResponse {
     let outcome = match &error {
-        Error::Refusal(_) | Error::Failure(error::Failure::Request(_)) => crate::metering::Outcome::Refused,
+        Error::Refusal(_) | Error::Failure(error::Failure::Request(_)) => {
+            crate::metering::Outcome::Refused
+        }
         Error::Failure(_) => crate::metering::Outcome::UpstreamError,
     };
-    account.close(outcome, error.status(), Some(error.code())).await;
+    account
+        .close(outcome, error.status(), Some(error.code()))
+        .await;
     common.error(&error)
 }
 
 /// The caller's address: the TCP peer, or what a configured proxy says of it.
 fn caller_address(request: &HttpRequest, proxies: &[IpNet]) -> IpAddr {
-    let peer = request.peer_addr().map_or(IpAddr::from([0, 0, 0, 0]), |peer| peer.ip());
-    let lines = request.headers().get_all("x-forwarded-for").filter_map(|line| line.to_str().ok());
+    let peer = request
+        .peer_addr()
+        .map_or(IpAddr::from([0, 0, 0, 0]), |peer| peer.ip());
+    let lines = request
+        .headers()
+        .get_all("x-forwarded-for")
+        .filter_map(|line| line.to_str().ok());
     address::caller(peer, proxies, lines.collect::<Vec<_>>().into_iter())
 }
 
 fn account_head<'a>(request: &'a HttpRequest, common: &'a Common) -> account::Head<'a> {
     account::Head {
         method: request.method().as_str(),
-        traceparent: request.headers().get("traceparent").and_then(|value| value.to_str().ok()),
+        traceparent: request
+            .headers()
+            .get("traceparent")
+            .and_then(|value| value.to_str().ok()),
         client_request_id: common.client_request_id.as_deref(),
     }
 }
 
 /// A caller that nobody knows: in metrics and the access log only, a flood of them with a count.
-fn note_unidentified(shared: &Shared, call: &Call, address: IpAddr, common: &Common, refusal: &Refusal, started: Instant) {
+fn note_unidentified(
+    shared: &Shared,
+    call: &Call,
+    address: IpAddr,
+    common: &Common,
+    refusal: &Refusal,
+    started: Instant,
+) {
     use crate::telemetry::access_log;
     shared.metrics.unidentified(refusal.code());
-    if !access_log::is_on() || shared.repeated.allow("unidentified", address, Instant::now()).is_none() {
+    if !access_log::is_on()
+        || shared
+            .repeated
+            .allow("unidentified", address, Instant::now())
+            .is_none()
+    {
         return;
     }
     access_log::write(&access_log::Line {
@@ -322,8 +433,17 @@ fn note_unidentified(shared: &Shared, call: &Call, address: IpAddr, common: &Com
 pub fn unknown_path(request: &HttpRequest, _body: Bytes) -> HttpResponse {
     let common = Common::of(RequestId::new(), request.headers());
     let path = request.path();
-    let known = ["/chat/completions", "/completions", "/embeddings", "/models", "/responses", "/messages"];
-    let hint = known.iter().find(|known| path == **known || path.ends_with(&format!("/v1{known}")));
+    let known = [
+        "/chat/completions",
+        "/completions",
+        "/embeddings",
+        "/models",
+        "/responses",
+        "/messages",
+    ];
+    let hint = known
+        .iter()
+        .find(|known| path == **known || path.ends_with(&format!("/v1{known}")));
     let hint = hint.map(|known| format!("/v1{known}"));
     tracing::debug!(path = %quote(path), "an unknown path");
     common.error(&Refusal::UnknownPath { hint }.into())

@@ -29,9 +29,15 @@ struct Entry<'a> {
 
 /// All models that the asker may use, by name.
 pub fn list(catalog: &Catalog, asker: Asker<'_>) -> Value {
-    let mut models: Vec<&Arc<Model>> = catalog.models().filter(|model| is_usable(catalog, asker, model)).collect();
+    let mut models: Vec<&Arc<Model>> = catalog
+        .models()
+        .filter(|model| is_usable(catalog, asker, model))
+        .collect();
     models.sort_by(|a, b| a.name.cmp(&b.name));
-    let entries: Vec<Entry<'_>> = models.into_iter().map(|model| entry(catalog, asker, model)).collect();
+    let entries: Vec<Entry<'_>> = models
+        .into_iter()
+        .map(|model| entry(catalog, asker, model))
+        .collect();
     json!({ "object": "list", "data": entries })
 }
 
@@ -43,18 +49,30 @@ pub fn one(catalog: &Catalog, asker: Asker<'_>, name: &str) -> Result<Value, rou
 
 /// The model that its name means to the asker, and not one that it is shadowed by.
 fn is_usable(catalog: &Catalog, asker: Asker<'_>, model: &Arc<Model>) -> bool {
-    asker.model(catalog, &model.name).is_ok_and(|found| found.id == model.id)
+    asker
+        .model(catalog, &model.name)
+        .is_ok_and(|found| found.id == model.id)
 }
 
 fn entry<'a>(catalog: &'a Catalog, asker: Asker<'_>, model: &'a Arc<Model>) -> Entry<'a> {
     let rates = model.rates(asker.now_ms);
-    let first = model.routes.iter().filter(|route| route.enabled).max_by_key(|route| (route.priority, route.weight));
-    let provider = first.and_then(|route| catalog.channel(route.channel)).map(|channel| channel.name.as_str());
+    let first = model
+        .routes
+        .iter()
+        .filter(|route| route.enabled)
+        .max_by_key(|route| (route.priority, route.weight));
+    let provider = first
+        .and_then(|route| catalog.channel(route.channel))
+        .map(|channel| channel.name.as_str());
     Entry {
         id: &model.name,
         object: "model",
         created: model.created_ms / 1000,
-        owned_by: if model.owner.is_some() { "tenant" } else { "weir" },
+        owned_by: if model.owner.is_some() {
+            "tenant"
+        } else {
+            "weir"
+        },
         provider,
         max_tokens: model.max_output_tokens,
         input_price: rates.and_then(|rates| rates.input),

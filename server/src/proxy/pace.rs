@@ -24,7 +24,8 @@ impl Pace {
         if output_tokens < 32 || took < Duration::from_millis(200) {
             return;
         }
-        let seen = (output_tokens as f64 / took.as_secs_f64()).clamp(*BELIEVED.start(), *BELIEVED.end());
+        let seen =
+            (output_tokens as f64 / took.as_secs_f64()).clamp(*BELIEVED.start(), *BELIEVED.end());
         let mut known = self.0.write();
         let pace = known.entry(model).or_insert(seen);
         *pace += (seen - *pace) * WEIGHT;

@@ -4,7 +4,9 @@ use std::borrow::Cow;
 
 /// Why a path is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the path holds a dot segment, an empty segment, a backslash, a control character or a broken escape")]
+#[error(
+    "the path holds a dot segment, an empty segment, a backslash, a control character or a broken escape"
+)]
 pub struct BadPath;
 
 /// Checks a raw path as vendors that decode it once, or twice, would see it.
@@ -18,7 +20,13 @@ pub fn check(raw: &str) -> Result<(), BadPath> {
         }
         let segments = || form.split(|byte| *byte == b'/');
         // Parameters of a segment (`..;x=1`) are cut off by some servers before they look at dots.
-        let name = |segment: &[u8]| segment.split(|byte| *byte == b';').next().unwrap_or_default().to_vec();
+        let name = |segment: &[u8]| {
+            segment
+                .split(|byte| *byte == b';')
+                .next()
+                .unwrap_or_default()
+                .to_vec()
+        };
         if segments().any(|segment| matches!(name(segment).as_slice(), b"." | b"..")) {
             return Err(BadPath);
         }
@@ -51,7 +59,9 @@ pub fn without_key(query: &str) -> (String, Vec<Vec<u8>>) {
     for part in query.split('&') {
         let (name, value) = part.split_once('=').unwrap_or((part, ""));
         match decode(name) {
-            Ok(name) if name == b"key" => keys.push(decode(value).unwrap_or_else(|BadPath| value.as_bytes().to_vec())),
+            Ok(name) if name == b"key" => {
+                keys.push(decode(value).unwrap_or_else(|BadPath| value.as_bytes().to_vec()))
+            }
             _ => kept.push(part),
         }
     }
@@ -71,7 +81,10 @@ fn decode_bytes(bytes: &[u8]) -> Result<Vec<u8>, BadPath> {
             decoded.push(*byte);
             continue;
         }
-        let digits = rest.get(..2).and_then(|digits| std::str::from_utf8(digits).ok()).ok_or(BadPath)?;
+        let digits = rest
+            .get(..2)
+            .and_then(|digits| std::str::from_utf8(digits).ok())
+            .ok_or(BadPath)?;
         decoded.push(u8::from_str_radix(digits, 16).map_err(|_| BadPath)?);
         rest = &rest[2..];
     }
@@ -84,7 +97,15 @@ mod tests {
 
     #[test]
     fn plain_paths_pass() {
-        for path in ["/v1/files/file-1", "/v1/files/", "/v1/models/a%2Fb", "/", "/v1/a%20b", "/v1/%E4%B8%AD", "/v1/...x"] {
+        for path in [
+            "/v1/files/file-1",
+            "/v1/files/",
+            "/v1/models/a%2Fb",
+            "/",
+            "/v1/a%20b",
+            "/v1/%E4%B8%AD",
+            "/v1/...x",
+        ] {
             assert_eq!(check(path), Ok(()), "{path}");
         }
     }
@@ -117,13 +138,22 @@ mod tests {
 
     #[test]
     fn an_encoded_slash_stays_part_of_its_segment() {
-        assert_eq!(decoded("/%76%31/organization%2Fusers"), "/v1/organization%2Fusers");
+        assert_eq!(
+            decoded("/%76%31/organization%2Fusers"),
+            "/v1/organization%2Fusers"
+        );
     }
 
     #[test]
     fn the_key_leaves_the_query() {
         let (rest, keys) = without_key("a=1&key=wk-%61&alt=sse&%6Bey=two&monkey=3");
-        assert_eq!((rest.as_str(), keys), ("a=1&alt=sse&monkey=3", vec![b"wk-a".to_vec(), b"two".to_vec()]));
+        assert_eq!(
+            (rest.as_str(), keys),
+            (
+                "a=1&alt=sse&monkey=3",
+                vec![b"wk-a".to_vec(), b"two".to_vec()]
+            )
+        );
         assert_eq!(without_key("key=x").0, "");
     }
 }

@@ -50,8 +50,17 @@ pub async fn relay(context: Context, answered: Answered, mut account: Account) -
         response.append_header((name.clone(), value.clone()));
     }
     context.common.apply(&mut response);
-    let model = answered.candidate.model.as_ref().map(|model| model.name.as_str());
-    respond::name_route(&mut response, &answered.candidate.channel.name, model, account.attempts());
+    let model = answered
+        .candidate
+        .model
+        .as_ref()
+        .map(|model| model.name.as_str());
+    respond::name_route(
+        &mut response,
+        &answered.candidate.channel.name,
+        model,
+        account.attempts(),
+    );
     if let Some(id) = answered.headers.get("x-request-id") {
         response.insert_header(("x-weir-upstream-request-id", id.clone()));
     }
@@ -88,7 +97,9 @@ pub async fn relay(context: Context, answered: Answered, mut account: Account) -
                 account,
                 context,
             };
-            let body = stream::unfold(stream, |mut relay| async move { relay.next().await.map(|piece| (piece, relay)) });
+            let body = stream::unfold(stream, |mut relay| async move {
+                relay.next().await.map(|piece| (piece, relay))
+            });
             match length {
                 Some(length) if !is_sse => response.body(SizedStream::new(length, Box::pin(body))),
                 _ => response.streaming(Box::pin(body)),
@@ -98,7 +109,12 @@ pub async fn relay(context: Context, answered: Answered, mut account: Account) -
 }
 
 fn content_length(headers: &HeaderMap) -> Option<u64> {
-    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+    headers
+        .get(header::CONTENT_LENGTH)?
+        .to_str()
+        .ok()?
+        .parse()
+        .ok()
 }
 
 /// What looks for the usage chunk, where anything is to be done to it.
@@ -170,10 +186,17 @@ impl Relay {
             match self.event().await {
                 Event::Piece(piece) => self.take(piece).await,
                 Event::End => self.end().await,
-                Event::Failed(failure) => self.fail(Outcome::CutByUpstream, Error::Failure(failure)).await,
-                Event::Revoked => self.fail(Outcome::CutByWeir, Refusal::KeyDisabled.into()).await,
+                Event::Failed(failure) => {
+                    self.fail(Outcome::CutByUpstream, Error::Failure(failure))
+                        .await
+                }
+                Event::Revoked => {
+                    self.fail(Outcome::CutByWeir, Refusal::KeyDisabled.into())
+                        .await
+                }
                 Event::Silent => {
-                    self.silence = Some(Instant::now() + self.context.shared.config.silence_comment.0);
+                    self.silence =
+                        Some(Instant::now() + self.context.shared.config.silence_comment.0);
                     return Some(Ok(Bytes::from_static(SILENCE)));
                 }
             }
@@ -184,7 +207,9 @@ impl Relay {
         if let Some(piece) = self.arrived.pop_front() {
             return Event::Piece(piece);
         }
-        let silent_at = self.silence.unwrap_or_else(|| Instant::now() + Duration::from_secs(24 * 3600));
+        let silent_at = self
+            .silence
+            .unwrap_or_else(|| Instant::now() + Duration::from_secs(24 * 3600));
         loop {
             tokio::select! {
                 biased;
@@ -214,7 +239,11 @@ impl Relay {
         if let Some(left) = &mut self.left {
             *left = left.saturating_sub(piece.len() as u64);
         }
-        let charge = self.context.wants_cost.then(|| self.account.charge_so_far()).flatten();
+        let charge = self
+            .context
+            .wants_cost
+            .then(|| self.account.charge_so_far())
+            .flatten();
         let pieces = match &mut self.sieve {
             Some(sieve) => sieve.feed(piece),
             None => vec![Piece::Pass(piece)],
@@ -238,7 +267,9 @@ impl Relay {
         };
         if !bytes.is_empty() {
             self.silence = None;
-            self.within_event = !(bytes.ends_with(b"\n\n") || bytes.ends_with(b"\r\n\r\n") || bytes.ends_with(b"\r\r"));
+            self.within_event = !(bytes.ends_with(b"\n\n")
+                || bytes.ends_with(b"\r\n\r\n")
+                || bytes.ends_with(b"\r\r"));
             self.ready.push_back(bytes);
         }
     }
@@ -246,13 +277,21 @@ impl Relay {
     /// The upstream's regular end. A stream that ends without saying so was cut all the same.
     async fn end(&mut self) {
         let seen = self.account.observe(&[]);
-        let finished = seen.is_none_or(|seen| seen.done || seen.finish.is_some() || seen.error.is_some());
-        let is_cut = self.is_sse && self.account.endpoint().finishes() && !finished && self.status < 400;
+        let finished =
+            seen.is_none_or(|seen| seen.done || seen.finish.is_some() || seen.error.is_some());
+        let is_cut =
+            self.is_sse && self.account.endpoint().finishes() && !finished && self.status < 400;
         if is_cut && !self.account.is_closed() {
-            return self.fail(Outcome::CutByUpstream, Error::Failure(Failure::Broken)).await;
+            return self
+                .fail(Outcome::CutByUpstream, Error::Failure(Failure::Broken))
+                .await;
         }
         if let Some(piece) = self.sieve.take().and_then(Sieve::finish) {
-            let charge = self.context.wants_cost.then(|| self.account.charge_so_far()).flatten();
+            let charge = self
+                .context
+                .wants_cost
+                .then(|| self.account.charge_so_far())
+                .flatten();
             self.send(piece, charge);
         }
         self.close(forward::outcome(self.status), None).await;
@@ -273,7 +312,8 @@ impl Relay {
             if self.within_event {
                 self.ready.push_back(Bytes::from_static(b"\n\n"));
             }
-            self.ready.push_back(error.event(&self.account.id().to_string()).into());
+            self.ready
+                .push_back(error.event(&self.account.id().to_string()).into());
         }
     }
 

@@ -26,7 +26,10 @@ pub struct Common {
 
 impl Common {
     pub fn of(id: RequestId, caller_headers: &HeaderMap) -> Self {
-        Self { id, client_request_id: headers::client_request_id(caller_headers).map(str::to_owned) }
+        Self {
+            id,
+            client_request_id: headers::client_request_id(caller_headers).map(str::to_owned),
+        }
     }
 
     /// An answer with these headers and no body yet.
@@ -42,7 +45,10 @@ impl Common {
         response
             .insert_header(("x-request-id", self.id.to_string()))
             // No upstream's page may run on the portal's origin.
-            .insert_header((header::CONTENT_SECURITY_POLICY, "sandbox; default-src 'none'"))
+            .insert_header((
+                header::CONTENT_SECURITY_POLICY,
+                "sandbox; default-src 'none'",
+            ))
             .insert_header((header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
             .insert_header((header::REFERRER_POLICY, "no-referrer"))
             .insert_header((header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"))
@@ -64,12 +70,19 @@ impl Common {
         if error.status() == 401 {
             response.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
         }
-        response.content_type("application/json").body(error.body(&self.id.to_string()))
+        response
+            .content_type("application/json")
+            .body(error.body(&self.id.to_string()))
     }
 }
 
 /// Says which channel and model served a caller.
-pub fn name_route(response: &mut HttpResponseBuilder, channel: &str, model: Option<&str>, attempts: usize) {
+pub fn name_route(
+    response: &mut HttpResponseBuilder,
+    channel: &str,
+    model: Option<&str>,
+    attempts: usize,
+) {
     let mut insert = |name: &'static str, value: &str| {
         // A model's name may hold what a header may not; the body has it anyhow.
         if let Ok(value) = HeaderValue::from_str(value) {
@@ -85,12 +98,20 @@ pub fn name_route(response: &mut HttpResponseBuilder, channel: &str, model: Opti
 
 /// Answers a browser's preflight, before anybody is identified: the data plane reads no cookies, so any origin may ask.
 pub fn preflight(caller_headers: &HeaderMap) -> HttpResponse {
-    let asked = caller_headers.get(header::ACCESS_CONTROL_REQUEST_HEADERS).cloned();
+    let asked = caller_headers
+        .get(header::ACCESS_CONTROL_REQUEST_HEADERS)
+        .cloned();
     let mut response = HttpResponse::NoContent();
     response
         .insert_header((header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"))
-        .insert_header((header::ACCESS_CONTROL_ALLOW_METHODS, "GET, HEAD, POST, PUT, PATCH, DELETE"))
-        .insert_header((header::ACCESS_CONTROL_ALLOW_HEADERS, asked.unwrap_or(HeaderValue::from_static("*"))))
+        .insert_header((
+            header::ACCESS_CONTROL_ALLOW_METHODS,
+            "GET, HEAD, POST, PUT, PATCH, DELETE",
+        ))
+        .insert_header((
+            header::ACCESS_CONTROL_ALLOW_HEADERS,
+            asked.unwrap_or(HeaderValue::from_static("*")),
+        ))
         .insert_header((header::ACCESS_CONTROL_MAX_AGE, "7200"))
         .insert_header((header::VARY, "access-control-request-headers"));
     response.finish()

@@ -30,8 +30,13 @@ mod tests {
     #[test]
     fn runs_of_the_secret_are_starred_and_nothing_else() {
         let secret = Secret::new("sk-proj-abcdefghijklmnop");
-        let scrub = |text: &str| String::from_utf8(without_secret(text.as_bytes(), &secret).to_vec()).expect("text");
-        assert_eq!(scrub("key sk-proj-abcdefghijklmnop!"), "key ************************!");
+        let scrub = |text: &str| {
+            String::from_utf8(without_secret(text.as_bytes(), &secret).to_vec()).expect("text")
+        };
+        assert_eq!(
+            scrub("key sk-proj-abcdefghijklmnop!"),
+            "key ************************!"
+        );
         assert_eq!(scrub("ends in ijklmnop."), "ends in ********.");
         assert_eq!(scrub("ends in mnop."), "ends in mnop.");
         assert_eq!(scrub(""), "");

@@ -53,7 +53,10 @@ pub enum Condition {
     /// Until Unix milliseconds.
     Resting(i64),
     /// Since Unix milliseconds, by this status.
-    SetAside { since_ms: i64, status: u16 },
+    SetAside {
+        since_ms: i64,
+        status: u16,
+    },
     /// It could not be opened with this master key, or belongs to another origin.
     Unusable,
 }
@@ -82,14 +85,23 @@ pub enum NoCredential {
 
 impl Health {
     /// Takes the next usable credential of the channel's pool that is not in `except`.
-    pub fn lease(&self, channel: &Channel, except: &[CredentialId], now_ms: i64) -> Result<Lease, NoCredential> {
+    pub fn lease(
+        &self,
+        channel: &Channel,
+        except: &[CredentialId],
+        now_ms: i64,
+    ) -> Result<Lease, NoCredential> {
         if channel.credentials.is_empty() {
             return Err(NoCredential::NoneNeeded);
         }
         let usable: Vec<(&Credential, Arc<State>)> = channel
             .credentials
             .iter()
-            .filter(|credential| credential.enabled && credential.secret.is_some() && !except.contains(&credential.id))
+            .filter(|credential| {
+                credential.enabled
+                    && credential.secret.is_some()
+                    && !except.contains(&credential.id)
+            })
             .map(|credential| (credential, self.state(credential.id)))
             .filter(|(_, state)| state.admits(now_ms))
             .collect();
@@ -101,25 +113,37 @@ impl Health {
                 let turn = self.turn(channel.id);
                 let in_use = |at: &usize| usable[*at].1.in_use.load(Ordering::Relaxed);
                 // Among equally busy ones the turn decides, or the first would take all of a quiet channel's calls.
-                (0..count).map(|at| (at + turn) % count).min_by_key(in_use).unwrap_or(0)
+                (0..count)
+                    .map(|at| (at + turn) % count)
+                    .min_by_key(in_use)
+                    .unwrap_or(0)
             }
         };
         let (credential, state) = &usable[chosen];
         state.in_use.fetch_add(1, Ordering::Relaxed);
-        Ok(Lease { credential: (*credential).clone(), state: Arc::clone(state) })
+        Ok(Lease {
+            credential: (*credential).clone(),
+            state: Arc::clone(state),
+        })
     }
 
     /// The upstream refused the credential itself.
     pub fn refused(&self, credential: CredentialId, status: u16, now_ms: i64) {
         let state = self.state(credential);
-        state.refused_with.store(status.saturating_sub(400).min(255) as u8, Ordering::Relaxed);
+        state
+            .refused_with
+            .store(status.saturating_sub(400).min(255) as u8, Ordering::Relaxed);
         state.set_aside_ms.store(now_ms, Ordering::Relaxed);
     }
 
     /// The upstream asked for a pause.
     pub fn rest(&self, credential: CredentialId, retry_after_ms: Option<i64>, now_ms: i64) {
-        let rest_ms = retry_after_ms.unwrap_or(DEFAULT_REST_MS).clamp(0, MAX_REST_MS);
-        self.state(credential).rests_until_ms.fetch_max(now_ms + rest_ms, Ordering::Relaxed);
+        let rest_ms = retry_after_ms
+            .unwrap_or(DEFAULT_REST_MS)
+            .clamp(0, MAX_REST_MS);
+        self.state(credential)
+            .rests_until_ms
+            .fetch_max(now_ms + rest_ms, Ordering::Relaxed);
     }
 
     /// The upstream took the credential.
@@ -134,19 +158,30 @@ impl Health {
         if credential.secret.is_none() {
             return Condition::Unusable;
         }
-        let Some(state) = self.credentials.read().get(&credential.id).cloned() else { return Condition::Good };
+        let Some(state) = self.credentials.read().get(&credential.id).cloned() else {
+            return Condition::Good;
+        };
         let set_aside_ms = state.set_aside_ms.load(Ordering::Relaxed);
         let rests_until_ms = state.rests_until_ms.load(Ordering::Relaxed);
         if set_aside_ms != 0 {
             let status = 400 + u16::from(state.refused_with.load(Ordering::Relaxed));
-            return Condition::SetAside { since_ms: set_aside_ms, status };
+            return Condition::SetAside {
+                since_ms: set_aside_ms,
+                status,
+            };
         }
-        if rests_until_ms > now_ms { Condition::Resting(rests_until_ms) } else { Condition::Good }
+        if rests_until_ms > now_ms {
+            Condition::Resting(rests_until_ms)
+        } else {
+            Condition::Good
+        }
     }
 
     /// Whether any credential of the channel could take a call now.
     pub fn is_up(&self, channel: &Channel, now_ms: i64) -> bool {
-        let good = |credential: &Credential| credential.enabled && self.condition(credential, now_ms) == Condition::Good;
+        let good = |credential: &Credential| {
+            credential.enabled && self.condition(credential, now_ms) == Condition::Good
+        };
         channel.enabled && (channel.credentials.is_empty() || channel.credentials.iter().any(good))
     }
 
@@ -161,7 +196,11 @@ impl Health {
         if let Some(next) = self.next.read().get(&channel) {
             return next.fetch_add(1, Ordering::Relaxed);
         }
-        self.next.write().entry(channel).or_default().fetch_add(1, Ordering::Relaxed)
+        self.next
+            .write()
+            .entry(channel)
+            .or_default()
+            .fetch_add(1, Ordering::Relaxed)
     }
 }
 
@@ -176,6 +215,9 @@ impl State {
         }
         // Whoever moves the mark makes the one call that tries again.
         now_ms - set_aside_ms >= PROBE_AFTER_MS
-            && self.set_aside_ms.compare_exchange(set_aside_ms, now_ms, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+            && self
+                .set_aside_ms
+                .compare_exchange(set_aside_ms, now_ms, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
     }
 }

@@ -54,14 +54,25 @@ pub struct Asker<'a> {
 impl Asker<'_> {
     /// The model that a name means to the asker.
     pub fn model<'c>(&self, catalog: &'c Catalog, name: &str) -> Result<&'c Arc<Model>, Error> {
-        let granted = |model: &&Arc<Model>| model.enabled && (model.owner.is_some() || self.tenant.may_use_model(&model.name));
-        let model = catalog.model_named(self.tenant.id, name).filter(granted).ok_or(Error::ModelNotFound)?;
-        if self.key.may_use_model(&model.name) { Ok(model) } else { Err(Error::ModelNotAllowed) }
+        let granted = |model: &&Arc<Model>| {
+            model.enabled && (model.owner.is_some() || self.tenant.may_use_model(&model.name))
+        };
+        let model = catalog
+            .model_named(self.tenant.id, name)
+            .filter(granted)
+            .ok_or(Error::ModelNotFound)?;
+        if self.key.may_use_model(&model.name) {
+            Ok(model)
+        } else {
+            Err(Error::ModelNotAllowed)
+        }
     }
 
     /// The channel that a name means to the asker.
     pub fn channel<'c>(&self, catalog: &'c Catalog, name: &str) -> Result<&'c Arc<Channel>, Error> {
-        let channel = catalog.channel_named(self.tenant.id, name).filter(|channel| self.may_use(channel));
+        let channel = catalog
+            .channel_named(self.tenant.id, name)
+            .filter(|channel| self.may_use(channel));
         channel.ok_or(Error::ChannelNotFound)
     }
 
@@ -75,29 +86,63 @@ impl Asker<'_> {
 }
 
 /// The candidates for a model, best first.
-pub fn candidates(catalog: &Catalog, asker: Asker<'_>, name: &str) -> Result<Vec<Candidate>, Error> {
+pub fn candidates(
+    catalog: &Catalog,
+    asker: Asker<'_>,
+    name: &str,
+) -> Result<Vec<Candidate>, Error> {
     let model = asker.model(catalog, name)?;
     let routes = model.routes.iter().filter(|route| route.enabled);
     let weighed = routes.filter_map(|route| {
-        let channel = catalog.channel(route.channel).filter(|channel| asker.may_use(channel) && speaks_openai(channel))?;
+        let channel = catalog
+            .channel(route.channel)
+            .filter(|channel| asker.may_use(channel) && speaks_openai(channel))?;
         // The key's own order goes before the routes'.
         let own = asker.key.channel_priority(channel.id).flatten();
-        let candidate = candidate(channel, Some(route.upstream_model.clone()), Some(model), asker.now_ms);
-        Some(strategy::Weighed { rank: (own, route.priority), weight: route.weight, item: candidate })
+        let candidate = candidate(
+            channel,
+            Some(route.upstream_model.clone()),
+            Some(model),
+            asker.now_ms,
+        );
+        Some(strategy::Weighed {
+            rank: (own, route.priority),
+            weight: route.weight,
+            item: candidate,
+        })
     });
     let ordered = strategy::order(weighed.collect(), &mut rand::rng());
-    if ordered.is_empty() { Err(Error::NoChannel) } else { Ok(ordered) }
+    if ordered.is_empty() {
+        Err(Error::NoChannel)
+    } else {
+        Ok(ordered)
+    }
 }
 
 /// The one candidate on a channel that the caller named. A model that the catalog does not know there is refused if it
 /// is known elsewhere and not allowed, and unpriced otherwise.
-pub fn on_channel(catalog: &Catalog, asker: Asker<'_>, channel: &Arc<Channel>, name: Option<&str>) -> Result<Candidate, Error> {
-    let Some(name) = name else { return Ok(candidate(channel, None, None, asker.now_ms)) };
+pub fn on_channel(
+    catalog: &Catalog,
+    asker: Asker<'_>,
+    channel: &Arc<Channel>,
+    name: Option<&str>,
+) -> Result<Candidate, Error> {
+    let Some(name) = name else {
+        return Ok(candidate(channel, None, None, asker.now_ms));
+    };
     match asker.model(catalog, name) {
         Ok(model) => {
-            let route = model.routes.iter().find(|route| route.enabled && route.channel == channel.id);
+            let route = model
+                .routes
+                .iter()
+                .find(|route| route.enabled && route.channel == channel.id);
             match route {
-                Some(route) => Ok(candidate(channel, Some(route.upstream_model.clone()), Some(model), asker.now_ms)),
+                Some(route) => Ok(candidate(
+                    channel,
+                    Some(route.upstream_model.clone()),
+                    Some(model),
+                    asker.now_ms,
+                )),
                 None => by_upstream_name(catalog, asker, channel, name),
             }
         }
@@ -108,22 +153,39 @@ pub fn on_channel(catalog: &Catalog, asker: Asker<'_>, channel: &Arc<Channel>, n
 
 /// A model by the name that it has at the vendor. Only a dedicated channel serves one that no route names: on a shared
 /// one it would be free and ungranted.
-fn by_upstream_name(catalog: &Catalog, asker: Asker<'_>, channel: &Arc<Channel>, name: &str) -> Result<Candidate, Error> {
+fn by_upstream_name(
+    catalog: &Catalog,
+    asker: Asker<'_>,
+    channel: &Arc<Channel>,
+    name: &str,
+) -> Result<Candidate, Error> {
     let routed = |model: &&Arc<Model>| {
-        model.routes.iter().any(|route| route.enabled && route.channel == channel.id && route.upstream_model == name)
+        model.routes.iter().any(|route| {
+            route.enabled && route.channel == channel.id && route.upstream_model == name
+        })
     };
     let mut refused = Error::ModelNotFound;
     for model in catalog.models().filter(routed) {
         match asker.model(catalog, &model.name) {
-            Ok(found) if found.id == model.id => return Ok(candidate(channel, Some(name.to_owned()), Some(model), asker.now_ms)),
+            Ok(found) if found.id == model.id => {
+                return Ok(candidate(
+                    channel,
+                    Some(name.to_owned()),
+                    Some(model),
+                    asker.now_ms,
+                ));
+            }
             Err(Error::ModelNotAllowed) => refused = Error::ModelNotAllowed,
             _ => {}
         }
     }
     match (refused, channel.owner) {
-        (Error::ModelNotFound, Some(_)) if asker.key.may_use_model(name) => {
-            Ok(candidate(channel, Some(name.to_owned()), None, asker.now_ms))
-        }
+        (Error::ModelNotFound, Some(_)) if asker.key.may_use_model(name) => Ok(candidate(
+            channel,
+            Some(name.to_owned()),
+            None,
+            asker.now_ms,
+        )),
         (Error::ModelNotFound, Some(_)) => Err(Error::ModelNotAllowed),
         (refused, _) => Err(refused),
     }
@@ -132,22 +194,41 @@ fn by_upstream_name(catalog: &Catalog, asker: Asker<'_>, channel: &Arc<Channel>,
 /// The channels for a call that names no model: those that the asker may use, best first.
 pub fn without_model(catalog: &Catalog, asker: Asker<'_>, dedicated_only: bool) -> Vec<Candidate> {
     let usable = catalog.channels().filter(|channel| {
-        asker.may_use(channel) && speaks_openai(channel) && (!dedicated_only || channel.owner == Some(asker.tenant.id))
+        asker.may_use(channel)
+            && speaks_openai(channel)
+            && (!dedicated_only || channel.owner == Some(asker.tenant.id))
     });
     let weighed = usable.map(|channel| {
         let own = asker.key.channel_priority(channel.id).flatten();
         let item = candidate(channel, None, None, asker.now_ms);
-        strategy::Weighed { rank: (own, channel.priority), weight: channel.weight, item }
+        strategy::Weighed {
+            rank: (own, channel.priority),
+            weight: channel.weight,
+            item,
+        }
     });
     strategy::order(weighed.collect(), &mut rand::rng())
 }
 
 /// Whether a call in OpenAI's dialect can be relayed there without translation.
 fn speaks_openai(channel: &Channel) -> bool {
-    matches!(channel.kind, Kind::Openai | Kind::AzureOpenai | Kind::Custom)
+    matches!(
+        channel.kind,
+        Kind::Openai | Kind::AzureOpenai | Kind::Custom
+    )
 }
 
-fn candidate(channel: &Arc<Channel>, upstream_model: Option<String>, model: Option<&Arc<Model>>, now_ms: i64) -> Candidate {
+fn candidate(
+    channel: &Arc<Channel>,
+    upstream_model: Option<String>,
+    model: Option<&Arc<Model>>,
+    now_ms: i64,
+) -> Candidate {
     let rates = model.and_then(|model| model.rates(now_ms)).cloned();
-    Candidate { channel: Arc::clone(channel), upstream_model, model: model.cloned(), rates }
+    Candidate {
+        channel: Arc::clone(channel),
+        upstream_model,
+        model: model.cloned(),
+        rates,
+    }
 }

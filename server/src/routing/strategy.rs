@@ -18,8 +18,15 @@ pub fn order<R: Ord, T>(mut items: Vec<Weighed<R, T>>, random: &mut impl Rng) ->
     items.sort_by(|a, b| b.rank.cmp(&a.rank));
     let mut ordered = Vec::with_capacity(items.len());
     while !items.is_empty() {
-        let equals = items.iter().take_while(|item| item.rank == items[0].rank).count();
-        let at = if equals == 1 { 0 } else { draw(&items[..equals], random) };
+        let equals = items
+            .iter()
+            .take_while(|item| item.rank == items[0].rank)
+            .count();
+        let at = if equals == 1 {
+            0
+        } else {
+            draw(&items[..equals], random)
+        };
         ordered.push(items.remove(at).item);
     }
     ordered
@@ -55,17 +62,28 @@ mod tests {
         let mut random = StdRng::seed_from_u64(7);
         let mut first = 0;
         for _ in 0..10_000 {
-            let items = vec![weighed(1, 100, "spare"), weighed(2, 90, "big"), weighed(2, 10, "small"), weighed(2, 0, "idle")];
+            let items = vec![
+                weighed(1, 100, "spare"),
+                weighed(2, 90, "big"),
+                weighed(2, 10, "small"),
+                weighed(2, 0, "idle"),
+            ];
             let ordered = order(items, &mut random);
             assert_eq!((ordered[2], ordered[3]), ("idle", "spare"));
             first += usize::from(ordered[0] == "big");
         }
-        assert!((8_800..9_200).contains(&first), "{first} of 10000 for a share of 90 %");
+        assert!(
+            (8_800..9_200).contains(&first),
+            "{first} of 10000 for a share of 90 %"
+        );
     }
 
     #[test]
     fn weights_of_nothing_still_give_an_order() {
-        let ordered = order(vec![weighed(1, 0, "a"), weighed(1, 0, "b")], &mut StdRng::seed_from_u64(1));
+        let ordered = order(
+            vec![weighed(1, 0, "a"), weighed(1, 0, "b")],
+            &mut StdRng::seed_from_u64(1),
+        );
         assert_eq!(ordered, ["a", "b"]);
     }
 }

@@ -421,6 +421,7 @@ fn encode_usage(area: &mut Encoder, usage: &Usage) {
     area.number(usage.audio_input);
     area.number(usage.audio_output);
     area.number(usage.image_input);
+    area.number(usage.image_output);
 }
 
 fn read_usage(area: &mut Decoder<'_>) -> Option<Usage> {
@@ -433,5 +434,6 @@ fn read_usage(area: &mut Decoder<'_>) -> Option<Usage> {
         audio_input: area.number()?,
         audio_output: area.number()?,
         image_input: area.number()?,
+        image_output: area.number()?,
     })
 }

@@ -182,6 +182,7 @@ pub fn model(
         owner: row.tenant_id.map(Into::into),
         name: row.name,
         enabled: row.enabled,
+        created_ms: row.created_ms,
         capabilities: document("capabilities", row.capabilities)?,
         context_tokens: amount("context_tokens", row.context_tokens)?,
         max_output_tokens: amount("max_output_tokens", row.max_output_tokens)?,

@@ -51,6 +51,7 @@ pub const TABLE: Table = Table {
         ("audio_input_tokens", Column::Plain),
         ("audio_output_tokens", Column::Plain),
         ("image_input_tokens", Column::Plain),
+        ("image_output_tokens", Column::Plain),
         ("estimated", Column::Plain),
         ("unpriced", Column::Plain),
         ("cost_nanos", Column::Plain),
@@ -98,6 +99,7 @@ pub struct Row<'a> {
     audio_input_tokens: u64,
     audio_output_tokens: u64,
     image_input_tokens: u64,
+    image_output_tokens: u64,
     estimated: bool,
     unpriced: bool,
     cost_nanos: i64,
@@ -149,6 +151,7 @@ pub fn row(event: &UsageEvent) -> Row<'_> {
         audio_input_tokens: usage.audio_input,
         audio_output_tokens: usage.audio_output,
         image_input_tokens: usage.image_input,
+        image_output_tokens: usage.image_output,
         estimated: event.estimated,
         unpriced: event.unpriced,
         cost_nanos: event.cost.nanos(),
@@ -226,6 +229,7 @@ fn fit_usage(usage: &mut Usage) {
         &mut usage.audio_input,
         &mut usage.audio_output,
         &mut usage.image_input,
+        &mut usage.image_output,
     ] {
         fit_amount(tokens);
     }
@@ -272,6 +276,7 @@ pub fn event(row: usage_event::Model) -> Result<UsageEvent> {
             audio_input: amount(row.audio_input_tokens)?,
             audio_output: amount(row.audio_output_tokens)?,
             image_input: amount(row.image_input_tokens)?,
+            image_output: amount(row.image_output_tokens)?,
         },
         estimated: row.estimated,
         unpriced: row.unpriced,

@@ -61,9 +61,10 @@ pub enum TokenType {
     AudioInput,
     AudioOutput,
     ImageInput,
+    ImageOutput,
 }
 
-const TOKEN_TYPES: [&str; 8] = [
+const TOKEN_TYPES: [&str; 9] = [
     "input",
     "cached_read",
     "cached_write",
@@ -72,6 +73,7 @@ const TOKEN_TYPES: [&str; 8] = [
     "audio_input",
     "audio_output",
     "image_input",
+    "image_output",
 ];
 
 /// Whether a channel has a label of its own.
