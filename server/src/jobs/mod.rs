@@ -1,1 +1,77 @@
-//! Being built.
+//! What runs beside requests: following the configuration, booking the usage, keeping the tables in order.
+//!
+//! Every job is an `async fn run` that ends when its token is cancelled. Jobs outlive their stores: a failure is logged
+//! once, shown in [`Health`], and tried again until it passes. They run on a runtime of their own, never on the workers
+//! that serve requests, and meet these only in `catalog::Current` and in the spool.
+
+pub mod health;
+pub mod partitions;
+pub mod prune_changes;
+pub mod refresh_catalog;
+pub mod replay;
+pub mod tell_changes;
+pub mod write_usage;
+
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+pub use health::Health;
+pub use refresh_catalog::RefreshCatalog;
+pub use write_usage::WriteUsage;
+
+/// Pauses between tries, doubling from the first to the longest.
+struct Backoff {
+    first: Duration,
+    longest: Duration,
+    next: Duration,
+}
+
+impl Backoff {
+    fn new(first: Duration, longest: Duration) -> Self {
+        Self {
+            first,
+            longest,
+            next: first,
+        }
+    }
+
+    fn reset(&mut self) {
+        self.next = self.first;
+    }
+
+    /// The pause after one more failure.
+    fn grow(&mut self) -> Duration {
+        let pause = self.next;
+        self.next = (pause * 2).min(self.longest);
+        pause
+    }
+}
+
+/// Does something at once and then every `period`; after a failure again within a minute.
+async fn repeat<E: std::fmt::Display>(
+    what: &'static str,
+    period: Duration,
+    shutdown: &CancellationToken,
+    mut act: impl AsyncFnMut() -> Result<(), E>,
+) {
+    let mut failing = false;
+    loop {
+        let pause = match act().await {
+            Ok(()) => {
+                failing = false;
+                period
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut failing, true) {
+                    tracing::error!(%error, what, "a job failed; it is tried again every minute");
+                }
+                period.min(Duration::from_secs(60))
+            }
+        };
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+}

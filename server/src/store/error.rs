@@ -33,6 +33,27 @@ impl Error {
     pub fn other(message: impl Into<String>) -> Self {
         Self::Other(DbErr::Custom(message.into()))
     }
+
+    /// Whether one value is at fault, and not the database: the same rows without it would have been taken.
+    pub fn is_about_a_value(&self) -> bool {
+        let Self::Other(DbErr::Exec(cause) | DbErr::Query(cause)) = self else {
+            return false;
+        };
+        let RuntimeErr::SqlxError(cause) = cause else {
+            return false;
+        };
+        let sqlx::Error::Database(refused) = cause.as_ref() else {
+            return false;
+        };
+        let code = refused.code().unwrap_or_default();
+        if is_postgres(refused.as_ref()) {
+            // Data exceptions, and constraints.
+            code.starts_with("22") || code.starts_with("23")
+        } else {
+            // TOOBIG, CONSTRAINT, MISMATCH.
+            primary_sqlite(&code).is_some_and(|code| matches!(code, 18..=20))
+        }
+    }
 }
 
 impl From<DbErr> for Error {
@@ -80,10 +101,7 @@ impl Refusal {
             return Self::Dangling;
         }
         let code = error.code().unwrap_or_default();
-        let passing = if error
-            .try_downcast_ref::<sqlx::postgres::PgDatabaseError>()
-            .is_some()
-        {
+        let passing = if is_postgres(error) {
             is_passing_postgres(&code)
         } else {
             is_passing_sqlite(&code)
@@ -102,8 +120,18 @@ fn is_passing_postgres(code: &str) -> bool {
 
 /// By primary result code: BUSY, LOCKED, NOMEM, READONLY, IOERR, FULL, CANTOPEN, PROTOCOL.
 fn is_passing_sqlite(code: &str) -> bool {
-    code.parse::<u32>()
-        .is_ok_and(|code| matches!(code & 0xff, 5 | 6 | 7 | 8 | 10 | 13 | 14 | 15))
+    primary_sqlite(code).is_some_and(|code| matches!(code, 5..=8 | 10 | 13..=15))
+}
+
+/// The primary code within an extended one.
+fn primary_sqlite(code: &str) -> Option<u32> {
+    code.parse::<u32>().ok().map(|code| code & 0xff)
+}
+
+fn is_postgres(error: &dyn DatabaseError) -> bool {
+    error
+        .try_downcast_ref::<sqlx::postgres::PgDatabaseError>()
+        .is_some()
 }
 
 /// Every unique key that people can run into: table, columns, and what it is to them.

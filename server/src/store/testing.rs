@@ -168,3 +168,75 @@ pub fn event(at_ms: i64, seed: u64) -> UsageEvent {
         instance: "test".to_owned(),
     }
 }
+
+/// A TCP proxy before a server, which a test can cut.
+pub struct Proxy {
+    /// The address to use instead of the server's.
+    pub address: std::net::SocketAddr,
+    up: tokio::sync::watch::Sender<bool>,
+}
+
+impl Proxy {
+    /// Listens on a port of its own and passes on to `server`.
+    pub async fn before(server: String) -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await;
+        let listener = listener.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let (up, mut is_up) = tokio::sync::watch::channel(true);
+        tokio::spawn(async move {
+            while let Ok((mut client, _)) = listener.accept().await {
+                if !*is_up.borrow_and_update() {
+                    continue;
+                }
+                let (mut is_up, server) = (is_up.clone(), server.clone());
+                tokio::spawn(async move {
+                    let Ok(mut server) = tokio::net::TcpStream::connect(server).await else {
+                        return;
+                    };
+                    tokio::select! {
+                        _ = is_up.wait_for(|up| !up) => {}
+                        _ = tokio::io::copy_bidirectional(&mut client, &mut server) => {}
+                    }
+                });
+            }
+        });
+        Self { address, up }
+    }
+
+    /// Breaks all connections and refuses new ones.
+    pub fn cut(&self) {
+        self.up.send_replace(false);
+    }
+
+    /// Lets new connections through.
+    pub fn restore(&self) {
+        self.up.send_replace(true);
+    }
+}
+
+impl TestStores {
+    /// The same PostgreSQL database behind a proxy; `None` on SQLite.
+    pub async fn behind_proxy(&self) -> Option<(Stores, Proxy)> {
+        let url = self.postgres.as_ref()?.url();
+        let start = url
+            .find('@')
+            .map_or_else(|| url.find("://").unwrap_or(0) + 3, |at| at + 1);
+        let end = url[start..].find('/').map_or(url.len(), |at| start + at);
+        let proxy = Proxy::before(url[start..end].to_owned()).await;
+        let url = format!("{}{}{}", &url[..start], proxy.address, &url[end..]);
+        let stores = connect::open(&postgres_config(&url), self.directory.path()).await;
+        Some((stores.expect("stores"), proxy))
+    }
+}
+
+/// Waits until something holds, at most `seconds`.
+pub async fn eventually(seconds: u64, what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(seconds);
+    while !holds().await {
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "not within {seconds} s: {what}"
+        );
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+}
