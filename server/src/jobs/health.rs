@@ -12,9 +12,9 @@ use crate::store::change::now_ms;
 /// Figures of the jobs; the counters begin at the start.
 #[derive(Debug, Default)]
 pub struct Health {
-    /// Whether the configuration could be read at the last try.
+    /// Whether the configuration could be read at the last try; false before the first.
     pub store_up: AtomicBool,
-    /// Whether usage could be booked at the last try; true until the first.
+    /// Whether the last try to book usage failed.
     usage_store_down: AtomicBool,
     /// When the picture was last known to be the present one, Unix milliseconds; 0 before the first.
     looked_ms: AtomicI64,
@@ -26,7 +26,7 @@ pub struct Health {
     pub booked_events: AtomicU64,
     /// Events that had been booked before: after a crash, and at a replay.
     pub duplicate_events: AtomicU64,
-    /// Events that no table takes. They stay in their segment and need a person.
+    /// Events that no table takes: a person should look at `unbookable.jsonl`.
     pub unbookable_events: AtomicU64,
     last_error: Mutex<Option<String>>,
 }

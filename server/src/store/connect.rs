@@ -10,7 +10,10 @@ use std::{
 
 use sea_orm::{
     ConnectOptions, DatabaseConnection, SqlxPostgresConnector, SqlxSqliteConnector,
-    sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
+    sqlx::{
+        self, Connection as _, PgConnection,
+        sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
+    },
 };
 use serde::Deserialize;
 
@@ -19,6 +22,10 @@ use crate::secrets::Secret;
 
 /// How long SQLite waits for another process that is writing.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a pooled connection to PostgreSQL may take to show that it is alive.
+const PING_TIMEOUT: Duration = Duration::from_millis(500);
+/// Connections that nobody needed for so long are closed.
+const IDLE: Duration = Duration::from_secs(60);
 
 /// Where the databases are and how they are used.
 #[derive(Debug, Clone, Deserialize)]
@@ -138,12 +145,24 @@ async fn postgres(config: &Config, url: &Secret) -> Result<Database, Error> {
     let mut options = options(config, url);
     options
         .max_connections(config.max_connections)
-        .set_application_name("weir");
+        .idle_timeout(IDLE)
+        .set_application_name("weir")
+        .test_before_acquire(false)
+        .map_sqlx_postgres_before_acquire(|connection, _| Box::pin(is_alive(connection)));
     let pool = SqlxPostgresConnector::connect(options).await?;
     Ok(Database {
         write: pool.clone(),
         read: pool,
     })
+}
+
+/// Asks a pooled connection for a sign of life. A peer that vanished without a word would keep sqlx waiting for as long
+/// as TCP does, and after an outage every pooled connection may be such a one.
+async fn is_alive(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    match tokio::time::timeout(PING_TIMEOUT, connection.ping()).await {
+        Ok(answer) => answer.map(|()| true),
+        Err(_) => Err(sqlx::Error::Io(io::ErrorKind::TimedOut.into())),
+    }
 }
 
 async fn sqlite(
