@@ -1,1 +1,10 @@
-fn main() {}
+//! Reads the command and calls the server or the management API.
+
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    weir::cli::run()
+}

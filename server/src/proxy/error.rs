@@ -42,7 +42,6 @@ pub enum Refusal {
     BrokenBody,
     SpoolFull,
     NoHealthyUpstream(String),
-    Draining,
 }
 
 /// A call that reached for an upstream and got no answer to relay.
@@ -188,11 +187,6 @@ pub const CODES: &[(u16, &str, &str)] = &[
     ),
     (
         503,
-        "overloaded",
-        "This instance is stopping. Try again; another one answers.",
-    ),
-    (
-        503,
         "spool_full",
         "Usage cannot be recorded, so nothing is served. The operator must free disk space.",
     ),
@@ -221,7 +215,7 @@ impl Refusal {
             Self::SlowBody => 408,
             Self::TooLarge { .. } => 413,
             Self::EncodedBody => 415,
-            Self::SpoolFull | Self::NoHealthyUpstream(_) | Self::Draining => 503,
+            Self::SpoolFull | Self::NoHealthyUpstream(_) => 503,
         }
     }
 
@@ -247,7 +241,6 @@ impl Refusal {
             Self::BrokenBody => "broken_body",
             Self::SpoolFull => "spool_full",
             Self::NoHealthyUpstream(_) => "no_healthy_upstream",
-            Self::Draining => "overloaded",
         }
     }
 
@@ -283,7 +276,6 @@ impl Refusal {
             Self::BrokenBody => "The body ended before its announced end.".to_owned(),
             Self::SpoolFull => "Usage cannot be recorded now, so calls are refused. Try again later.".to_owned(),
             Self::NoHealthyUpstream(why) => format!("No upstream can take this call now: {why}. Try again later."),
-            Self::Draining => "This instance is stopping. Send the call again.".to_owned(),
         }
     }
 
@@ -439,7 +431,6 @@ mod tests {
             Refusal::BrokenBody,
             Refusal::SpoolFull,
             Refusal::NoHealthyUpstream(String::new()),
-            Refusal::Draining,
         ];
         let failures = [
             Failure::Connect,

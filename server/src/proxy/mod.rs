@@ -21,10 +21,7 @@ pub mod upstream;
 
 use std::{
     net::IpAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, atomic::AtomicBool},
     time::Instant,
 };
 
@@ -33,13 +30,13 @@ use actix_web::{
     http::{Method, header::HeaderMap},
     web,
 };
-use bytes::Bytes;
 use ipnet::IpNet;
 use weir_dialect::openai::{Ask, quote};
 
 use account::{Account, Asked};
 pub use endpoint::Endpoint;
 use error::{Error, Refusal};
+pub use forward::now_ms;
 use forward::{OutBody, Outbound};
 use identify::{Caller, Unidentified};
 pub use pace::Pace;
@@ -72,7 +69,7 @@ pub struct Shared {
     pub trusted_proxies: Vec<IpNet>,
     /// The instance's name in usage events.
     pub instance: String,
-    /// Set when the instance stops: new calls on old connections are sent elsewhere.
+    /// Set when the instance stops: `/ready` says so. Calls on connections that are there still are served.
     pub draining: AtomicBool,
     pub repeated: Repeated,
 }
@@ -80,7 +77,6 @@ pub struct Shared {
 /// A request of the data plane, with what its path says.
 pub struct Call {
     pub request: HttpRequest,
-    pub payload: web::Payload,
     pub endpoint: Endpoint,
     /// The channel that the path names.
     pub channel: Option<String>,
@@ -88,8 +84,20 @@ pub struct Call {
     pub rest: Option<String>,
 }
 
+impl Call {
+    /// A call whose path says nothing but its endpoint.
+    pub fn new(request: HttpRequest, endpoint: Endpoint) -> Self {
+        Self { request, endpoint, channel: None, rest: None }
+    }
+}
+
+/// A segment of a raw path as a name.
+pub fn decoded_segment(raw: &str) -> String {
+    path::name(raw)
+}
+
 /// Takes a request its whole way.
-pub async fn handle(call: Call, shared: &Arc<Shared>, upstream: &Upstream) -> HttpResponse {
+pub async fn handle(call: Call, payload: web::Payload, shared: &Arc<Shared>, upstream: &Upstream) -> HttpResponse {
     let started = Instant::now();
     let common = Common::of(RequestId::new(), call.request.headers());
     if *call.request.method() == Method::OPTIONS {
@@ -124,7 +132,7 @@ pub async fn handle(call: Call, shared: &Arc<Shared>, upstream: &Upstream) -> Ht
         .headers()
         .get("x-weir-cost")
         .is_some_and(|value| value.as_bytes() == b"1");
-    match prepare(call, query, shared, &catalog, &caller, &mut account).await {
+    match prepare(call, payload, query, shared, &catalog, &caller, &mut account).await {
         Ok(Prepared::Here(body)) => {
             account.close(crate::metering::Outcome::Ok, 200, None).await;
             common
@@ -169,15 +177,13 @@ enum Prepared {
 /// Everything before the first attempt: the body, the candidates, the record.
 async fn prepare(
     call: Call,
+    payload: web::Payload,
     query: String,
     shared: &Arc<Shared>,
     catalog: &Catalog,
     caller: &Caller,
     account: &mut Account,
 ) -> Result<Prepared, Refusal> {
-    if shared.draining.load(Ordering::Relaxed) {
-        return Err(Refusal::Draining);
-    }
     let raw_path = call.request.uri().path();
     path::check(raw_path).map_err(|path::BadPath| Refusal::BadPath)?;
     if !call.endpoint.allows(call.request.method()) {
@@ -197,7 +203,7 @@ async fn prepare(
         _ => call.endpoint.path_below_base(raw_path),
     };
     let method = call.request.method().clone();
-    let body = ingress::read(call.endpoint, &headers, call.payload, &shared.config).await?;
+    let body = ingress::read(call.endpoint, &headers, payload, &shared.config).await?;
     let (body, ask) = read_body(call.endpoint, &headers, body)?;
     let model = match (&ask, &body) {
         (Some(ask), _) => ask.model.clone(),
@@ -430,7 +436,7 @@ fn note_unidentified(
 }
 
 /// The answer to a path that does not exist: a program that left out `/v1` is told so.
-pub fn unknown_path(request: &HttpRequest, _body: Bytes) -> HttpResponse {
+pub fn unknown_path(request: &HttpRequest) -> HttpResponse {
     let common = Common::of(RequestId::new(), request.headers());
     let path = request.path();
     let known = [

@@ -52,6 +52,11 @@ pub fn decoded(raw: &str) -> Cow<'_, str> {
     }
 }
 
+/// A segment of a raw path as a name: decoded, or as it is where its escapes are broken.
+pub fn name(raw: &str) -> String {
+    decode(raw).ok().and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_else(|| raw.to_owned())
+}
+
 /// A query without the parameter `key`, in which Gemini's clients carry their key; with its decoded values.
 pub fn without_key(query: &str) -> (String, Vec<Vec<u8>>) {
     let mut kept = Vec::new();

@@ -1,0 +1,369 @@
+//! Builds everything once, in order; starts it, drains it, stops it.
+//!
+//! [`start`] gives a running instance, on whatever ports it was given (0 works, so tests start the real thing);
+//! [`Running::stop`] ends it: not ready, streams finish up to the deadline, the spool is flushed and booked. `serve` is
+//! both, with signals in between. Jobs and stores live on a runtime of their own, requests on actix's workers.
+
+pub mod demo;
+mod keys;
+pub mod pages;
+mod tls;
+
+use std::{
+    net::{SocketAddr, TcpListener},
+    path::PathBuf,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use actix_web::{App, HttpServer, dev::ServerHandle, web};
+use anyhow::Context as _;
+use tokio::{runtime::Runtime, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    admin,
+    catalog::Current,
+    config::{self, Config},
+    jobs::{self, Health, RefreshCatalog, WriteUsage},
+    metering::{Recorder, UsageEvent, recorder::Recovered, spool},
+    proxy::{self, upstream},
+    redis::Redis,
+    resources,
+    routes,
+    routing,
+    secrets::{Sealer, Secret},
+    store::{self, Stores},
+    telemetry::{self, metrics, repeated::Repeated},
+};
+
+/// What `serve` is asked for besides the settings.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// A file that the configuration is made to match at the start.
+    pub resources: Option<PathBuf>,
+    /// Whether the file is applied again when it changes.
+    pub watch: bool,
+    /// A tenant, a key and a channel to try things with.
+    pub demo: bool,
+}
+
+/// A running instance.
+pub struct Running {
+    /// Where programs call.
+    pub address: SocketAddr,
+    /// Where people and their tools call: the same, unless management has a listener of its own.
+    pub admin_address: SocketAddr,
+    /// Whether callers speak TLS.
+    pub tls: bool,
+    /// The management API's token.
+    pub admin_token: Secret,
+    /// What the demo made, if it was asked for.
+    pub demo: Option<demo::Demo>,
+    shared: Arc<proxy::Shared>,
+    servers: Vec<ServerHandle>,
+    serving: JoinSet<std::io::Result<()>>,
+    jobs: Option<Runtime>,
+    shutdown: CancellationToken,
+    working: Option<JoinSet<()>>,
+    telemetry: telemetry::Guard,
+}
+
+/// Runs an instance until a signal stops it. Blocks; called by `main`'s `serve`.
+pub fn serve(sources: &config::Sources, options: Options) -> anyhow::Result<()> {
+    let loaded = config::load(sources)?;
+    let config = loaded.config;
+    let telemetry = telemetry::start(&config.logs(), &config.telemetry, &config.instance)?;
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    actix_web::rt::System::new().block_on(async move {
+        let running = start(config, options, telemetry).await?;
+        running.announce();
+        wait_for_signal().await?;
+        tracing::info!("stopping: streams under way may finish");
+        running.stop().await;
+        Ok(())
+    })
+}
+
+/// Builds and starts everything.
+pub async fn start(config: Config, options: Options, telemetry: telemetry::Guard) -> anyhow::Result<Running> {
+    let jobs = tokio::runtime::Builder::new_multi_thread().worker_threads(2).thread_name("weir-jobs").enable_all().build()?;
+    let handle = jobs.handle().clone();
+    let built = handle.spawn(build(config.clone(), options, telemetry.tracer())).await.context("the start was interrupted")??;
+    let tls = tls::server_config(&config, &handle, &built.shutdown)?;
+    let upstream_tls = upstream::tls_config(&tls::extra_roots(&config)?)?;
+    let separate = config.admin_listen.map(TcpListener::bind).transpose().context("admin_listen")?;
+    let listener = TcpListener::bind(config.listen).with_context(|| format!("cannot listen on {}", config.listen))?;
+    let address = listener.local_addr()?;
+    let admin_address = separate.as_ref().map_or(Ok(address), TcpListener::local_addr)?;
+
+    let mut serving = JoinSet::new();
+    let mut servers = Vec::new();
+    let mut spawn = |server: actix_web::dev::Server| {
+        servers.push(server.handle());
+        serving.spawn_local(server);
+    };
+    let state = built.state.clone();
+    let is_public = separate.is_none();
+    let pool = upstream::Config { keep_alive: config.proxy.upstream_keep_alive, lifetime: config.proxy.upstream_lifetime };
+    let server = HttpServer::new(move || {
+        let upstream = upstream::Upstream::new(&pool, Arc::clone(&upstream_tls));
+        let app = App::new().app_data(web::Data::new(upstream)).configure(|app| state.configure(app));
+        let app = app.configure(routes::open).configure(routes::data_plane);
+        if is_public { app.configure(routes::management) } else { app }.configure(routes::unknown)
+    });
+    let server = server
+        .workers(config.worker_count())
+        .backlog(8192)
+        .max_connections(config.proxy.max_connections)
+        .keep_alive(config.proxy.keep_alive.0)
+        .client_request_timeout(config.proxy.head_timeout.0)
+        .client_disconnect_timeout(Duration::from_secs(1))
+        .tls_handshake_timeout(config.proxy.head_timeout.0)
+        // actix leaves Nagle on: small chunks would wait for an ACK.
+        .tcp_nodelay(true)
+        // A caller's FIN is its leaving: without this it goes unseen in a silent second.
+        .h1_allow_half_closed(false)
+        .shutdown_timeout(config.shutdown_deadline.0.as_secs().max(1))
+        .disable_signals();
+    let is_tls = tls.is_some();
+    spawn(match tls {
+        Some(tls) => server.listen_rustls_0_23(listener, tls)?.run(),
+        None => server.listen(listener)?.run(),
+    });
+    if let Some(listener) = separate {
+        let state = built.state.clone();
+        let server = HttpServer::new(move || {
+            App::new().configure(|app| state.configure(app)).configure(routes::open).configure(routes::management).configure(routes::unknown)
+        });
+        let server = server.workers(1).tcp_nodelay(true).h1_allow_half_closed(false).shutdown_timeout(5).disable_signals();
+        spawn(server.listen(listener)?.run());
+    }
+    Ok(Running {
+        address,
+        admin_address,
+        tls: is_tls,
+        admin_token: built.admin_token,
+        demo: built.demo,
+        shared: built.state.shared,
+        servers,
+        serving,
+        jobs: Some(jobs),
+        shutdown: built.shutdown,
+        working: Some(built.working),
+        telemetry,
+    })
+}
+
+/// What a worker's handlers are given.
+#[derive(Clone)]
+pub struct State {
+    pub shared: Arc<proxy::Shared>,
+    pub admin: admin::State,
+    pub pages: pages::State,
+}
+
+impl State {
+    fn configure(&self, app: &mut web::ServiceConfig) {
+        app.app_data(web::Data::from(Arc::clone(&self.shared)))
+            .app_data(web::Data::new(self.admin.clone()))
+            .app_data(web::Data::new(self.pages.clone()));
+    }
+}
+
+/// What is there before any listener.
+struct Built {
+    state: State,
+    admin_token: Secret,
+    demo: Option<demo::Demo>,
+    shutdown: CancellationToken,
+    working: JoinSet<()>,
+}
+
+async fn build(config: Config, options: Options, tracer: telemetry::span::Tracer) -> anyhow::Result<Built> {
+    let keys = keys::load(&config)?;
+    let sealer = Arc::new(keys.sealer);
+    let stores = store::connect::open(&store_config(&config), &config.data_dir).await?;
+    for step in store::connect::migrate(&stores, migrate(config.migrate)).await? {
+        tracing::info!(step, "migrated");
+    }
+    let redis = Redis::open(&crate::redis::Config { url: config.redis_url.clone(), prefix: config.redis.prefix.clone() })?;
+    let current = Arc::new(Current::default());
+    let health = Arc::new(Health::default());
+    let (recorder, recovered) = open_recorder(&config, &sealer, &current)?;
+
+    let refresh = RefreshCatalog {
+        stores: stores.clone(),
+        current: Arc::clone(&current),
+        sealer: Arc::clone(&sealer),
+        redis: redis.clone(),
+        health: Arc::clone(&health),
+        config: jobs::refresh_catalog::Config { poll_every: config.catalog.poll },
+    };
+    refresh.look().await.context("the configuration cannot be read")?;
+    let write = WriteUsage { stores: stores.clone(), recorder: recorder.clone(), health: Arc::clone(&health), data_dir: config.data_dir.clone() };
+    let shutdown = CancellationToken::new();
+    settle_past(&recorder, recovered, &write, &shutdown).await;
+
+    let demo = if options.demo { Some(demo::set_up(&stores, &sealer, &config).await?) } else { None };
+    if let Some(file) = &options.resources {
+        resources::apply_file(&stores, &sealer, file).await?;
+    }
+    refresh.look().await?;
+
+    let metrics = Arc::new(metrics::Registry::new(config.telemetry.max_series)?);
+    let shared = Arc::new(proxy::Shared {
+        catalog: Arc::clone(&current),
+        recorder: recorder.clone(),
+        health: routing::Health::default(),
+        pace: proxy::Pace::default(),
+        metrics,
+        tracer,
+        config: config.proxy.clone(),
+        trusted_proxies: config.trusted_proxies.clone(),
+        instance: config.instance.clone(),
+        draining: false.into(),
+        repeated: Repeated::default(),
+    });
+    let pages = pages::State {
+        shared: Arc::clone(&shared),
+        jobs: Arc::clone(&health),
+        redis: redis.clone(),
+        metrics_token: config.metrics_token.as_ref().map(|token| admin::access::token_digest(token)),
+    };
+    let admin = admin_state(&config, &stores, &sealer, &shared, &keys.admin_token);
+    let mut working = JoinSet::new();
+    working.spawn(refresh.run(shutdown.clone()));
+    working.spawn(write.run(shutdown.clone()));
+    working.spawn(jobs::partitions::run(stores.clone(), shutdown.clone()));
+    working.spawn(jobs::prune_changes::run(stores.clone(), shutdown.clone()));
+    if let Some(redis) = redis {
+        working.spawn(jobs::tell_changes::run(&stores, redis, shutdown.clone()));
+    }
+    if let (Some(file), true) = (options.resources, options.watch) {
+        working.spawn(resources::watch(stores.clone(), Arc::clone(&sealer), file, shutdown.clone()));
+    }
+    Ok(Built { state: State { shared, admin, pages }, admin_token: keys.admin_token, demo, shutdown, working })
+}
+
+fn admin_state(config: &Config, stores: &Stores, sealer: &Arc<Sealer>, shared: &Arc<proxy::Shared>, token: &Secret) -> admin::State {
+    let recorder = shared.recorder.clone();
+    let health = Arc::clone(shared);
+    admin::State {
+        stores: stores.clone(),
+        sealer: Arc::clone(sealer),
+        catalog: Arc::clone(&shared.catalog),
+        token: admin::access::token_digest(token),
+        flush: Arc::new(move || {
+            let recorder = recorder.clone();
+            Box::pin(async move { recorder.flush().await.map_err(anyhow::Error::from) })
+        }),
+        condition: Arc::new(move |credential, now_ms| health.health.condition(credential, now_ms)),
+        hosts: admin::hosts(config.public_url.as_deref()),
+    }
+}
+
+/// What a former process left is priced, written and booked before this one is ready.
+async fn settle_past(recorder: &Recorder, recovered: Recovered, write: &WriteUsage, shutdown: &CancellationToken) {
+    let (segments, interrupted) = (recovered.segments.len(), recovered.interrupted.len());
+    if segments + interrupted > 0 {
+        tracing::info!(segments, interrupted, "booking what the last process left");
+    }
+    if let Err(error) = recorder.settle_interrupted(recovered.interrupted) {
+        tracing::error!(%error, "interrupted calls wait in memory");
+    }
+    if let Err(error) = recorder.flush().await {
+        tracing::error!(%error, "the spool cannot be flushed");
+    }
+    write.book_waiting(shutdown).await;
+}
+
+fn open_recorder(config: &Config, sealer: &Sealer, current: &Arc<Current>) -> anyhow::Result<(Recorder, Recovered)> {
+    let spool = spool::Config {
+        sync_every: config.spool.sync_every,
+        segment_bytes: config.spool.segment_bytes.0,
+        segment_age: config.spool.segment_age,
+        max_bytes: config.spool.max_bytes.0,
+        on_full: match config.spool.on_full {
+            config::OnFull::Refuse => spool::OnFull::Refuse,
+            config::OnFull::GoOn => spool::OnFull::GoOn,
+        },
+        ..spool::Config::default()
+    };
+    let catalog = Arc::clone(current);
+    let pricer = move |event: &mut UsageEvent| {
+        if event.rates.is_none() {
+            let catalog = catalog.peek();
+            let model = catalog.model_named(event.tenant, &event.model);
+            event.rates = model.and_then(|model| model.rates(event.started_ms)).cloned();
+        }
+        event.price();
+    };
+    let opened = Recorder::open(&config.data_dir, sealer.spool_key(), spool, &config.instance, Arc::new(pricer));
+    opened.with_context(|| format!("the spool in {}", config.data_dir.display()))
+}
+
+fn store_config(config: &Config) -> store::Config {
+    store::Config { database_url: config.database_url.clone(), migrate: migrate(config.migrate), ..store::Config::default() }
+}
+
+fn migrate(setting: config::Migrate) -> store::Migrate {
+    match setting {
+        config::Migrate::Auto => store::Migrate::Auto,
+        config::Migrate::Never => store::Migrate::Never,
+    }
+}
+
+impl Running {
+    /// The address that people are told.
+    pub fn url(&self) -> String {
+        format!("{}://{}", if self.tls { "https" } else { "http" }, self.address)
+    }
+
+    fn announce(&self) {
+        tracing::info!(address = %self.address, admin = %self.admin_address, "ready");
+        if let Some(demo) = &self.demo {
+            demo.print(&self.url());
+        }
+    }
+
+    /// Drains and stops. All events of finished calls are booked or in the synced spool when this returns.
+    pub async fn stop(mut self) {
+        self.shared.draining.store(true, Ordering::Relaxed);
+        for server in &self.servers {
+            server.stop(true).await;
+        }
+        while let Some(ended) = self.serving.join_next().await {
+            if let Err(error) = ended.map_err(anyhow::Error::from).and_then(|ended| ended.map_err(anyhow::Error::from)) {
+                tracing::error!(%error, "a listener ended badly");
+            }
+        }
+        if let Err(error) = self.shared.recorder.flush().await {
+            tracing::error!(%error, "the spool could not be flushed; what waits is booked at the next start");
+        }
+        self.shutdown.cancel();
+        if let Some(working) = self.working.take() {
+            working.join_all().await;
+        }
+        if let Some(jobs) = self.jobs.take() {
+            jobs.shutdown_background();
+        }
+        let telemetry = self.telemetry;
+        let flushed = tokio::task::spawn_blocking(move || telemetry.shutdown(Duration::from_secs(5))).await;
+        if flushed.is_err() {
+            tracing::error!("the last traces could not be sent");
+        }
+    }
+}
+
+async fn wait_for_signal() -> std::io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}

@@ -1,0 +1,174 @@
+//! What is open to anybody: health, readiness, metrics (by token where they are not on loopback), the front page, the
+//! documents.
+
+use std::sync::{Arc, atomic::Ordering};
+
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::header::{self, HeaderName},
+    web,
+};
+use subtle::ConstantTimeEq as _;
+use time::OffsetDateTime;
+use weir_frontend::Asset;
+
+use crate::{
+    admin, jobs, proxy,
+    redis::Redis,
+    telemetry::{
+        health::{Health, Providers, Store},
+        metrics,
+    },
+    tenancy::key::Digest,
+};
+
+/// What the pages tell about.
+#[derive(Clone)]
+pub struct State {
+    pub shared: Arc<proxy::Shared>,
+    pub jobs: Arc<jobs::Health>,
+    pub redis: Option<Redis>,
+    /// SHA-256 of the token that opens the metrics.
+    pub metrics_token: Option<Digest>,
+}
+
+/// One document: its name in the URL, its title, its Markdown.
+type Document = (&'static str, &'static str, &'static str);
+
+const DOCUMENTS: &[Document] = &[
+    ("readme", "README", include_str!("../../../README.md")),
+    ("settings", "Settings", include_str!("../../../docs/settings.md")),
+    ("metrics", "Metrics", include_str!("../../../docs/metrics.md")),
+    ("errors", "Error codes", include_str!("../../../docs/errors.md")),
+    ("changelog", "Changelog", include_str!("../../../CHANGELOG.md")),
+];
+
+impl State {
+    async fn health(&self) -> Health {
+        let store = |is_up| if is_up { Store::Up } else { Store::Down };
+        let database = store(self.jobs.store_up.load(Ordering::Relaxed) && self.jobs.usage_store_up());
+        let redis = match &self.redis {
+            None => Store::Unused,
+            Some(redis) => store(redis.ping().await.is_ok()),
+        };
+        Health::new(database, redis, self.providers(), OffsetDateTime::now_utc())
+    }
+
+    fn providers(&self) -> Providers {
+        let catalog = self.shared.catalog.load();
+        let now_ms = proxy::now_ms();
+        let enabled = catalog.channels().filter(|channel| channel.enabled);
+        let (mut up, mut total) = (0, 0);
+        for channel in enabled {
+            total += 1;
+            up += usize::from(self.shared.health.is_up(channel, now_ms));
+        }
+        Providers { up, total }
+    }
+
+    /// Brings the gauges up to date, which nobody else does between scrapes.
+    async fn measure(&self) {
+        let registry = &self.shared.metrics;
+        let catalog = self.shared.catalog.load();
+        let now_ms = proxy::now_ms();
+        let channels: Vec<(&str, bool)> =
+            catalog.channels().map(|channel| (channel.name.as_str(), self.shared.health.is_up(channel, now_ms))).collect();
+        registry.set_channels(channels);
+        let spool = self.shared.recorder.spool();
+        registry.set_spool(spool.pending_events(), spool.pending_bytes());
+        if let Some(lag) = self.jobs.catalog_lag() {
+            registry.set_catalog_lag(lag);
+        }
+        let health = self.health().await;
+        registry.set_store(metrics::Store::Database, health.checks.database.status == Store::Up);
+        if self.redis.is_some() {
+            registry.set_store(metrics::Store::Redis, health.checks.redis.status == Store::Up);
+        }
+    }
+}
+
+/// `GET /health`: 200 also while a store is gone, since it says whether the process lives.
+pub async fn health(state: web::Data<State>) -> HttpResponse {
+    HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).json(state.health().await)
+}
+
+/// `GET /ready`: 503 before the first picture of the configuration and while stopping.
+pub async fn ready(state: web::Data<State>) -> HttpResponse {
+    let draining = state.shared.draining.load(Ordering::Relaxed);
+    let loaded = !state.shared.catalog.peek().version().epoch.is_nil();
+    let mut answer = if loaded && !draining { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() };
+    let word = if draining { "draining" } else if loaded { "ready" } else { "starting" };
+    answer.insert_header((header::CACHE_CONTROL, "no-store")).json(serde_json::json!({ "status": word }))
+}
+
+/// `GET /metrics`: open where only this machine can ask, elsewhere by token.
+pub async fn metrics(request: HttpRequest, state: web::Data<State>) -> HttpResponse {
+    if !may_read_metrics(&request, &state) {
+        return HttpResponse::Unauthorized().insert_header((header::WWW_AUTHENTICATE, "Bearer")).finish();
+    }
+    state.measure().await;
+    match state.shared.metrics.render() {
+        Ok(text) => HttpResponse::Ok().content_type(metrics::Registry::content_type()).body(text),
+        Err(error) => {
+            tracing::error!(%error, "the metrics cannot be written");
+            HttpResponse::InternalServerError().finish()
+        }
+    }
+}
+
+/// A listener on loopback is asked by this machine alone, unless a proxy stands before it and says so.
+fn may_read_metrics(request: &HttpRequest, state: &State) -> bool {
+    let listens_on_loopback = request.app_config().local_addr().ip().is_loopback();
+    let is_forwarded = request.headers().contains_key("x-forwarded-for") || request.headers().contains_key("forwarded");
+    if listens_on_loopback && !is_forwarded {
+        return true;
+    }
+    let presented = request.headers().get(header::AUTHORIZATION).and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
+    match (&state.metrics_token, presented) {
+        (Some(token), Some(presented)) => token.ct_eq(&admin::access::digest(presented)).into(),
+        _ => false,
+    }
+}
+
+/// A file of the front page.
+pub fn asset(asset: &'static Asset) -> HttpResponse {
+    page(asset.content_type, asset.bytes)
+}
+
+/// `GET /docs`: what there is to read.
+pub async fn documents() -> HttpResponse {
+    let items: String = DOCUMENTS.iter().map(|(name, title, _)| format!("<li><a href=\"/docs/{name}\">{title}</a></li>")).collect();
+    html("Documents", &format!("<h1>Documents</h1><ul>{items}</ul>"))
+}
+
+/// `GET /docs/{name}`.
+pub async fn document(name: web::Path<String>) -> HttpResponse {
+    match DOCUMENTS.iter().find(|(known, ..)| *known == name.as_str()) {
+        Some((_, title, markdown)) => {
+            let mut body = String::new();
+            pulldown_cmark::html::push_html(&mut body, pulldown_cmark::Parser::new_ext(markdown, pulldown_cmark::Options::ENABLE_TABLES));
+            html(title, &body)
+        }
+        None => HttpResponse::NotFound().json(serde_json::json!({ "error": { "message": "There is no such document. GET /docs lists them." } })),
+    }
+}
+
+fn html(title: &str, body: &str) -> HttpResponse {
+    let page_text = format!(
+        "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\
+         <title>{title} · Weir</title><link rel=\"stylesheet\" href=\"/assets/style.css\"></head>\
+         <body><main class=\"document\"><p><a href=\"/\">Weir</a> · <a href=\"/docs\">Documents</a></p>{body}</main></body></html>"
+    );
+    page("text/html; charset=utf-8", page_text)
+}
+
+fn page(content_type: &'static str, body: impl Into<actix_web::web::Bytes> + actix_web::body::MessageBody + 'static) -> HttpResponse {
+    HttpResponse::Ok()
+        .insert_header((header::CONTENT_TYPE, content_type))
+        .insert_header((header::CONTENT_SECURITY_POLICY, weir_frontend::CONTENT_SECURITY_POLICY))
+        .insert_header((header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
+        .insert_header((header::REFERRER_POLICY, "no-referrer"))
+        .insert_header((HeaderName::from_static("cross-origin-opener-policy"), "same-origin"))
+        .insert_header((header::CACHE_CONTROL, "no-cache"))
+        .body(body)
+}
