@@ -2,6 +2,10 @@
 //!
 //! Nothing here knows HTTP, a store or a rule of the product. Names of fields are the ones of the YAML and JSON.
 
+pub mod apply;
 pub mod channel;
+pub mod problem;
+pub mod resources;
+pub mod secret;
 pub mod span;
 pub mod usage;
