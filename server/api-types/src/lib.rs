@@ -4,6 +4,7 @@
 
 pub mod apply;
 pub mod channel;
+pub mod manage;
 pub mod problem;
 pub mod resources;
 pub mod secret;

@@ -276,7 +276,7 @@ pub struct KeyChannel {
 }
 
 /// A field that stands there has its type: `null` is a value of those fields alone that can be taken away.
-fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+pub(crate) fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     deserializer: D,
 ) -> Result<Option<T>, D::Error> {
     T::deserialize(deserializer).map(Some)

@@ -1,1 +1,15 @@
-//! Being built.
+//! Configuration as code: a file in, the platform as the file says; and back.
+//!
+//! [`read`] turns text into resources, [`merge`] lays them over the stored [`Picture`], [`plan`] says in words what
+//! differs, `write` makes it so. [`apply`] is all of that in one transaction; [`export`] is the way back, and what it
+//! writes changes nothing when applied. Called by the management API and by `serve --resources`; the CLI reads and
+//! expands files with the same code and sends them over HTTP.
+
+pub mod expand;
+pub mod export;
+pub mod merge;
+pub mod picture;
+pub mod plan;
+pub mod read;
+
+pub use picture::Picture;

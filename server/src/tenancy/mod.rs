@@ -7,6 +7,7 @@ pub mod address;
 pub mod ids;
 pub mod key;
 pub mod name;
+pub mod person;
 
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +15,7 @@ pub use ids::{
     ChannelId, CredentialId, GroupId, KeyId, ModelId, RequestId, RouteId, TenantId, UserId,
 };
 pub use key::{Owner, ProxyKey};
+pub use person::{Membership, Person};
 
 /// A customer of the platform: the unit of isolation, billing and limits.
 #[derive(Debug, Clone, PartialEq)]

@@ -1,0 +1,163 @@
+//! Lists of the management API, and the orders for single keys.
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::{
+    channel::Kind,
+    resources::{Prices, Role, Route},
+};
+
+/// A page of a list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Page<T> {
+    pub data: Vec<T>,
+    /// What `cursor` asks for the next page; absent on the last one.
+    pub next_cursor: Option<String>,
+}
+
+/// A tenant in a list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TenantItem {
+    pub id: Uuid,
+    pub name: String,
+    pub enabled: bool,
+    pub time_zone: String,
+    /// RFC 3339.
+    pub created_at: String,
+}
+
+/// A user in a list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserItem {
+    pub id: Uuid,
+    pub email: String,
+    pub name: String,
+    pub department: String,
+    pub contact: String,
+    pub enabled: bool,
+    pub memberships: Vec<MembershipItem>,
+}
+
+/// A user's place in a tenant, in a list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MembershipItem {
+    pub tenant: String,
+    pub role: Role,
+    pub groups: Vec<String>,
+}
+
+/// A proxy key in a list. Its value is shown once, when it is made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyItem {
+    pub id: Uuid,
+    pub tenant: String,
+    pub name: String,
+    /// Masked beginnings of its secrets, by which their owner recognises them.
+    pub hints: Vec<String>,
+    /// The e-mail of the user it belongs to.
+    pub user: Option<String>,
+    /// The group it belongs to.
+    pub group: Option<String>,
+    pub enabled: bool,
+    /// RFC 3339.
+    pub expires_at: Option<String>,
+    /// RFC 3339.
+    pub created_at: String,
+}
+
+/// The order for a new key.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewKey {
+    /// The tenant's name.
+    pub tenant: String,
+    pub name: String,
+    /// The e-mail of the user it shall belong to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// The group it shall belong to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+    /// Patterns of model names; absent: all that the tenant may use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub models: Option<Vec<String>>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ip_allow: Vec<String>,
+    /// RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<String>,
+}
+
+/// What may be changed in a key. A field that is absent stays.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyPatch {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enabled: Option<bool>,
+    /// RFC 3339; `null`: never.
+    #[serde(
+        default,
+        deserialize_with = "crate::resources::given",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub expires_at: Option<Option<String>>,
+}
+
+/// A channel in a list, as this instance sees it now.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ChannelItem {
+    pub id: Uuid,
+    /// The owner; absent is the platform.
+    pub tenant: Option<String>,
+    pub name: String,
+    pub kind: Kind,
+    pub base_url: String,
+    pub enabled: bool,
+    pub weight: u32,
+    pub priority: i32,
+    pub credentials: Vec<CredentialItem>,
+}
+
+/// A credential in a list.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CredentialItem {
+    pub id: Uuid,
+    pub name: Option<String>,
+    /// The masked beginning of its secret; absent where it cannot be opened.
+    pub hint: Option<String>,
+    pub enabled: bool,
+    pub state: CredentialState,
+}
+
+/// What a credential is good for at present.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "is", rename_all = "snake_case")]
+pub enum CredentialState {
+    /// In the rotation.
+    Ready,
+    /// The vendor refused it with this status: not used until it is changed or the instance starts anew.
+    SetAside { status: u16 },
+    /// The vendor asked for a pause.
+    Resting {
+        /// RFC 3339.
+        until: String,
+    },
+    /// It does not open with this master key, or was given for another origin: never used.
+    Unusable,
+}
+
+/// A model in a list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelItem {
+    pub id: Uuid,
+    /// The owner; absent is the platform.
+    pub tenant: Option<String>,
+    pub name: String,
+    pub enabled: bool,
+    pub capabilities: Vec<String>,
+    pub context_tokens: Option<u64>,
+    pub max_output_tokens: Option<u64>,
+    pub prices: Prices,
+    pub routes: Vec<Route>,
+}

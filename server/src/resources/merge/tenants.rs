@@ -1,0 +1,88 @@
+//! Tenants of a file, with their groups and users.
+
+use std::collections::HashSet;
+
+use weir_api_types::resources::{Group as GivenGroup, Tenant as Given};
+
+use super::{Merge, checks};
+use crate::tenancy::{Grants, Group, GroupId, Tenant, TenantId, name};
+
+/// A tenant of the file that was merged.
+pub(super) struct NamedTenant<'g> {
+    pub id: TenantId,
+    pub path: String,
+    pub given: &'g Given,
+}
+
+impl Merge<'_> {
+    /// Merges all tenants with their groups and users, and returns them. Keys come later, as they may name channels.
+    pub(super) fn tenants<'g>(&mut self, given: &'g [Given]) -> Vec<NamedTenant<'g>> {
+        let places = given.iter().enumerate();
+        let places = places.map(|(at, given)| (format!("tenants[{at}]"), given.name.as_str()));
+        let names = self.names(places, name::normal);
+        let mut named = Vec::new();
+        for (at, (given, name)) in given.iter().zip(names).enumerate() {
+            let path = format!("tenants[{at}]");
+            let Some(name) = name else { continue };
+            let id = self.tenant(&path, name, given);
+            self.scope.push(id);
+            self.groups(&path, id, given.groups.as_deref().unwrap_or_default());
+            self.users(&path, id, given.users.as_deref().unwrap_or_default());
+            named.push(NamedTenant { id, path, given });
+        }
+        named
+    }
+
+    fn tenant(&mut self, path: &str, name: String, given: &Given) -> TenantId {
+        let stored = self.merged.picture.tenant_named(&name);
+        let stored = stored.and_then(|id| self.merged.picture.tenants.get(&id).cloned());
+        let mut tenant = stored.unwrap_or_else(|| Tenant {
+            id: TenantId::random(),
+            name,
+            enabled: true,
+            time_zone: "UTC".to_owned(),
+            grants: None,
+        });
+        tenant.enabled = given.enabled.unwrap_or(tenant.enabled);
+        if let Some(zone) = &given.time_zone
+            && let Some(zone) =
+                self.accept(&format!("{path}.time_zone"), checks::time_zone(zone))
+        {
+            tenant.time_zone = zone;
+        }
+        if let Some(grants) = &given.grants {
+            tenant.grants = grants.as_ref().map(|grants| {
+                let mut patterns = |field: &str, list: &Option<Vec<String>>| {
+                    let path = format!("{path}.grants.{field}");
+                    let list = list.as_deref()?;
+                    Some(self.list(&path, list, checks::pattern))
+                };
+                Grants {
+                    models: patterns("models", &grants.models),
+                    channels: patterns("channels", &grants.channels),
+                }
+            });
+        }
+        let id = tenant.id;
+        self.merged.picture.tenants.insert(id, tenant);
+        id
+    }
+
+    fn groups(&mut self, path: &str, tenant: TenantId, given: &[GivenGroup]) {
+        let places = given.iter().enumerate();
+        let places =
+            places.map(|(at, given)| (format!("{path}.groups[{at}]"), given.name.as_str()));
+        for name in self.names(places, name::normal).into_iter().flatten() {
+            if self.merged.picture.group_named(tenant, &name).is_none() {
+                let id = GroupId::random();
+                let group = Group { id, tenant, name };
+                self.merged.picture.groups.insert(id, group);
+            }
+        }
+    }
+
+    /// The tenants that the file names, for questions of belonging.
+    pub(super) fn scope(&self) -> HashSet<TenantId> {
+        self.scope.iter().copied().collect()
+    }
+}

@@ -1,0 +1,89 @@
+//! The whole configuration as plain values: as it is stored, or as it shall be.
+//!
+//! A file is merged into the stored picture, which gives the wanted one; what differs between the two is the plan. No
+//! store and no clock here, so that every rule of `apply` can be tried with plain values.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    catalog::{Channel, Model},
+    tenancy::{
+        ChannelId, Group, GroupId, KeyId, ModelId, Person, ProxyKey, Tenant, TenantId, UserId,
+    },
+};
+
+/// Everything that a file can say something about.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Picture {
+    pub tenants: BTreeMap<TenantId, Tenant>,
+    pub groups: BTreeMap<GroupId, Group>,
+    pub people: BTreeMap<UserId, Person>,
+    /// With their credentials opened.
+    pub channels: BTreeMap<ChannelId, Channel>,
+    pub models: BTreeMap<ModelId, Model>,
+    pub keys: BTreeMap<KeyId, ProxyKey>,
+}
+
+impl Picture {
+    /// The name of an owner; `None` is the platform.
+    pub fn tenant_name(&self, id: Option<TenantId>) -> Option<&str> {
+        let tenant = self.tenants.get(&id?)?;
+        Some(&tenant.name)
+    }
+
+    /// What an owner calls a channel so that it means this one: `platform/NAME` where a channel of its own has the name.
+    pub fn channel_reference(&self, owner: Option<TenantId>, id: ChannelId) -> Option<String> {
+        let channel = self.channels.get(&id)?;
+        let shadowed = channel.owner.is_none()
+            && owner.is_some()
+            && self.channel_of(owner, &channel.name).is_some();
+        Some(if shadowed {
+            format!("{PLATFORM}{}", channel.name)
+        } else {
+            channel.name.clone()
+        })
+    }
+
+    /// The channel that a name means to an owner: its own before the platform's.
+    pub fn channel_named(&self, owner: Option<TenantId>, reference: &str) -> Option<ChannelId> {
+        match reference.strip_prefix(PLATFORM) {
+            Some(name) => self.channel_of(None, name),
+            None => self
+                .channel_of(owner, reference)
+                .or_else(|| self.channel_of(None, reference)),
+        }
+    }
+
+    /// The owner's own channel of this name.
+    pub fn channel_of(&self, owner: Option<TenantId>, name: &str) -> Option<ChannelId> {
+        let mut channels = self.channels.values();
+        channels
+            .find(|channel| channel.owner == owner && channel.name == name)
+            .map(|channel| channel.id)
+    }
+
+    /// The owner's own model of this name.
+    pub fn model_of(&self, owner: Option<TenantId>, name: &str) -> Option<ModelId> {
+        let mut models = self.models.values();
+        models
+            .find(|model| model.owner == owner && model.name == name)
+            .map(|model| model.id)
+    }
+
+    /// The tenant of this name.
+    pub fn tenant_named(&self, name: &str) -> Option<TenantId> {
+        let mut tenants = self.tenants.values();
+        tenants.find(|tenant| tenant.name == name).map(|tenant| tenant.id)
+    }
+
+    /// The tenant's group of this name.
+    pub fn group_named(&self, tenant: TenantId, name: &str) -> Option<GroupId> {
+        let mut groups = self.groups.values();
+        groups
+            .find(|group| group.tenant == tenant && group.name == name)
+            .map(|group| group.id)
+    }
+}
+
+/// Before a channel's name: the platform's one, whatever the owner has of its own.
+const PLATFORM: &str = "platform/";

@@ -1,0 +1,169 @@
+//! Channels and their sealed credentials, as they are written and listed.
+
+use sea_orm::{
+    ActiveValue::Set, ColumnTrait as _, ConnectionTrait, EntityTrait as _, QueryFilter as _,
+    sea_query::OnConflict,
+};
+use weir_entity::{channel, credential};
+
+use super::{Error, Page, Result, Scope, catalog, count, document};
+use crate::{
+    catalog::{Channel, Credential, Entry, Kind},
+    secrets::{Place, Sealer, Secret},
+    tenancy::{ChannelId, TenantId},
+};
+
+/// Makes a channel, or brings its row and its pool up to date. `before` is what is stored of it: a credential whose
+/// secret is the same there keeps its sealed form, any other is sealed for this channel's owner and origin.
+pub async fn put(
+    db: &impl ConnectionTrait,
+    channel: &Channel,
+    before: Option<&Channel>,
+    sealer: &Sealer,
+    now_ms: i64,
+) -> Result<()> {
+    use channel::Column;
+    let changed = [
+        Column::Name,
+        Column::Kind,
+        Column::BaseUrl,
+        Column::Auth,
+        Column::Timeouts,
+        Column::Retry,
+        Column::ProxyPaths,
+        Column::Settings,
+        Column::Weight,
+        Column::Priority,
+        Column::Enabled,
+        Column::Origin,
+        Column::UpdatedMs,
+    ];
+    let known = OnConflict::column(Column::Id).update_columns(changed).to_owned();
+    let insert = channel::Entity::insert(row(channel, now_ms)?).on_conflict(known);
+    insert.exec_without_returning(db).await?;
+    put_pool(db, channel, before, sealer, now_ms).await
+}
+
+/// Deletes an owner's channel with its credentials; routes to it go along.
+pub async fn delete(
+    db: &impl ConnectionTrait,
+    owner: Option<TenantId>,
+    id: ChannelId,
+) -> Result<()> {
+    let own = match owner {
+        Some(tenant) => channel::Column::TenantId.eq(tenant.0),
+        None => channel::Column::TenantId.is_null(),
+    };
+    channel::Entity::delete_by_id(id.0).filter(own).exec(db).await?;
+    Ok(())
+}
+
+/// A page of the channels of one tenant, or of all, credentials opened.
+pub async fn list(
+    db: &impl ConnectionTrait,
+    scope: Scope,
+    page: Page,
+    sealer: &Sealer,
+) -> Result<Vec<Channel>> {
+    let mut query = channel::Entity::find();
+    if let Scope::Tenant(tenant) = scope {
+        query = query.filter(channel::Column::TenantId.eq(tenant.0));
+    }
+    let rows = page.of(db, query, channel::Column::Id).await?;
+    let ids: Vec<_> = rows.iter().map(|row| row.id).collect();
+    let entries = catalog::entries(db, Kind::Channel, &ids, sealer).await?;
+    let mut channels: Vec<Channel> = entries
+        .into_iter()
+        .filter_map(|entry| match entry {
+            Entry::Channel(channel) => Some(channel),
+            _ => None,
+        })
+        .collect();
+    channels.sort_unstable_by_key(|channel| channel.id);
+    Ok(channels)
+}
+
+fn row(channel: &Channel, now_ms: i64) -> Result<channel::ActiveModel> {
+    let auth = (channel.auth != Default::default()).then_some(&channel.auth);
+    Ok(channel::ActiveModel {
+        id: Set(channel.id.0),
+        tenant_id: Set(channel.owner.map(|tenant| tenant.0)),
+        name: Set(channel.name.clone()),
+        kind: Set(channel.kind.as_str().to_owned()),
+        base_url: Set(channel.base.to_string()),
+        auth: Set(auth.map(document).transpose()?),
+        timeouts: Set(document(&channel.timeouts)?),
+        retry: Set(document(&channel.retry)?),
+        proxy_paths: Set(channel.proxy_paths.as_ref().map(document).transpose()?),
+        settings: Set(document(&channel.settings)?),
+        weight: Set(count(channel.weight)?),
+        priority: Set(channel.priority),
+        enabled: Set(channel.enabled),
+        origin: Set(channel.base.origin()),
+        created_ms: Set(now_ms),
+        updated_ms: Set(now_ms),
+    })
+}
+
+async fn put_pool(
+    db: &impl ConnectionTrait,
+    channel: &Channel,
+    before: Option<&Channel>,
+    sealer: &Sealer,
+    now_ms: i64,
+) -> Result<()> {
+    use credential::{Column, Entity};
+    let kept = channel.credentials.iter().map(|credential| credential.id.0);
+    Entity::delete_many()
+        .filter(Column::ChannelId.eq(channel.id.0))
+        .filter(Column::Id.is_not_in(kept))
+        .exec(db)
+        .await?;
+    let stored = before.map(|channel| channel.credentials.as_slice()).unwrap_or_default();
+    for (position, credential) in channel.credentials.iter().enumerate() {
+        let position = position as i32;
+        if stored.iter().any(|stored| stored.id == credential.id) {
+            Entity::update_many()
+                .col_expr(Column::Position, position.into())
+                .col_expr(Column::Name, credential.name.clone().into())
+                .col_expr(Column::Enabled, credential.enabled.into())
+                .col_expr(Column::UpdatedMs, now_ms.into())
+                .filter(Column::Id.eq(credential.id.0))
+                .exec(db)
+                .await?;
+        } else if let Some(secret) = &credential.secret {
+            let row = sealed(channel, credential, secret, position, sealer, now_ms)?;
+            Entity::insert(row).exec_without_returning(db).await?;
+        }
+    }
+    Ok(())
+}
+
+fn sealed(
+    channel: &Channel,
+    credential: &Credential,
+    secret: &Secret,
+    position: i32,
+    sealer: &Sealer,
+    now_ms: i64,
+) -> Result<credential::ActiveModel> {
+    let place = Place {
+        table: "credentials",
+        column: "sealed",
+        row: credential.id.0,
+        tenant: channel.owner.map(|tenant| tenant.0),
+    };
+    let sealed = sealer.seal(secret, place).map_err(|error| Error::other(error.to_string()))?;
+    Ok(credential::ActiveModel {
+        id: Set(credential.id.0),
+        channel_id: Set(channel.id.0),
+        position: Set(position),
+        name: Set(credential.name.clone()),
+        sealed: Set(sealed.bytes),
+        master_key_id: Set(sealed.master_key_id),
+        origin: Set(channel.base.origin()),
+        enabled: Set(credential.enabled),
+        created_ms: Set(now_ms),
+        updated_ms: Set(now_ms),
+    })
+}

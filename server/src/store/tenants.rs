@@ -1,0 +1,66 @@
+//! Tenants, as they are written and listed.
+
+use std::collections::HashMap;
+
+use sea_orm::{ActiveValue::Set, ConnectionTrait, EntityTrait as _, sea_query::OnConflict};
+use uuid::Uuid;
+use weir_api_types::manage::TenantItem;
+use weir_entity::tenant::{ActiveModel, Column, Entity};
+
+use super::{Page, Result, document, moment};
+use crate::tenancy::{Tenant, TenantId};
+
+/// Makes a tenant, or brings its row up to date.
+pub async fn put(db: &impl ConnectionTrait, tenant: &Tenant, now_ms: i64) -> Result<()> {
+    let row = ActiveModel {
+        id: Set(tenant.id.0),
+        name: Set(tenant.name.clone()),
+        enabled: Set(tenant.enabled),
+        time_zone: Set(tenant.time_zone.clone()),
+        grants: Set(tenant.grants.as_ref().map(document).transpose()?),
+        created_ms: Set(now_ms),
+        updated_ms: Set(now_ms),
+    };
+    let changed = [
+        Column::Name,
+        Column::Enabled,
+        Column::TimeZone,
+        Column::Grants,
+        Column::UpdatedMs,
+    ];
+    let known = OnConflict::column(Column::Id).update_columns(changed).to_owned();
+    let insert = Entity::insert(row).on_conflict(known);
+    insert.exec_without_returning(db).await?;
+    Ok(())
+}
+
+/// Deletes a tenant and all that belongs to it.
+pub async fn delete(db: &impl ConnectionTrait, id: TenantId) -> Result<()> {
+    Entity::delete_by_id(id.0).exec(db).await?;
+    Ok(())
+}
+
+/// A page of all tenants.
+pub async fn list(db: &impl ConnectionTrait, page: Page) -> Result<Vec<TenantItem>> {
+    let rows = page.of(db, Entity::find(), Column::Id).await?;
+    let item = |row: weir_entity::tenant::Model| TenantItem {
+        id: row.id,
+        name: row.name,
+        enabled: row.enabled,
+        time_zone: row.time_zone,
+        created_at: moment(row.created_ms),
+    };
+    Ok(rows.into_iter().map(item).collect())
+}
+
+/// The tenant of a name.
+pub async fn named(db: &impl ConnectionTrait, name: &str) -> Result<Option<TenantId>> {
+    let row = Entity::find_by_name(name).one(db).await?;
+    Ok(row.map(|row| row.id.into()))
+}
+
+/// All tenants' names.
+pub(super) async fn names(db: &impl ConnectionTrait) -> Result<HashMap<Uuid, String>> {
+    let rows = Entity::find().all(db).await?;
+    Ok(rows.into_iter().map(|row| (row.id, row.name)).collect())
+}

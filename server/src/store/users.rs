@@ -1,0 +1,196 @@
+//! Users with their memberships and groups, as they are read for management, written and listed.
+
+use std::collections::HashMap;
+
+use sea_orm::{
+    ActiveValue::Set, ColumnTrait as _, ConnectionTrait, EntityTrait as _, QueryFilter as _,
+    QuerySelect as _, QueryTrait as _, sea_query::OnConflict,
+};
+use uuid::Uuid;
+use weir_api_types::{
+    manage::{MembershipItem, UserItem},
+    resources::Role,
+};
+use weir_entity::{group, group_member, membership, user};
+
+use super::{Error, Page, Result, Scope, tenants};
+use crate::tenancy::{Membership, Person, UserId};
+
+/// Everybody.
+pub async fn all(db: &impl ConnectionTrait) -> Result<Vec<Person>> {
+    let users = user::Entity::find().all(db).await?;
+    let memberships = membership::Entity::find().all(db).await?;
+    let members = group_member::Entity::find().all(db).await?;
+    let groups = group::Entity::find().all(db).await?;
+    assemble(users, memberships, members, &groups)
+}
+
+/// Makes a person, or brings all rows of theirs up to date.
+pub async fn put(db: &impl ConnectionTrait, person: &Person, now_ms: i64) -> Result<()> {
+    let row = user::ActiveModel {
+        id: Set(person.id.0),
+        email: Set(person.email.clone()),
+        name: Set(person.name.clone()),
+        department: Set(person.department.clone()),
+        contact: Set(person.contact.clone()),
+        enabled: Set(person.enabled),
+        created_ms: Set(now_ms),
+        updated_ms: Set(now_ms),
+    };
+    let changed = [
+        user::Column::Email,
+        user::Column::Name,
+        user::Column::Department,
+        user::Column::Contact,
+        user::Column::Enabled,
+        user::Column::UpdatedMs,
+    ];
+    let known = OnConflict::column(user::Column::Id).update_columns(changed).to_owned();
+    let insert = user::Entity::insert(row).on_conflict(known);
+    insert.exec_without_returning(db).await?;
+    put_memberships(db, person).await?;
+    put_groups(db, person).await
+}
+
+/// Deletes a person, and with them their memberships and keys.
+pub async fn delete(db: &impl ConnectionTrait, id: UserId) -> Result<()> {
+    user::Entity::delete_by_id(id.0).exec(db).await?;
+    Ok(())
+}
+
+/// A page of the users of one tenant, or of everybody.
+pub async fn list(db: &impl ConnectionTrait, scope: Scope, page: Page) -> Result<Vec<UserItem>> {
+    let mut query = user::Entity::find();
+    if let Scope::Tenant(tenant) = scope {
+        let members = membership::Entity::find()
+            .select_only()
+            .column(membership::Column::UserId)
+            .filter(membership::Column::TenantId.eq(tenant.0));
+        query = query.filter(user::Column::Id.in_subquery(members.into_query()));
+    }
+    let users = page.of(db, query, user::Column::Id).await?;
+    let ids: Vec<Uuid> = users.iter().map(|user| user.id).collect();
+    let mut memberships =
+        membership::Entity::find().filter(membership::Column::UserId.is_in(ids.clone()));
+    if let Scope::Tenant(tenant) = scope {
+        memberships = memberships.filter(membership::Column::TenantId.eq(tenant.0));
+    }
+    let memberships = memberships.all(db).await?;
+    let members = group_member::Entity::find().filter(group_member::Column::UserId.is_in(ids));
+    let members = members.all(db).await?;
+    let groups = group::Entity::find().all(db).await?;
+    let names = tenants::names(db).await?;
+    let group_names: HashMap<Uuid, &str> =
+        groups.iter().map(|group| (group.id, group.name.as_str())).collect();
+    let people = assemble(users, memberships, members, &groups)?;
+    let item = |person: Person| UserItem {
+        id: person.id.0,
+        email: person.email,
+        name: person.name,
+        department: person.department,
+        contact: person.contact,
+        enabled: person.enabled,
+        memberships: person
+            .memberships
+            .iter()
+            .map(|membership| MembershipItem {
+                tenant: names.get(&membership.tenant.0).cloned().unwrap_or_default(),
+                role: membership.role,
+                groups: membership
+                    .groups
+                    .iter()
+                    .filter_map(|id| group_names.get(&id.0).map(|name| (*name).to_owned()))
+                    .collect(),
+            })
+            .collect(),
+    };
+    Ok(people.into_iter().map(item).collect())
+}
+
+fn assemble(
+    users: Vec<user::Model>,
+    mut memberships: Vec<membership::Model>,
+    mut members: Vec<group_member::Model>,
+    groups: &[group::Model],
+) -> Result<Vec<Person>> {
+    memberships.sort_unstable_by_key(|row| row.tenant_id);
+    members.sort_unstable_by_key(|row| (row.position, row.group_id));
+    let tenant_of: HashMap<Uuid, Uuid> =
+        groups.iter().map(|group| (group.id, group.tenant_id)).collect();
+    let mut places: HashMap<Uuid, Vec<Membership>> = HashMap::new();
+    for row in memberships {
+        places.entry(row.user_id).or_default().push(Membership {
+            tenant: row.tenant_id.into(),
+            role: role(&row.role)?,
+            groups: Vec::new(),
+        });
+    }
+    for row in members {
+        let tenant = tenant_of.get(&row.group_id);
+        let of_user = places.get_mut(&row.user_id).map(Vec::as_mut_slice).unwrap_or_default();
+        let place = of_user.iter_mut().find(|place| Some(&place.tenant.0) == tenant);
+        if let Some(place) = place {
+            place.groups.push(row.group_id.into());
+        }
+    }
+    let person = |row: user::Model| Person {
+        id: row.id.into(),
+        email: row.email,
+        name: row.name,
+        department: row.department,
+        contact: row.contact,
+        enabled: row.enabled,
+        memberships: places.remove(&row.id).unwrap_or_default(),
+    };
+    Ok(users.into_iter().map(person).collect())
+}
+
+fn role(word: &str) -> Result<Role> {
+    let mut roles = Role::ALL.into_iter();
+    roles
+        .find(|role| role.as_str() == word)
+        .ok_or_else(|| Error::other(format!("{word:?} is no role")))
+}
+
+async fn put_memberships(db: &impl ConnectionTrait, person: &Person) -> Result<()> {
+    use membership::{ActiveModel, Column, Entity};
+    let kept = person.memberships.iter().map(|membership| membership.tenant.0);
+    Entity::delete_many()
+        .filter(Column::UserId.eq(person.id.0))
+        .filter(Column::TenantId.is_not_in(kept))
+        .exec(db)
+        .await?;
+    for membership in &person.memberships {
+        let row = ActiveModel {
+            id: Set(Uuid::new_v4()),
+            tenant_id: Set(membership.tenant.0),
+            user_id: Set(person.id.0),
+            role: Set(membership.role.as_str().to_owned()),
+        };
+        let known = OnConflict::columns([Column::TenantId, Column::UserId])
+            .update_column(Column::Role)
+            .to_owned();
+        let insert = Entity::insert(row).on_conflict(known);
+        insert.exec_without_returning(db).await?;
+    }
+    Ok(())
+}
+
+async fn put_groups(db: &impl ConnectionTrait, person: &Person) -> Result<()> {
+    use group_member::{ActiveModel, Column, Entity};
+    Entity::delete_many().filter(Column::UserId.eq(person.id.0)).exec(db).await?;
+    let rows: Vec<ActiveModel> = person
+        .memberships
+        .iter()
+        .flat_map(|membership| membership.groups.iter().enumerate())
+        .map(|(position, group)| ActiveModel {
+            group_id: Set(group.0),
+            user_id: Set(person.id.0),
+            position: Set(position as i32),
+        })
+        .collect();
+    if !rows.is_empty() {
+        Entity::insert_many(rows).exec_without_returning(db).await?;
+    }
+    Ok(())
+}

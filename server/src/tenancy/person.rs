@@ -1,0 +1,35 @@
+//! A user as the management side sees it: with what a request never asks for.
+
+use weir_api_types::resources::Role;
+
+use super::{GroupId, TenantId, UserId};
+
+/// A person with all that is stored about them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Person {
+    pub id: UserId,
+    /// Lower case; unique over the installation.
+    pub email: String,
+    pub name: String,
+    pub department: String,
+    pub contact: String,
+    pub enabled: bool,
+    /// One per tenant, in the order of the tenants' ids.
+    pub memberships: Vec<Membership>,
+}
+
+/// A person's place in one tenant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Membership {
+    pub tenant: TenantId,
+    pub role: Role,
+    /// By position: the first one counts for limits and reports.
+    pub groups: Vec<GroupId>,
+}
+
+impl Person {
+    /// The place in a tenant, if there is one.
+    pub fn membership(&self, tenant: TenantId) -> Option<&Membership> {
+        self.memberships.iter().find(|membership| membership.tenant == tenant)
+    }
+}
