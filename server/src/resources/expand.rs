@@ -45,18 +45,16 @@ pub fn escape(text: &str) -> String {
 /// What begins with `${`, up to the brace that closes it: `${x:-${HOME}}` is one group, so that nothing inside of
 /// what stays literal is expanded.
 fn group(text: &str) -> Option<&str> {
-    let mut depth = 0usize;
-    for (at, character) in text.strip_prefix('$')?.char_indices() {
+    let inside = text.strip_prefix("${")?;
+    let mut depth = 1usize;
+    for (at, character) in inside.char_indices() {
         match character {
             '{' => depth += 1,
-            '}' => {
-                depth -= 1;
-                if depth == 0 {
-                    return Some(&text[..at + 2]);
-                }
-            }
-            _ if depth == 0 => return None,
+            '}' => depth -= 1,
             _ => {}
+        }
+        if depth == 0 {
+            return Some(&text[..at + 3]);
         }
     }
     None

@@ -1,10 +1,11 @@
 //! Configuration as code: a file in, the platform as the file says; and back.
 //!
 //! [`read`] turns text into resources, [`merge`] lays them over the stored [`Picture`], [`plan`] says in words what
-//! differs, `write` makes it so. [`apply`] is all of that in one transaction; [`export`] is the way back, and what it
+//! differs, `write` makes it so. [`apply()`] is all of that in one transaction; [`stored`] is the way back, and what it
 //! writes changes nothing when applied. Called by the management API and by `serve --resources`; the CLI reads and
 //! expands files with the same code and sends them over HTTP.
 
+mod apply;
 pub mod expand;
 pub mod export;
 pub mod merge;
@@ -12,4 +13,8 @@ pub mod picture;
 pub mod plan;
 pub mod read;
 
+pub use apply::{Error, Options, apply, stored};
 pub use picture::Picture;
+
+#[cfg(test)]
+mod tests;

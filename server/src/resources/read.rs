@@ -13,6 +13,10 @@ const NOT_BUILT: &[&str] = &[
     "alerts", "budgets", "default", "limits", "max_rps", "plan", "plans", "platform", "rules", "script", "scripts",
 ];
 
+/// What an error repeats of a file is bounded, in characters.
+const MAX_PATH: usize = 200;
+const MAX_MESSAGE: usize = 400;
+
 /// Reads a file as it is, as the management API does: nothing is expanded.
 pub fn parse(text: &str) -> Result<Resources, Vec<FieldError>> {
     read(text, &|text| Ok(text.to_owned()))
@@ -82,7 +86,7 @@ fn walk_map(map: &mut Mapping, path: &str, expand: Expand<'_>, errors: &mut Vec<
         };
         if NOT_BUILT.contains(&key) {
             let message = format!("{key} is not built in this version");
-            errors.push(FieldError::new(path, message));
+            errors.push(FieldError::new(cut(&path, MAX_PATH), message));
         } else {
             walk(value, &path, expand, errors);
         }
@@ -122,10 +126,17 @@ fn from_yaml(path: &str, error: &serde_yaml_ng::Error) -> FieldError {
         path => path,
     };
     FieldError {
-        path: path.to_owned(),
-        message,
+        path: cut(path, MAX_PATH),
+        message: cut(&message, MAX_MESSAGE),
         line: location.as_ref().map(serde_yaml_ng::Location::line),
         column: location.as_ref().map(serde_yaml_ng::Location::column),
+    }
+}
+
+fn cut(text: &str, most: usize) -> String {
+    match text.char_indices().nth(most) {
+        Some((at, _)) => format!("{}…", &text[..at]),
+        None => text.to_owned(),
     }
 }
 

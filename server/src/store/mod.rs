@@ -7,10 +7,18 @@
 
 pub mod catalog;
 pub mod change;
+pub mod channels;
+mod columns;
 pub mod connect;
 pub mod error;
+pub mod groups;
+pub mod keys;
+pub mod models;
 pub mod names;
+pub mod page;
+pub mod tenants;
 pub mod usage;
+pub mod users;
 
 #[cfg(test)]
 pub mod testing;
@@ -24,8 +32,10 @@ use sea_orm::{
 use tokio::sync::watch;
 
 pub use change::Change;
+use columns::{count, document, moment};
 pub use connect::{Config, Migrate};
 pub use error::{Error, Result};
+pub use page::Page;
 
 use crate::tenancy::TenantId;
 

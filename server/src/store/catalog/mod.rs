@@ -18,7 +18,7 @@ use weir_entity::{catalog_change, installation};
 
 use super::{Database, Error, Result, change::now_ms};
 use crate::{
-    catalog::{Delta, Kind, Version},
+    catalog::{Delta, Entry, Kind, Version},
     secrets::Sealer,
 };
 use fetch::Which;
@@ -76,7 +76,8 @@ pub async fn prune(db: &Database) -> Result<u64> {
     Ok(old.exec(&db.write).await?.rows_affected)
 }
 
-async fn version(db: &impl ConnectionTrait) -> Result<Version> {
+/// The present version.
+pub async fn version(db: &impl ConnectionTrait) -> Result<Version> {
     let row = installation::Entity::find().one(db).await?;
     let row = row.ok_or_else(|| Error::other("the installation has no row"))?;
     Ok(Version {
@@ -128,7 +129,19 @@ async fn changed(
     Ok(Some(changed))
 }
 
-async fn whole(db: &impl ConnectionTrait, version: Version, sealer: &Sealer) -> Result<Reading> {
+/// Some entries of one kind: those of the ids that are there and can be read, in any order.
+pub async fn entries(
+    db: &impl ConnectionTrait,
+    kind: Kind,
+    ids: &[Uuid],
+    sealer: &Sealer,
+) -> Result<Vec<Entry>> {
+    let found = fetch::entries(db, kind, Which::Only(ids), sealer).await?;
+    Ok(found.entries)
+}
+
+/// Everything through a connection that is in a transaction of its own.
+pub async fn whole(db: &impl ConnectionTrait, version: Version, sealer: &Sealer) -> Result<Reading> {
     let mut reading = Reading::default();
     reading.delta.version = version;
     reading.delta.full = true;

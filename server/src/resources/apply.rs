@@ -1,0 +1,209 @@
+//! Making it so: the plan and its execution in one transaction.
+
+use std::collections::{BTreeMap, HashMap};
+
+use sea_orm::ConnectionTrait;
+use weir_api_types::{apply::Applied, problem::FieldError, resources::Resources};
+
+use super::{Picture, export, merge, plan};
+use crate::{
+    catalog::{Entry, Kind},
+    secrets::Sealer,
+    store::{self, Change, Stores, catalog, change::now_ms},
+    tenancy::key::Digest,
+};
+
+/// How a file is applied.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Options {
+    /// Delete what the given collections do not name.
+    pub prune: bool,
+    /// Say what would change and write nothing.
+    pub dry_run: bool,
+}
+
+/// Why a file was not applied. Nothing was written.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The file asks for what cannot be; every reason.
+    #[error("{}", words(.0))]
+    Refused(Vec<FieldError>),
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// An entry that cannot be read could be made a second time, or its secret lost: somebody must look first.
+    #[error("{0} stored entries cannot be read; the log names them")]
+    Broken(usize),
+}
+
+/// Makes the platform as the file says. A file that changes nothing leaves the version as it was.
+pub async fn apply(
+    stores: &Stores,
+    sealer: &Sealer,
+    wanted: &Resources,
+    options: Options,
+) -> Result<Applied, Error> {
+    let mut change = Change::begin(stores).await?;
+    let now_ms = now_ms();
+    let before = read(change.transaction(), sealer).await?;
+    let merged = merge::merge(&before, wanted, options.prune, now_ms).map_err(Error::Refused)?;
+    let changes = plan::changes(&before, &merged.picture);
+    if options.dry_run {
+        let version = change.version() - 1;
+        change.rollback().await?;
+        return Ok(Applied {
+            dry_run: true,
+            version,
+            changes,
+            generated: Vec::new(),
+        });
+    }
+    let mut writing = Writing {
+        change: &mut change,
+        sealer,
+        before: &before,
+        after: &merged.picture,
+        hints: &merged.hints,
+        now_ms,
+    };
+    writing.delete().await?;
+    writing.put().await?;
+    Ok(Applied {
+        dry_run: false,
+        version: change.commit().await?,
+        changes,
+        generated: merged.generated,
+    })
+}
+
+/// Everything that is stored, secrets kept by their ids.
+pub async fn stored(stores: &Stores, sealer: &Sealer) -> Result<Resources, Error> {
+    let snapshot = stores.config.begin_snapshot().await?;
+    let picture = read(&snapshot, sealer).await?;
+    snapshot.rollback().await.map_err(store::Error::from)?;
+    Ok(export::all(&picture))
+}
+
+/// The stored picture, through a connection that is in a transaction.
+pub async fn read(db: &impl ConnectionTrait, sealer: &Sealer) -> Result<Picture, Error> {
+    let version = catalog::version(db).await?;
+    let reading = catalog::whole(db, version, sealer).await?;
+    if reading.broken > 0 {
+        return Err(Error::Broken(reading.broken));
+    }
+    let mut picture = Picture::default();
+    for entry in reading.delta.entries {
+        match entry {
+            Entry::Tenant(tenant) => drop(picture.tenants.insert(tenant.id, tenant)),
+            Entry::Group(group) => drop(picture.groups.insert(group.id, group)),
+            Entry::Channel(channel) => drop(picture.channels.insert(channel.id, channel)),
+            Entry::Model(model) => drop(picture.models.insert(model.id, model)),
+            Entry::Key(key) => drop(picture.keys.insert(key.id, key)),
+            // Read below, with what the catalog has no use for.
+            Entry::User(_) => {}
+        }
+    }
+    let people = store::users::all(db).await?;
+    picture.people = people.into_iter().map(|person| (person.id, person)).collect();
+    Ok(picture)
+}
+
+/// Two pictures, and the change that makes the second out of the first.
+struct Writing<'a> {
+    change: &'a mut Change,
+    sealer: &'a Sealer,
+    before: &'a Picture,
+    after: &'a Picture,
+    hints: &'a HashMap<Digest, String>,
+    now_ms: i64,
+}
+
+impl Writing<'_> {
+    /// Deletes what is gone, what is owned before its owners; each entry is named, since the database tells nobody
+    /// what it deletes along.
+    async fn delete(&mut self) -> Result<(), Error> {
+        let (before, after) = (self.before, self.after);
+        for key in gone(&before.keys, &after.keys) {
+            store::keys::delete(self.change.transaction(), key.tenant, key.id).await?;
+            self.change.deleted(Kind::Key, key.id.0);
+        }
+        for model in gone(&before.models, &after.models) {
+            store::models::delete(self.change.transaction(), model.owner, model.id).await?;
+            self.change.deleted(Kind::Model, model.id.0);
+        }
+        for channel in gone(&before.channels, &after.channels) {
+            store::channels::delete(self.change.transaction(), channel.owner, channel.id).await?;
+            self.change.deleted(Kind::Channel, channel.id.0);
+        }
+        for person in gone(&before.people, &after.people) {
+            store::users::delete(self.change.transaction(), person.id).await?;
+            self.change.deleted(Kind::User, person.id.0);
+        }
+        for group in gone(&before.groups, &after.groups) {
+            store::groups::delete(self.change.transaction(), group.tenant, group.id).await?;
+            self.change.deleted(Kind::Group, group.id.0);
+        }
+        for tenant in gone(&before.tenants, &after.tenants) {
+            store::tenants::delete(self.change.transaction(), tenant.id).await?;
+            self.change.deleted(Kind::Tenant, tenant.id.0);
+        }
+        Ok(())
+    }
+
+    /// Writes what is new or different, owners before what they own.
+    async fn put(&mut self) -> Result<(), Error> {
+        let (before, after, now_ms) = (self.before, self.after, self.now_ms);
+        for (tenant, _) in changed(&before.tenants, &after.tenants) {
+            store::tenants::put(self.change.transaction(), tenant, now_ms).await?;
+            self.change.changed(Kind::Tenant, tenant.id.0);
+        }
+        for (group, _) in changed(&before.groups, &after.groups) {
+            store::groups::put(self.change.transaction(), group, now_ms).await?;
+            self.change.changed(Kind::Group, group.id.0);
+        }
+        for (person, _) in changed(&before.people, &after.people) {
+            store::users::put(self.change.transaction(), person, now_ms).await?;
+            self.change.changed(Kind::User, person.id.0);
+        }
+        for (channel, before) in changed(&before.channels, &after.channels) {
+            let db = self.change.transaction();
+            store::channels::put(db, channel, before, self.sealer, now_ms).await?;
+            self.change.changed(Kind::Channel, channel.id.0);
+        }
+        for (model, _) in changed(&before.models, &after.models) {
+            store::models::put(self.change.transaction(), model, now_ms).await?;
+            self.change.changed(Kind::Model, model.id.0);
+        }
+        for (key, before) in changed(&before.keys, &after.keys) {
+            if before.is_some() {
+                store::keys::forget_secrets(self.change.transaction(), key).await?;
+            }
+        }
+        for (key, _) in changed(&before.keys, &after.keys) {
+            store::keys::put(self.change.transaction(), key, self.hints, now_ms).await?;
+            self.change.changed(Kind::Key, key.id.0);
+        }
+        Ok(())
+    }
+}
+
+fn gone<'a, I: Ord, T>(
+    before: &'a BTreeMap<I, T>,
+    after: &'a BTreeMap<I, T>,
+) -> impl Iterator<Item = &'a T> {
+    let gone = before.iter().filter(|(id, _)| !after.contains_key(id));
+    gone.map(|(_, value)| value)
+}
+
+/// What is new or different, with what it was.
+fn changed<'a, I: Ord, T: PartialEq>(
+    before: &'a BTreeMap<I, T>,
+    after: &'a BTreeMap<I, T>,
+) -> impl Iterator<Item = (&'a T, Option<&'a T>)> {
+    let both = after.iter().map(|(id, value)| (value, before.get(id)));
+    both.filter(|(value, before)| *before != Some(value))
+}
+
+fn words(errors: &[FieldError]) -> String {
+    let words: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    words.join("; ")
+}
