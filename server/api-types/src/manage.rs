@@ -89,6 +89,14 @@ pub struct NewKey {
     pub expires_at: Option<String>,
 }
 
+/// A key that was made, with its value: shown this once.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CreatedKey {
+    #[serde(flatten)]
+    pub key: KeyItem,
+    pub value: String,
+}
+
 /// What may be changed in a key. A field that is absent stays.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -5,7 +5,11 @@ use std::collections::{BTreeMap, HashMap};
 use sea_orm::ConnectionTrait;
 use weir_api_types::{apply::Applied, problem::FieldError, resources::Resources};
 
-use super::{Picture, export, merge, plan};
+use super::{
+    Picture, export,
+    merge::{self, Merged},
+    plan,
+};
 use crate::{
     catalog::{Entry, Kind},
     secrets::Sealer,
@@ -57,16 +61,7 @@ pub async fn apply(
             generated: Vec::new(),
         });
     }
-    let mut writing = Writing {
-        change: &mut change,
-        sealer,
-        before: &before,
-        after: &merged.picture,
-        hints: &merged.hints,
-        now_ms,
-    };
-    writing.delete().await?;
-    writing.put().await?;
+    write(&mut change, sealer, &before, &merged, now_ms).await?;
     Ok(Applied {
         dry_run: false,
         version: change.commit().await?,
@@ -105,6 +100,26 @@ pub async fn read(db: &impl ConnectionTrait, sealer: &Sealer) -> Result<Picture,
     let people = store::users::all(db).await?;
     picture.people = people.into_iter().map(|person| (person.id, person)).collect();
     Ok(picture)
+}
+
+/// Writes what differs between a picture and what was merged into it.
+pub(super) async fn write(
+    change: &mut Change,
+    sealer: &Sealer,
+    before: &Picture,
+    merged: &Merged,
+    now_ms: i64,
+) -> Result<(), Error> {
+    let mut writing = Writing {
+        change,
+        sealer,
+        before,
+        after: &merged.picture,
+        hints: &merged.hints,
+        now_ms,
+    };
+    writing.delete().await?;
+    writing.put().await
 }
 
 /// Two pictures, and the change that makes the second out of the first.

@@ -177,7 +177,7 @@ fn route(picture: &Picture, model: &catalog::Model, route: &catalog::Route) -> R
 }
 
 /// One price since ever is written plainly; everything else with its dates.
-fn prices(prices: &[DatedPrice]) -> Prices {
+pub fn prices(prices: &[DatedPrice]) -> Prices {
     match prices {
         [] => Prices::Dated(Vec::new()),
         [only] if only.effective_ms == 0 => Prices::Now(rates(&only.rates)),

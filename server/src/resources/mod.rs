@@ -8,12 +8,15 @@
 mod apply;
 pub mod expand;
 pub mod export;
+mod make_key;
 pub mod merge;
 pub mod picture;
 pub mod plan;
 pub mod read;
 
 pub use apply::{Error, Options, apply, stored};
+pub use make_key::{NotMade, make_key};
+pub use merge::instant;
 pub use picture::Picture;
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ use std::{
     fmt::Display,
 };
 
+pub use checks::instant;
 use weir_api_types::{apply::GeneratedKey, problem::FieldError, resources::Resources};
 
 use super::Picture;

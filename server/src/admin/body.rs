@@ -1,0 +1,109 @@
+//! Bodies of management requests: bounded, of a stated type, and without fields that nobody knows.
+
+use std::time::Duration;
+
+use actix_web::{
+    FromRequest, HttpMessage as _, HttpRequest,
+    dev::Payload,
+    error::PayloadError,
+};
+use futures_util::{StreamExt as _, future::LocalBoxFuture};
+use serde::de::DeserializeOwned;
+use weir_api_types::problem::FieldError;
+
+use super::error::{ApiError, Code};
+
+/// Largest order.
+const MAX_ORDER_BYTES: usize = 64 * 1024;
+/// Largest configuration file.
+const MAX_DOCUMENT_BYTES: usize = 8 * 1024 * 1024;
+/// A body that is not there by then is given up.
+const BODY_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// An order in JSON. Unknown fields are refused by its type.
+pub struct Order<T>(pub T);
+
+/// A configuration file, YAML or JSON.
+pub struct Document(pub String);
+
+impl<T: DeserializeOwned + 'static> FromRequest for Order<T> {
+    type Error = ApiError;
+    type Future = LocalBoxFuture<'static, Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let kind = request.content_type().to_ascii_lowercase();
+        let payload = payload.take();
+        Box::pin(async move {
+            require(&kind, &["application/json"])?;
+            let bytes = gather(payload, MAX_ORDER_BYTES).await?;
+            order(&bytes).map(Self)
+        })
+    }
+}
+
+impl FromRequest for Document {
+    type Error = ApiError;
+    type Future = LocalBoxFuture<'static, Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let kind = request.content_type().to_ascii_lowercase();
+        let payload = payload.take();
+        Box::pin(async move {
+            let kinds = ["application/yaml", "application/x-yaml", "text/yaml", "application/json"];
+            require(&kind, &kinds)?;
+            let bytes = gather(payload, MAX_DOCUMENT_BYTES).await?;
+            let text = String::from_utf8(bytes);
+            text.map(Self).map_err(|_| ApiError::field("", "the document is not UTF-8"))
+        })
+    }
+}
+
+/// A form or plain text that another site makes a browser send never gets as far as being read.
+fn require(kind: &str, kinds: &[&str]) -> Result<(), ApiError> {
+    if kinds.contains(&kind) {
+        return Ok(());
+    }
+    let detail = format!("Send the body as {}.", kinds.join(" or "));
+    Err(ApiError::new(Code::UnsupportedMediaType, detail))
+}
+
+async fn gather(mut payload: Payload, most: usize) -> Result<Vec<u8>, ApiError> {
+    let gathered = async {
+        let mut bytes = Vec::new();
+        while let Some(piece) = payload.next().await {
+            let piece = piece.map_err(|error| broken(&error))?;
+            if bytes.len() + piece.len() > most {
+                let detail = format!("At most {most} bytes are taken here.");
+                return Err(ApiError::new(Code::TooLarge, detail));
+            }
+            bytes.extend_from_slice(&piece);
+        }
+        Ok(bytes)
+    };
+    match tokio::time::timeout(BODY_TIMEOUT, gathered).await {
+        Ok(gathered) => gathered,
+        Err(_) => Err(ApiError::new(Code::BodyTimeout, "Send it again, whole.")),
+    }
+}
+
+fn broken(error: &PayloadError) -> ApiError {
+    ApiError::new(Code::InvalidJson, format!("The body broke off: {error}."))
+}
+
+fn order<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+    let mut source = serde_json::Deserializer::from_slice(bytes);
+    let read = serde_path_to_error::deserialize(&mut source).map_err(|error| {
+        let path = error.path().to_string();
+        let cause = error.into_inner();
+        if cause.is_data() {
+            let message: String = cause.to_string().chars().take(400).collect();
+            let path: String = path.trim_matches('.').chars().take(200).collect();
+            ApiError::fields(vec![FieldError::new(path, message)])
+        } else {
+            ApiError::new(Code::InvalidJson, format!("{cause}."))
+        }
+    })?;
+    let end = source.end();
+    end.map_err(|error| ApiError::new(Code::InvalidJson, format!("{error}.")))?;
+    Ok(read)
+}

@@ -1,0 +1,196 @@
+//! What can go wrong in the management API, as RFC 9457 problem documents.
+//!
+//! A code is listed once, with its status and title. What a caller cannot help is a bland 500, logged whole under the
+//! request id. The id is put in by [`super::guard`], which alone knows it.
+
+use std::{fmt, future::Future};
+
+use actix_web::{
+    HttpRequest, HttpResponse, ResponseError,
+    http::{StatusCode, header},
+};
+use weir_api_types::problem::{FieldError, Problem};
+
+use crate::{reports, resources, store};
+
+/// Most fields that one answer names.
+const MAX_ERRORS: usize = 100;
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $name:ident = $code:literal, $status:ident, $title:literal;)*) => {
+        /// Every code there is.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Code {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl Code {
+            /// The word for programs, the status and the title.
+            fn parts(self) -> (&'static str, StatusCode, &'static str) {
+                match self {
+                    $(Self::$name => ($code, StatusCode::$status, $title),)*
+                }
+            }
+        }
+    };
+}
+
+codes! {
+    InvalidJson = "invalid_json", BAD_REQUEST, "The body is not valid JSON";
+    InvalidQuery = "invalid_query", BAD_REQUEST, "The query has something that this path does not know";
+    /// One answer for no token and a wrong one.
+    Unauthorized = "unauthorized", UNAUTHORIZED, "A valid token is needed";
+    NotFound = "not_found", NOT_FOUND, "There is nothing here";
+    MethodNotAllowed = "method_not_allowed", METHOD_NOT_ALLOWED, "This path does not take this method";
+    BodyTimeout = "body_timeout", REQUEST_TIMEOUT, "The body did not arrive";
+    NameTaken = "name_taken", CONFLICT, "Something else has this name";
+    TooLarge = "request_too_large", PAYLOAD_TOO_LARGE, "The body is too large";
+    UnsupportedMediaType = "unsupported_media_type", UNSUPPORTED_MEDIA_TYPE, "The body's content type is not taken here";
+    /// The name in `Host` is not one of this installation's.
+    Misdirected = "misdirected", MISDIRECTED_REQUEST, "This is not the host you asked for";
+    InvalidFields = "invalid_fields", UNPROCESSABLE_ENTITY, "Some fields are refused";
+    Internal = "internal_error", INTERNAL_SERVER_ERROR, "Something went wrong on our side";
+    Unavailable = "store_unavailable", SERVICE_UNAVAILABLE, "The database is unavailable";
+}
+
+/// An answer that is no success.
+#[derive(Debug)]
+pub struct ApiError {
+    code: Code,
+    detail: String,
+    errors: Vec<FieldError>,
+}
+
+impl ApiError {
+    pub fn new(code: Code, detail: impl Into<String>) -> Self {
+        Self {
+            code,
+            detail: detail.into(),
+            errors: Vec::new(),
+        }
+    }
+
+    /// Nothing here, or nothing that the caller may know of.
+    pub fn not_found(what: &str) -> Self {
+        Self::new(Code::NotFound, format!("There is no such {what}."))
+    }
+
+    /// Fields that are refused, all of them at once.
+    pub fn fields(mut errors: Vec<FieldError>) -> Self {
+        let count = errors.len();
+        errors.truncate(MAX_ERRORS);
+        let detail = match errors.as_slice() {
+            [only] => only.to_string(),
+            _ => format!("{count} fields are refused; see errors."),
+        };
+        Self {
+            code: Code::InvalidFields,
+            detail,
+            errors,
+        }
+    }
+
+    /// One field that is refused.
+    pub fn field(path: &str, message: impl fmt::Display) -> Self {
+        Self::fields(vec![FieldError::new(path, message)])
+    }
+
+    /// Ours to mend: the log has it whole, the caller has the request id.
+    fn internal(error: &dyn fmt::Display) -> Self {
+        tracing::error!(%error, "a management request failed");
+        Self::new(
+            Code::Internal,
+            "The log has the reason under this request id.",
+        )
+    }
+
+    /// The answer, once the request's id is known.
+    pub fn respond(&self, request_id: &str) -> HttpResponse {
+        let (code, status, title) = self.code.parts();
+        let problem = Problem {
+            r#type: format!("urn:weir:error:{code}"),
+            title: title.to_owned(),
+            status: status.as_u16(),
+            detail: self.detail.clone(),
+            code: code.to_owned(),
+            request_id: request_id.to_owned(),
+            errors: self.errors.clone(),
+        };
+        let mut response = HttpResponse::build(status);
+        if self.code == Code::Unauthorized {
+            response.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
+        }
+        response
+            .insert_header((header::CONTENT_TYPE, "application/problem+json"))
+            .body(serde_json::to_string(&problem).unwrap_or_default())
+    }
+}
+
+impl fmt::Display for ApiError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (code, ..) = self.code.parts();
+        write!(formatter, "{code}: {}", self.detail)
+    }
+}
+
+impl ResponseError for ApiError {
+    fn status_code(&self) -> StatusCode {
+        let (_, status, _) = self.code.parts();
+        status
+    }
+
+    /// Without an id: the guard replaces it.
+    fn error_response(&self) -> HttpResponse {
+        self.respond("")
+    }
+}
+
+impl From<store::Error> for ApiError {
+    fn from(error: store::Error) -> Self {
+        match error {
+            store::Error::NotFound => Self::not_found("thing"),
+            store::Error::Taken { what } => {
+                Self::new(Code::NameTaken, format!("The {what} is taken."))
+            }
+            store::Error::Unavailable(_) => {
+                tracing::warn!(%error, "a management request found no database");
+                Self::new(Code::Unavailable, "Try again in a moment.")
+            }
+            store::Error::Other(_) => Self::internal(&error),
+        }
+    }
+}
+
+impl From<resources::Error> for ApiError {
+    fn from(error: resources::Error) -> Self {
+        match error {
+            resources::Error::Refused(errors) => Self::fields(errors),
+            resources::Error::Store(error) => error.into(),
+            resources::Error::Broken(_) => Self::internal(&error),
+        }
+    }
+}
+
+impl From<reports::usage::Error> for ApiError {
+    fn from(error: reports::usage::Error) -> Self {
+        match error {
+            reports::usage::Error::BadQuery { field, ref reason } => Self::field(field, reason),
+            reports::usage::Error::TooMuch => Self::new(Code::InvalidQuery, error.to_string()),
+            reports::usage::Error::Store(error) => error.into(),
+        }
+    }
+}
+
+/// The answer on a path that is not there.
+pub fn not_found() -> impl Future<Output = Result<HttpResponse, ApiError>> {
+    std::future::ready(Err(ApiError::not_found("path")))
+}
+
+/// The answer to a method that a path does not take.
+pub fn method_not_allowed(
+    request: HttpRequest,
+) -> impl Future<Output = Result<HttpResponse, ApiError>> {
+    let method: String = request.method().as_str().chars().take(16).collect();
+    let detail = format!("{method} is not taken here.");
+    std::future::ready(Err(ApiError::new(Code::MethodNotAllowed, detail)))
+}

@@ -1,0 +1,118 @@
+//! Proxy keys: listed, made, switched on and off, deleted.
+
+use actix_web::{HttpResponse, web};
+use uuid::Uuid;
+use weir_api_types::manage::{CreatedKey, KeyItem, KeyPatch, NewKey, Page};
+
+use super::{
+    State,
+    access::Operator,
+    body::Order,
+    error::{ApiError, Code},
+    list::Asked,
+};
+use crate::{
+    catalog::Kind,
+    resources::{self, NotMade},
+    store::{self, Change, change::now_ms},
+    tenancy::{KeyId, TenantId},
+};
+
+/// `GET /v1/admin/keys`
+pub async fn list(
+    _: Operator,
+    asked: Asked,
+    state: web::Data<State>,
+) -> Result<web::Json<Page<KeyItem>>, ApiError> {
+    let scope = asked.scope(&state).await?;
+    let items = store::keys::list(&state.stores.config.read, scope, asked.page).await?;
+    Ok(asked.answer(items, |item| item.id))
+}
+
+/// `GET /v1/admin/keys/{id}`
+pub async fn show(
+    _: Operator,
+    id: web::Path<String>,
+    state: web::Data<State>,
+) -> Result<web::Json<KeyItem>, ApiError> {
+    let (tenant, id) = find(&state, &id).await?;
+    let key = store::keys::find(&state.stores.config.read, tenant, id).await?;
+    Ok(web::Json(key))
+}
+
+/// `POST /v1/admin/keys`: the one answer that shows the value.
+pub async fn create(
+    _: Operator,
+    order: Order<NewKey>,
+    state: web::Data<State>,
+) -> Result<HttpResponse, ApiError> {
+    let made = resources::make_key(&state.stores, &state.sealer, order.0).await;
+    let (made, version) = made.map_err(|error| match error {
+        NotMade::NoTenant => ApiError::field("tenant", "there is no tenant of this name"),
+        NotMade::Taken => {
+            ApiError::new(Code::NameTaken, "The tenant has a key of this name already.")
+        }
+        NotMade::Refused(error) => error.into(),
+    })?;
+    state.catch_up(version).await;
+    let (tenant, id) = find(&state, &made.id.to_string()).await?;
+    let key = store::keys::find(&state.stores.config.read, tenant, id).await?;
+    Ok(HttpResponse::Created().json(CreatedKey {
+        key,
+        value: made.value,
+    }))
+}
+
+/// `PATCH /v1/admin/keys/{id}`
+pub async fn change(
+    _: Operator,
+    id: web::Path<String>,
+    patch: Order<KeyPatch>,
+    state: web::Data<State>,
+) -> Result<web::Json<KeyItem>, ApiError> {
+    let KeyPatch {
+        enabled,
+        expires_at,
+    } = patch.0;
+    let expires_ms = match expires_at {
+        Some(Some(text)) => {
+            let moment = resources::instant(&text);
+            Some(Some(moment.map_err(|refusal| ApiError::field("expires_at", refusal))?))
+        }
+        Some(None) => Some(None),
+        None => None,
+    };
+    let (tenant, id) = find(&state, &id).await?;
+    let mut change = Change::begin(&state.stores).await?;
+    let db = change.transaction();
+    store::keys::change(db, tenant, id, enabled, expires_ms, now_ms()).await?;
+    change.changed(Kind::Key, id.0);
+    state.catch_up(change.commit().await?).await;
+    let key = store::keys::find(&state.stores.config.read, tenant, id).await?;
+    Ok(web::Json(key))
+}
+
+/// `DELETE /v1/admin/keys/{id}`
+pub async fn delete(
+    _: Operator,
+    id: web::Path<String>,
+    state: web::Data<State>,
+) -> Result<HttpResponse, ApiError> {
+    let (tenant, id) = find(&state, &id).await?;
+    let mut change = Change::begin(&state.stores).await?;
+    store::keys::delete(change.transaction(), tenant, id).await?;
+    change.deleted(Kind::Key, id.0);
+    state.catch_up(change.commit().await?).await;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// The key of an id in a path. What is no id is as absent as an id that nothing has.
+async fn find(state: &State, id: &str) -> Result<(TenantId, KeyId), ApiError> {
+    let absent = || ApiError::not_found("key");
+    let id = KeyId(Uuid::parse_str(id).map_err(|_| absent())?);
+    match store::keys::tenant_of(&state.stores.config.read, id).await {
+        Ok(tenant) => Ok((tenant, id)),
+        Err(store::Error::NotFound) => Err(absent()),
+        Err(error) => Err(error.into()),
+    }
+}

@@ -1,0 +1,102 @@
+//! What all lists share: their query and their pages.
+
+use std::collections::HashMap;
+
+use actix_web::{FromRequest, HttpRequest, dev::Payload, web};
+use std::future::{Ready, ready};
+use uuid::Uuid;
+use weir_api_types::manage::Page as Items;
+
+use super::{
+    State,
+    error::{ApiError, Code},
+};
+use crate::{
+    store::{Page, Scope, page::MAX_ROWS, tenants},
+    tenancy::name,
+};
+
+const DEFAULT_ROWS: u64 = 100;
+
+/// Which part of a list is asked for, and whose.
+pub struct Asked {
+    pub page: Page,
+    tenant: Option<String>,
+}
+
+impl FromRequest for Asked {
+    type Error = ApiError;
+    type Future = Ready<Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(asked(request))
+    }
+}
+
+impl Asked {
+    /// Whose rows are asked for: an operator's are everybody's, unless a tenant is named.
+    pub async fn scope(&self, state: &State) -> Result<Scope, ApiError> {
+        let Some(tenant) = &self.tenant else {
+            return Ok(Scope::Platform);
+        };
+        let unknown = || ApiError::not_found("tenant");
+        let tenant = name::normal(tenant).map_err(|_| unknown())?;
+        let id = tenants::named(&state.stores.config.read, &tenant).await?;
+        id.map(Scope::Tenant).ok_or_else(unknown)
+    }
+
+    /// The answer; a full page is followed by another one, which may be empty.
+    pub fn answer<T>(&self, data: Vec<T>, id: impl Fn(&T) -> Uuid) -> web::Json<Items<T>> {
+        let full = data.len() as u64 >= self.page.rows;
+        let next_cursor = data.last().filter(|_| full).map(|last| id(last).to_string());
+        web::Json(Items { data, next_cursor })
+    }
+}
+
+/// The query's words, each once; two of one kind would leave open which counts.
+pub fn words(request: &HttpRequest) -> Result<HashMap<String, String>, ApiError> {
+    let bad = |detail: String| ApiError::new(Code::InvalidQuery, detail);
+    let pairs = web::Query::<Vec<(String, String)>>::from_query(request.query_string());
+    let pairs = pairs.map_err(|_| bad("The query cannot be read.".to_owned()))?;
+    let mut words = HashMap::new();
+    for (word, value) in pairs.into_inner() {
+        let shown: String = word.chars().take(64).collect();
+        if words.insert(word, value).is_some() {
+            return Err(bad(format!("{shown} stands there twice.")));
+        }
+    }
+    Ok(words)
+}
+
+/// Refuses what no word of the path's took.
+pub fn refuse_rest(words: &HashMap<String, String>) -> Result<(), ApiError> {
+    match words.keys().min() {
+        Some(word) => {
+            let shown: String = word.chars().take(64).collect();
+            let detail = format!("{shown} means nothing here.");
+            Err(ApiError::new(Code::InvalidQuery, detail))
+        }
+        None => Ok(()),
+    }
+}
+
+fn asked(request: &HttpRequest) -> Result<Asked, ApiError> {
+    let bad = |detail: &str| ApiError::new(Code::InvalidQuery, detail);
+    let mut words = words(request)?;
+    let rows = match words.remove("limit").map(|text| text.parse()) {
+        None => DEFAULT_ROWS,
+        Some(Ok(rows @ 1..=MAX_ROWS)) => rows,
+        Some(_) => return Err(bad("limit is a number from 1 to 1000.")),
+    };
+    let after = match words.remove("cursor").map(|text| Uuid::parse_str(&text)) {
+        None => None,
+        Some(Ok(id)) => Some(id),
+        Some(Err(_)) => return Err(bad("cursor is what next_cursor said.")),
+    };
+    let tenant = words.remove("tenant");
+    refuse_rest(&words)?;
+    Ok(Asked {
+        page: Page { after, rows },
+        tenant,
+    })
+}
