@@ -32,7 +32,8 @@ impl Token {
         Ok(Self(Sha256::digest(text.as_bytes()).into()))
     }
 
-    fn is(&self, presented: &str) -> bool {
+    /// Whether a presented token is this one; takes the same time for any.
+    pub fn is(&self, presented: &str) -> bool {
         let presented: [u8; 32] = Sha256::digest(presented.as_bytes()).into();
         self.0.ct_eq(&presented).into()
     }

@@ -53,7 +53,7 @@ fn make_directory(path: &Path) -> anyhow::Result<()> {
 
 /// The content of a file, which is made with mode 0600 where there is none. Two processes that start together agree on
 /// one: whoever creates the file writes it.
-fn kept(path: &Path, make: impl FnOnce() -> String) -> anyhow::Result<Secret> {
+pub fn kept(path: &Path, make: impl FnOnce() -> String) -> anyhow::Result<Secret> {
     let created = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
     match created {
         Ok(mut file) => {

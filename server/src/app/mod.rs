@@ -11,7 +11,7 @@ mod tls;
 
 use std::{
     net::{SocketAddr, TcpListener},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
@@ -20,6 +20,7 @@ use actix_web::{App, HttpServer, dev::ServerHandle, web};
 use anyhow::Context as _;
 use tokio::{runtime::Runtime, task::JoinSet};
 use tokio_util::sync::CancellationToken;
+use weir_api_types::{manage::CredentialState, problem::FieldError};
 
 use crate::{
     admin,
@@ -161,14 +162,14 @@ pub async fn start(config: Config, options: Options, telemetry: telemetry::Guard
 #[derive(Clone)]
 pub struct State {
     pub shared: Arc<proxy::Shared>,
-    pub admin: admin::State,
+    pub admin: Arc<admin::State>,
     pub pages: pages::State,
 }
 
 impl State {
     fn configure(&self, app: &mut web::ServiceConfig) {
         app.app_data(web::Data::from(Arc::clone(&self.shared)))
-            .app_data(web::Data::new(self.admin.clone()))
+            .app_data(web::Data::from(Arc::clone(&self.admin)))
             .app_data(web::Data::new(self.pages.clone()));
     }
 }
@@ -207,9 +208,9 @@ async fn build(config: Config, options: Options, tracer: telemetry::span::Tracer
     let shutdown = CancellationToken::new();
     settle_past(&recorder, recovered, &write, &shutdown).await;
 
-    let demo = if options.demo { Some(demo::set_up(&stores, &sealer, &config).await?) } else { None };
+    let demo = if options.demo { Some(demo::set_up(&stores, &sealer, &config.data_dir).await?) } else { None };
     if let Some(file) = &options.resources {
-        resources::apply_file(&stores, &sealer, file).await?;
+        apply_file(&stores, &sealer, file).await?;
     }
     refresh.look().await?;
 
@@ -231,9 +232,9 @@ async fn build(config: Config, options: Options, tracer: telemetry::span::Tracer
         shared: Arc::clone(&shared),
         jobs: Arc::clone(&health),
         redis: redis.clone(),
-        metrics_token: config.metrics_token.as_ref().map(|token| admin::access::token_digest(token)),
+        metrics_token: config.metrics_token.as_ref().map(|token| admin::Token::new(token.expose())).transpose()?,
     };
-    let admin = admin_state(&config, &stores, &sealer, &shared, &keys.admin_token);
+    let admin = Arc::new(admin_state(&config, &stores, &sealer, &shared, &keys.admin_token)?);
     let mut working = JoinSet::new();
     working.spawn(refresh.run(shutdown.clone()));
     working.spawn(write.run(shutdown.clone()));
@@ -242,27 +243,70 @@ async fn build(config: Config, options: Options, tracer: telemetry::span::Tracer
     if let Some(redis) = redis {
         working.spawn(jobs::tell_changes::run(&stores, redis, shutdown.clone()));
     }
-    if let (Some(file), true) = (options.resources, options.watch) {
-        working.spawn(resources::watch(stores.clone(), Arc::clone(&sealer), file, shutdown.clone()));
-    }
+    // WATCH
     Ok(Built { state: State { shared, admin, pages }, admin_token: keys.admin_token, demo, shutdown, working })
 }
 
-fn admin_state(config: &Config, stores: &Stores, sealer: &Arc<Sealer>, shared: &Arc<proxy::Shared>, token: &Secret) -> admin::State {
+fn admin_state(
+    config: &Config,
+    stores: &Stores,
+    sealer: &Sealer,
+    shared: &Arc<proxy::Shared>,
+    token: &Secret,
+) -> anyhow::Result<admin::State> {
     let recorder = shared.recorder.clone();
+    let spool_is_empty = shared.recorder.clone();
     let health = Arc::clone(shared);
-    admin::State {
+    Ok(admin::State {
         stores: stores.clone(),
-        sealer: Arc::clone(sealer),
+        sealer: sealer.clone(),
         catalog: Arc::clone(&shared.catalog),
-        token: admin::access::token_digest(token),
-        flush: Arc::new(move || {
-            let recorder = recorder.clone();
-            Box::pin(async move { recorder.flush().await.map_err(anyhow::Error::from) })
+        token: admin::Token::new(token.expose())?,
+        hosts: admin::Hosts::new(config.public_url.as_deref()),
+        flush: Box::new(move |at_most| {
+            let (recorder, booked) = (recorder.clone(), spool_is_empty.clone());
+            Box::pin(async move { tokio::time::timeout(at_most, flushed_and_booked(recorder, booked)).await.unwrap_or(false) })
         }),
-        condition: Arc::new(move |credential, now_ms| health.health.condition(credential, now_ms)),
-        hosts: admin::hosts(config.public_url.as_deref()),
+        health: Box::new(move |credential| credential_state(health.health.condition(credential, proxy::now_ms()))),
+    })
+}
+
+/// Everything answered before the call is in closed segments, and those have been booked.
+async fn flushed_and_booked(recorder: Recorder, booked: Recorder) -> bool {
+    if recorder.flush().await.is_err() {
+        return false;
     }
+    let waiting: Vec<u64> = booked.spool().closed_segments().iter().map(|segment| segment.serial).collect();
+    // The booking job tells nobody when a segment goes; it is asked every few milliseconds, for as long as the caller waits.
+    while booked.spool().closed_segments().iter().any(|segment| waiting.contains(&segment.serial)) {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    true
+}
+
+fn credential_state(condition: routing::health::Condition) -> CredentialState {
+    use routing::health::Condition;
+    match condition {
+        Condition::Good => CredentialState::Ready,
+        Condition::Resting(until_ms) => CredentialState::Resting { until: resources::export::moment(until_ms) },
+        Condition::SetAside { status, .. } => CredentialState::SetAside { status },
+        Condition::Unusable => CredentialState::Unusable,
+    }
+}
+
+fn words(errors: &[FieldError]) -> String {
+    errors.iter().map(FieldError::to_string).collect::<Vec<_>>().join("; ")
+}
+
+/// Makes the platform as a file of this machine says, its `${NAMES}` taken from the environment.
+async fn apply_file(stores: &Stores, sealer: &Sealer, file: &Path) -> anyhow::Result<()> {
+    let text = tokio::fs::read_to_string(file).await.with_context(|| file.display().to_string())?;
+    let wanted = resources::read::parse_expanding(&text, &resources::read::environment);
+    let wanted = wanted.map_err(|errors| anyhow::anyhow!("{}: {}", file.display(), words(&errors)))?;
+    let applied = resources::apply(stores, sealer, &wanted, resources::Options::default()).await;
+    let applied = applied.with_context(|| file.display().to_string())?;
+    tracing::info!(file = %file.display(), changes = applied.changes.len(), "applied");
+    Ok(())
 }
 
 /// What a former process left is priced, written and booked before this one is ready.

@@ -94,6 +94,8 @@ pub struct Proxy {
     pub max_connections: usize,
     pub upstream_keep_alive: Span,
     pub upstream_lifetime: Span,
+    #[serde(deserialize_with = "value::optional")]
+    pub upstream_roots: Option<PathBuf>,
     pub upstream_connections: usize,
     pub cut_grace: Span,
     pub unidentified_per_minute: u32,

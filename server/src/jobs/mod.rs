@@ -49,11 +49,11 @@ impl Backoff {
 }
 
 /// Does something at once and then every `period`; after a failure again within a minute.
-async fn repeat<E: std::fmt::Display>(
+async fn repeat<E: std::fmt::Display, F: Future<Output = Result<(), E>> + Send>(
     what: &'static str,
     period: Duration,
     shutdown: &CancellationToken,
-    mut act: impl AsyncFnMut() -> Result<(), E>,
+    mut act: impl FnMut() -> F,
 ) {
     let mut failing = false;
     loop {

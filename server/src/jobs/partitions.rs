@@ -12,12 +12,13 @@ const MONTHS_AHEAD: u8 = 2;
 
 /// Makes months every day. Any number of instances may do it at once.
 pub async fn run(stores: Stores, shutdown: CancellationToken) {
-    repeat("partitions", PERIOD, &shutdown, async || {
-        let made = partitions::make_ahead(&stores.usage, now_ms(), MONTHS_AHEAD).await?;
-        if made > 0 {
-            tracing::info!(made, "months of usage events were made");
-        }
-        Ok::<_, store::Error>(())
-    })
-    .await;
+    repeat("partitions", PERIOD, &shutdown, || make(stores.clone())).await;
+}
+
+async fn make(stores: Stores) -> store::Result<()> {
+    let made = partitions::make_ahead(&stores.usage, now_ms(), MONTHS_AHEAD).await?;
+    if made > 0 {
+        tracing::info!(made, "months of usage events were made");
+    }
+    Ok(())
 }

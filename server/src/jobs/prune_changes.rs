@@ -11,12 +11,13 @@ const PERIOD: Duration = Duration::from_secs(3_600);
 
 /// Prunes every hour. Any number of instances may do it at once.
 pub async fn run(stores: Stores, shutdown: CancellationToken) {
-    repeat("prune_changes", PERIOD, &shutdown, async || {
-        let pruned = catalog::prune(&stores.config).await?;
-        if pruned > 0 {
-            tracing::info!(pruned, "old changes of the catalog were deleted");
-        }
-        Ok::<_, store::Error>(())
-    })
-    .await;
+    repeat("prune_changes", PERIOD, &shutdown, || prune(stores.clone())).await;
+}
+
+async fn prune(stores: Stores) -> store::Result<()> {
+    let pruned = catalog::prune(&stores.config).await?;
+    if pruned > 0 {
+        tracing::info!(pruned, "old changes of the catalog were deleted");
+    }
+    Ok(())
 }

@@ -404,9 +404,24 @@ impl From<&upstream::Error> for Failure {
     }
 }
 
+/// The reference page of the codes, as `docs/errors.md` holds it.
+pub fn markdown() -> String {
+    let rows: String = CODES.iter().map(|(status, code, meaning)| format!("| {status} | `{code}` | {meaning} |\n")).collect();
+    format!(
+        "# Error codes\n\nErrors have the caller's dialect's own JSON shape, the request id and one of these stable codes. \
+         Generated from `server/src/proxy/error.rs`.\n\n| status | code | meaning, and what to do |\n| --- | --- | --- |\n{rows}"
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::telemetry::generated::assert_current;
+
+    #[test]
+    fn the_page_of_error_codes_is_current() {
+        assert_current("docs/errors.md", &markdown());
+    }
 
     #[test]
     fn every_refusal_and_failure_is_in_the_reference() {
