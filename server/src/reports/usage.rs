@@ -3,7 +3,10 @@
 //! Sums are kept per quarter hour, and every zone's offset is a multiple of that; so local hours, days and months are
 //! put together here from quarters, each labelled by what the zone's clock showed.
 
-use std::collections::{BTreeSet, HashMap};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeSet, HashMap},
+};
 
 use jiff::{Timestamp, Zoned, civil::Date, tz::TimeZone};
 use uuid::Uuid;
@@ -80,47 +83,34 @@ fn rows(
     lines: Vec<Line>,
     names: &HashMap<Uuid, String>,
 ) -> Vec<UsageRow> {
-    let mut labels: HashMap<i64, String> = HashMap::new();
-    // By label and parts: the first quarter, for the order, and the sums.
-    let mut groups: HashMap<(Option<String>, Vec<Part>), (i64, Figures)> = HashMap::new();
+    let mut labels: HashMap<i64, Option<String>> = HashMap::new();
+    // The first quarter of each label, for the order.
+    let mut begins: HashMap<Option<String>, i64> = HashMap::new();
+    let mut sums: HashMap<(Option<String>, Vec<Part>), Figures> = HashMap::new();
     for line in lines {
-        let label = query.grain.map(|grain| {
-            let label = labels.entry(line.quarter_ms);
-            label
-                .or_insert_with(|| label_of(line.quarter_ms, grain, zone))
-                .clone()
+        let label = labels.entry(line.quarter_ms).or_insert_with(|| {
+            query
+                .grain
+                .map(|grain| label_of(line.quarter_ms, grain, zone))
         });
-        let group = groups.entry((label, line.parts));
-        let (first_ms, figures) = group.or_insert((line.quarter_ms, Figures::default()));
-        *first_ms = line.quarter_ms.min(*first_ms);
-        figures.add(&line.figures);
+        let begin = begins.entry(label.clone()).or_insert(line.quarter_ms);
+        *begin = line.quarter_ms.min(*begin);
+        let sum = sums.entry((label.clone(), line.parts)).or_default();
+        sum.add(&line.figures);
     }
-    let mut labelled_from: HashMap<Option<String>, i64> = HashMap::new();
-    for ((label, _), (first_ms, _)) in &groups {
-        let from = labelled_from.entry(label.clone()).or_insert(*first_ms);
-        *from = (*from).min(*first_ms);
+    let mut rows = Vec::with_capacity(sums.len());
+    for ((label, parts), figures) in sums {
+        let begin = begins.get(&label).copied().unwrap_or(0);
+        let parts: Vec<String> = parts.into_iter().map(|part| name_of(part, names)).collect();
+        let mut row = of_figures(&figures);
+        row.time = label;
+        for (dimension, part) in query.by.iter().zip(&parts) {
+            *row.field(*dimension) = Some(part.clone());
+        }
+        rows.push(((begin, Reverse(figures.charge_nanos), parts), row));
     }
-    let mut rows: Vec<(i64, i64, UsageRow)> = groups
-        .into_iter()
-        .map(|((label, parts), (_, figures))| {
-            let from = labelled_from.get(&label).copied().unwrap_or(0);
-            let mut row = UsageRow {
-                time: label,
-                ..of_figures(&figures)
-            };
-            for (dimension, part) in query.by.iter().zip(parts) {
-                *row.field(*dimension) = Some(name_of(part, names));
-            }
-            (from, -figures.charge_nanos, row)
-        })
-        .collect();
-    rows.sort_by_cached_key(|(from, cheapness, row)| {
-        let parts: Vec<_> = Dimension::ALL
-            .map(|one| row.clone().field(one).take())
-            .into();
-        (*from, *cheapness, parts)
-    });
-    rows.into_iter().map(|(_, _, row)| row).collect()
+    rows.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+    rows.into_iter().map(|(_, row)| row).collect()
 }
 
 fn of_figures(figures: &Figures) -> UsageRow {

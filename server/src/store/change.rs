@@ -2,9 +2,8 @@
 //!
 //! The next version is taken first. Its row stays locked until the end, so writers go one after the other and versions
 //! become visible in their order: who has seen version 7 will never meet a version 6 that commits later. Whoever writes
-//! names every entry of the catalog that looks different afterwards, also what the database deletes along with its
-//! parent (a tenant's keys, a user's keys) and what holds something that went (a model whose route's channel is gone).
-//! Nothing outside the database is awaited in between.
+//! names every entry of the catalog that looks different afterwards; what the database deletes along with a tenant, user,
+//! group or channel needs no naming, as readers load in full then. Nothing outside the database is awaited in between.
 
 use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
 

@@ -138,17 +138,17 @@ pub fn event(at_ms: i64, seed: u64) -> UsageEvent {
         dialect: "openai".to_owned(),
         model: format!("model-{}", seed % 3),
         source: Source::Api,
-        outcome: if seed % 13 == 0 {
+        outcome: if seed.is_multiple_of(13) {
             Outcome::UpstreamError
         } else {
             Outcome::Ok
         },
         status: 200,
         error_code: None,
-        streamed: seed % 2 == 0,
+        streamed: seed.is_multiple_of(2),
         count: 1,
         usage,
-        estimated: seed % 4 == 0,
+        estimated: seed.is_multiple_of(4),
         unpriced: false,
         cost: Money::from_nanos(1_000 + seed as i64 % 11),
         charge: Money::from_nanos(1_000 + seed as i64 % 11),
@@ -164,7 +164,10 @@ pub fn event(at_ms: i64, seed: u64) -> UsageEvent {
         client_request_id: None,
         upstream_request_id: Some("req-1".to_owned()),
         end_user: None,
-        attempts: vec![attempt((seed % 5 == 0).then_some("connect")), attempt(None)],
+        attempts: vec![
+            attempt(seed.is_multiple_of(5).then_some("connect")),
+            attempt(None),
+        ],
         instance: "test".to_owned(),
     }
 }

@@ -35,9 +35,8 @@ async fn asked(test: &TestStores, scope: Scope, query: &UsageQuery) -> Vec<Usage
 
 /// Label and number of requests.
 fn by_time(rows: &[UsageRow]) -> Vec<(&str, i64)> {
-    let label = |row: &'_ UsageRow| row.requests;
     rows.iter()
-        .map(|row| (row.time.as_deref().unwrap_or("-"), label(row)))
+        .map(|row| (row.time.as_deref().unwrap_or("-"), row.requests))
         .collect()
 }
 
