@@ -81,9 +81,10 @@ fn insert(
             names.join(", "),
             table.name
         ),
+        // Materialised, because `value` would be written out as text anew for every column that is taken from it.
         // Without WHERE, SQLite would take ON for the beginning of a join.
         _ => format!(
-            "SELECT {} FROM json_each($1) WHERE true",
+            "WITH rows(value) AS MATERIALIZED (SELECT jsonb(value) FROM json_each($1)) SELECT {} FROM rows WHERE true",
             unpacked(table.columns)
         ),
     };
@@ -102,7 +103,7 @@ fn insert(
     ))
 }
 
-/// The columns out of `json_each`'s `value`, for SQLite.
+/// The columns out of a row's `value`, for SQLite.
 fn unpacked(columns: &[(&str, Column)]) -> String {
     let columns: Vec<String> = columns
         .iter()
