@@ -20,7 +20,9 @@ pub struct Token([u8; 32]);
 
 /// An admin token that refuses the start.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the admin token must have at least {MIN_TOKEN_BYTES} bytes; make one with `openssl rand -hex 32`")]
+#[error(
+    "the admin token must have at least {MIN_TOKEN_BYTES} bytes; make one with `openssl rand -hex 32`"
+)]
 pub struct ShortToken;
 
 impl Token {

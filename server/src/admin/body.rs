@@ -2,11 +2,7 @@
 
 use std::time::Duration;
 
-use actix_web::{
-    FromRequest, HttpMessage as _, HttpRequest,
-    dev::Payload,
-    error::PayloadError,
-};
+use actix_web::{FromRequest, HttpMessage as _, HttpRequest, dev::Payload, error::PayloadError};
 use futures_util::{StreamExt as _, future::LocalBoxFuture};
 use serde::de::DeserializeOwned;
 use weir_api_types::problem::FieldError;
@@ -49,11 +45,17 @@ impl FromRequest for Document {
         let kind = request.content_type().to_ascii_lowercase();
         let payload = payload.take();
         Box::pin(async move {
-            let kinds = ["application/yaml", "application/x-yaml", "text/yaml", "application/json"];
+            let kinds = [
+                "application/yaml",
+                "application/x-yaml",
+                "text/yaml",
+                "application/json",
+            ];
             require(&kind, &kinds)?;
             let bytes = gather(payload, MAX_DOCUMENT_BYTES).await?;
             let text = String::from_utf8(bytes);
-            text.map(Self).map_err(|_| ApiError::field("", "the document is not UTF-8"))
+            text.map(Self)
+                .map_err(|_| ApiError::field("", "the document is not UTF-8"))
         })
     }
 }

@@ -25,23 +25,34 @@ pub async fn list(
     let scope = asked.scope(&state).await?;
     let db = &state.stores.config.read;
     let channels = store::channels::list(db, scope, asked.page, &state.sealer).await?;
-    let owners: Vec<Uuid> = channels.iter().filter_map(|channel| Some(channel.owner?.0)).collect();
+    let owners: Vec<Uuid> = channels
+        .iter()
+        .filter_map(|channel| Some(channel.owner?.0))
+        .collect();
     let owners = names::of(db, Named::Tenant, &owners).await?;
-    let items = channels.iter().map(|channel| item(&state, channel, &owners));
+    let items = channels
+        .iter()
+        .map(|channel| item(&state, channel, &owners));
     Ok(asked.answer(items.collect(), |item| item.id))
 }
 
 fn item(state: &State, channel: &Channel, owners: &HashMap<Uuid, String>) -> ChannelItem {
     ChannelItem {
         id: channel.id.0,
-        tenant: channel.owner.and_then(|owner| owners.get(&owner.0).cloned()),
+        tenant: channel
+            .owner
+            .and_then(|owner| owners.get(&owner.0).cloned()),
         name: channel.name.clone(),
         kind: channel.kind,
         base_url: channel.base.to_string(),
         enabled: channel.enabled,
         weight: channel.weight,
         priority: channel.priority,
-        credentials: channel.credentials.iter().map(|value| credential(state, value)).collect(),
+        credentials: channel
+            .credentials
+            .iter()
+            .map(|value| credential(state, value))
+            .collect(),
     }
 }
 

@@ -49,9 +49,10 @@ pub async fn create(
     let made = resources::make_key(&state.stores, &state.sealer, order.0).await;
     let (made, version) = made.map_err(|error| match error {
         NotMade::NoTenant => ApiError::field("tenant", "there is no tenant of this name"),
-        NotMade::Taken => {
-            ApiError::new(Code::NameTaken, "The tenant has a key of this name already.")
-        }
+        NotMade::Taken => ApiError::new(
+            Code::NameTaken,
+            "The tenant has a key of this name already.",
+        ),
         NotMade::Refused(error) => error.into(),
     })?;
     state.catch_up(version).await;
@@ -77,7 +78,9 @@ pub async fn change(
     let expires_ms = match expires_at {
         Some(Some(text)) => {
             let moment = resources::instant(&text);
-            Some(Some(moment.map_err(|refusal| ApiError::field("expires_at", refusal))?))
+            Some(Some(
+                moment.map_err(|refusal| ApiError::field("expires_at", refusal))?,
+            ))
         }
         Some(None) => Some(None),
         None => None,

@@ -48,7 +48,10 @@ impl Asked {
     /// The answer; a full page is followed by another one, which may be empty.
     pub fn answer<T>(&self, data: Vec<T>, id: impl Fn(&T) -> Uuid) -> web::Json<Items<T>> {
         let full = data.len() as u64 >= self.page.rows;
-        let next_cursor = data.last().filter(|_| full).map(|last| id(last).to_string());
+        let next_cursor = data
+            .last()
+            .filter(|_| full)
+            .map(|last| id(last).to_string());
         web::Json(Items { data, next_cursor })
     }
 }

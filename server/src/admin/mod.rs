@@ -106,4 +106,3 @@ pub fn configure(config: &mut ServiceConfig) {
 fn resource(path: &str) -> Resource {
     web::resource(path).default_service(web::to(error::method_not_allowed))
 }
-

@@ -28,12 +28,17 @@ pub async fn list(
     let scope = asked.scope(&state).await?;
     let db = &state.stores.config.read;
     let models = store::models::list(db, scope, asked.page, &state.sealer).await?;
-    let owners: Vec<Uuid> = models.iter().filter_map(|model| Some(model.owner?.0)).collect();
+    let owners: Vec<Uuid> = models
+        .iter()
+        .filter_map(|model| Some(model.owner?.0))
+        .collect();
     let owners = names::of(db, Named::Tenant, &owners).await?;
     let routes = models.iter().flat_map(|model| &model.routes);
     let channels: Vec<Uuid> = routes.map(|route| route.channel.0).collect();
     let channels = names::of(db, Named::Channel, &channels).await?;
-    let items = models.into_iter().map(|model| item(model, &owners, &channels));
+    let items = models
+        .into_iter()
+        .map(|model| item(model, &owners, &channels));
     Ok(asked.answer(items.collect(), |item| item.id))
 }
 

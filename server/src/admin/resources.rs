@@ -17,7 +17,9 @@ pub async fn export(
     _: Operator,
     state: web::Data<State>,
 ) -> Result<web::Json<Resources>, ApiError> {
-    Ok(web::Json(resources::stored(&state.stores, &state.sealer).await?))
+    Ok(web::Json(
+        resources::stored(&state.stores, &state.sealer).await?,
+    ))
 }
 
 /// `POST /v1/admin/resources/apply?dry_run=&prune=`
@@ -47,6 +49,9 @@ fn switch(word: &str, value: Option<String>) -> Result<bool, ApiError> {
     match value.as_deref() {
         None | Some("false") => Ok(false),
         Some("true") => Ok(true),
-        Some(_) => Err(ApiError::new(Code::InvalidQuery, format!("{word} is true or false."))),
+        Some(_) => Err(ApiError::new(
+            Code::InvalidQuery,
+            format!("{word} is true or false."),
+        )),
     }
 }

@@ -3,10 +3,7 @@
 //! `serve --demo` sets it up through the same configuration as code as any file, each time it starts: the demo vendor
 //! listens on another port each time. Vendors whose usual variable is in the environment get a real channel beside it.
 
-use std::{
-    fmt::Write as _,
-    path::Path,
-};
+use std::{fmt::Write as _, path::Path};
 
 use anyhow::Context as _;
 use weir_upstream::Vendor;
@@ -35,16 +32,32 @@ const KNOWN: &[Known] = &[
         variable: "OPENAI_API_KEY",
         name: "openai",
         base_url: "https://api.openai.com/v1",
-        models: &[("gpt-4o-mini", Some("{input: \"0.15\", cached_input: \"0.075\", output: \"0.60\"}")), ("gpt-4o", None)],
+        models: &[
+            (
+                "gpt-4o-mini",
+                Some("{input: \"0.15\", cached_input: \"0.075\", output: \"0.60\"}"),
+            ),
+            ("gpt-4o", None),
+        ],
     },
-    Known { variable: "DEEPSEEK_API_KEY", name: "deepseek", base_url: "https://api.deepseek.com/v1", models: &[("deepseek-chat", None)] },
+    Known {
+        variable: "DEEPSEEK_API_KEY",
+        name: "deepseek",
+        base_url: "https://api.deepseek.com/v1",
+        models: &[("deepseek-chat", None)],
+    },
     Known {
         variable: "DASHSCOPE_API_KEY",
         name: "qwen",
         base_url: "https://dashscope.aliyuncs.com/compatible-mode/v1",
         models: &[("qwen-plus", None)],
     },
-    Known { variable: "MISTRAL_API_KEY", name: "mistral", base_url: "https://api.mistral.ai/v1", models: &[("mistral-small-latest", None)] },
+    Known {
+        variable: "MISTRAL_API_KEY",
+        name: "mistral",
+        base_url: "https://api.mistral.ai/v1",
+        models: &[("mistral-small-latest", None)],
+    },
     Known {
         variable: "GROQ_API_KEY",
         name: "groq",
@@ -65,12 +78,22 @@ pub struct Demo {
 /// Starts the demo vendor and applies the demo's configuration.
 pub async fn set_up(stores: &Stores, sealer: &Sealer, data_dir: &Path) -> anyhow::Result<Demo> {
     let vendor = Vendor::spawn_demo("127.0.0.1:0").context("the demo vendor")?;
-    let key = keys::kept(&data_dir.join(KEY_FILE), || crate::tenancy::key::Value::generate().reveal().to_owned())?;
-    let found: Vec<&Known> = KNOWN.iter().filter(|known| read::environment(known.variable).is_some_and(|value| !value.is_empty())).collect();
+    let key = keys::kept(&data_dir.join(KEY_FILE), || {
+        crate::tenancy::key::Value::generate().reveal().to_owned()
+    })?;
+    let found: Vec<&Known> = KNOWN
+        .iter()
+        .filter(|known| read::environment(known.variable).is_some_and(|value| !value.is_empty()))
+        .collect();
     let text = configuration(&vendor.base_url(), key.expose(), &found);
-    let wanted = read::parse_expanding(&text, &read::environment).map_err(|errors| anyhow::anyhow!("the demo: {errors:?}"))?;
+    let wanted = read::parse_expanding(&text, &read::environment)
+        .map_err(|errors| anyhow::anyhow!("the demo: {errors:?}"))?;
     resources::apply(stores, sealer, &wanted, resources::Options::default()).await?;
-    Ok(Demo { key, found: found.iter().map(|known| known.name).collect(), _vendor: vendor })
+    Ok(Demo {
+        key,
+        found: found.iter().map(|known| known.name).collect(),
+        _vendor: vendor,
+    })
 }
 
 fn configuration(base_url: &str, key: &str, found: &[&Known]) -> String {
@@ -83,13 +106,23 @@ fn configuration(base_url: &str, key: &str, found: &[&Known]) -> String {
     for known in found {
         let (name, base_url, variable) = (known.name, known.base_url, known.variable);
         // Writing to a string cannot fail.
-        let _ = writeln!(text, "  - {{name: {name}, kind: openai, base_url: \"{base_url}\", credentials: [\"${{{variable}}}\"]}}");
+        let _ = writeln!(
+            text,
+            "  - {{name: {name}, kind: openai, base_url: \"{base_url}\", credentials: [\"${{{variable}}}\"]}}"
+        );
         for (model, prices) in known.models {
-            let prices = prices.map(|prices| format!("    prices: {prices}\n")).unwrap_or_default();
-            let _ = write!(models, "  - name: {model}\n{prices}    routes: [{{channel: {name}, model: {model}}}]\n");
+            let prices = prices
+                .map(|prices| format!("    prices: {prices}\n"))
+                .unwrap_or_default();
+            let _ = write!(
+                models,
+                "  - name: {model}\n{prices}    routes: [{{channel: {name}, model: {model}}}]\n"
+            );
         }
     }
-    format!("{text}{models}tenants:\n  - name: demo\n    keys: [{{name: demo, value: \"{key}\"}}]\n")
+    format!(
+        "{text}{models}tenants:\n  - name: demo\n    keys: [{{name: demo, value: \"{key}\"}}]\n"
+    )
 }
 
 impl Demo {
@@ -128,7 +161,10 @@ or in Python (pip install openai):
 "#
         );
         if !self.found.is_empty() {
-            println!("Real channels, by the keys in your environment: {}\n", self.found.join(", "));
+            println!(
+                "Real channels, by the keys in your environment: {}\n",
+                self.found.join(", ")
+            );
         }
     }
 }
@@ -140,8 +176,15 @@ mod tests {
     #[test]
     fn the_demos_configuration_reads_with_every_vendor() {
         let all: Vec<&Known> = KNOWN.iter().collect();
-        let text = configuration("http://127.0.0.1:1/v1", "wk-test-key-that-is-long-enough", &all);
+        let text = configuration(
+            "http://127.0.0.1:1/v1",
+            "wk-test-key-that-is-long-enough",
+            &all,
+        );
         let read = read::parse_expanding(&text, &|_| Some("secret".to_owned())).unwrap();
-        assert_eq!(read.channels.map(|channels| channels.len()), Some(KNOWN.len() + 1));
+        assert_eq!(
+            read.channels.map(|channels| channels.len()),
+            Some(KNOWN.len() + 1)
+        );
     }
 }

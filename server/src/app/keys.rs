@@ -32,40 +32,63 @@ pub fn load(config: &Config) -> anyhow::Result<Keys> {
     let sealer = match config.sealer()? {
         Some(sealer) => sealer,
         None if is_embedded => {
-            let text = kept(&config.data_dir.join(MASTER_KEY_FILE), || Sealer::generate_base64().to_string())?;
+            let text = kept(&config.data_dir.join(MASTER_KEY_FILE), || {
+                Sealer::generate_base64().to_string()
+            })?;
             Sealer::from_base64(text.expose())?
         }
-        None => bail!("with a database_url the master key must be given: set WEIR_MASTER_KEY or WEIR_MASTER_KEY_FILE"),
+        None => bail!(
+            "with a database_url the master key must be given: set WEIR_MASTER_KEY or WEIR_MASTER_KEY_FILE"
+        ),
     };
     let admin_token = match &config.admin_token {
         Some(token) => token.clone(),
         None => kept(&config.data_dir.join(ADMIN_TOKEN_FILE), || {
-            crate::tenancy::key::Value::generate().reveal().replacen("wk-", "wa-", 1)
+            crate::tenancy::key::Value::generate()
+                .reveal()
+                .replacen("wk-", "wa-", 1)
         })?,
     };
-    Ok(Keys { sealer, admin_token })
+    Ok(Keys {
+        sealer,
+        admin_token,
+    })
 }
 
 fn make_directory(path: &Path) -> anyhow::Result<()> {
-    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+    let made = std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path);
     made.with_context(|| format!("the data directory {}", path.display()))
 }
 
 /// The content of a file, which is made with mode 0600 where there is none. Two processes that start together agree on
 /// one: whoever creates the file writes it.
 pub fn kept(path: &Path, make: impl FnOnce() -> String) -> anyhow::Result<Secret> {
-    let created = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    let created = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path);
     match created {
         Ok(mut file) => {
             let text = make();
-            file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).with_context(|| path.display().to_string())?;
+            file.write_all(text.as_bytes())
+                .and_then(|()| file.sync_all())
+                .with_context(|| path.display().to_string())?;
             Ok(Secret::new(text))
         }
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {
             let mut text = String::new();
-            File::open(path).and_then(|mut file| file.read_to_string(&mut text)).with_context(|| path.display().to_string())?;
+            File::open(path)
+                .and_then(|mut file| file.read_to_string(&mut text))
+                .with_context(|| path.display().to_string())?;
             if text.trim().is_empty() {
-                bail!("{} is empty: delete it if nothing was sealed or signed with it yet", path.display());
+                bail!(
+                    "{} is empty: delete it if nothing was sealed or signed with it yet",
+                    path.display()
+                );
             }
             Ok(Secret::new(text.trim()))
         }
@@ -86,7 +109,10 @@ mod tests {
         let first = kept(&path, || "first".to_owned()).unwrap();
         let second = kept(&path, || "second".to_owned()).unwrap();
         assert_eq!((first.expose(), second.expose()), ("first", "first"));
-        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
         std::fs::write(&path, "").unwrap();
         assert!(kept(&path, || "third".to_owned()).is_err());
     }

@@ -30,9 +30,7 @@ use crate::{
     metering::{Recorder, UsageEvent, recorder::Recovered, spool},
     proxy::{self, upstream},
     redis::Redis,
-    resources,
-    routes,
-    routing,
+    resources, routes, routing,
     secrets::{Sealer, Secret},
     store::{self, Stores},
     telemetry::{self, metrics, repeated::Repeated},
@@ -89,16 +87,34 @@ pub fn serve(sources: &config::Sources, options: Options) -> anyhow::Result<()> 
 }
 
 /// Builds and starts everything.
-pub async fn start(config: Config, options: Options, telemetry: telemetry::Guard) -> anyhow::Result<Running> {
-    let jobs = tokio::runtime::Builder::new_multi_thread().worker_threads(2).thread_name("weir-jobs").enable_all().build()?;
+pub async fn start(
+    config: Config,
+    options: Options,
+    telemetry: telemetry::Guard,
+) -> anyhow::Result<Running> {
+    let jobs = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("weir-jobs")
+        .enable_all()
+        .build()?;
     let handle = jobs.handle().clone();
-    let built = handle.spawn(build(config.clone(), options, telemetry.tracer())).await.context("the start was interrupted")??;
+    let built = handle
+        .spawn(build(config.clone(), options, telemetry.tracer()))
+        .await
+        .context("the start was interrupted")??;
     let tls = tls::server_config(&config, &handle, &built.shutdown)?;
     let upstream_tls = upstream::tls_config(&tls::extra_roots(&config)?)?;
-    let separate = config.admin_listen.map(TcpListener::bind).transpose().context("admin_listen")?;
-    let listener = TcpListener::bind(config.listen).with_context(|| format!("cannot listen on {}", config.listen))?;
+    let separate = config
+        .admin_listen
+        .map(TcpListener::bind)
+        .transpose()
+        .context("admin_listen")?;
+    let listener = TcpListener::bind(config.listen)
+        .with_context(|| format!("cannot listen on {}", config.listen))?;
     let address = listener.local_addr()?;
-    let admin_address = separate.as_ref().map_or(Ok(address), TcpListener::local_addr)?;
+    let admin_address = separate
+        .as_ref()
+        .map_or(Ok(address), TcpListener::local_addr)?;
 
     let mut serving = JoinSet::new();
     let mut servers = Vec::new();
@@ -108,12 +124,22 @@ pub async fn start(config: Config, options: Options, telemetry: telemetry::Guard
     };
     let state = built.state.clone();
     let is_public = separate.is_none();
-    let pool = upstream::Config { keep_alive: config.proxy.upstream_keep_alive, lifetime: config.proxy.upstream_lifetime };
+    let pool = upstream::Config {
+        keep_alive: config.proxy.upstream_keep_alive,
+        lifetime: config.proxy.upstream_lifetime,
+    };
     let server = HttpServer::new(move || {
         let upstream = upstream::Upstream::new(&pool, Arc::clone(&upstream_tls));
-        let app = App::new().app_data(web::Data::new(upstream)).configure(|app| state.configure(app));
+        let app = App::new()
+            .app_data(web::Data::new(upstream))
+            .configure(|app| state.configure(app));
         let app = app.configure(routes::open).configure(routes::data_plane);
-        if is_public { app.configure(routes::management) } else { app }.configure(routes::unknown)
+        if is_public {
+            app.configure(routes::management)
+        } else {
+            app
+        }
+        .configure(routes::unknown)
     });
     let server = server
         .workers(config.worker_count())
@@ -137,9 +163,18 @@ pub async fn start(config: Config, options: Options, telemetry: telemetry::Guard
     if let Some(listener) = separate {
         let state = built.state.clone();
         let server = HttpServer::new(move || {
-            App::new().configure(|app| state.configure(app)).configure(routes::open).configure(routes::management).configure(routes::unknown)
+            App::new()
+                .configure(|app| state.configure(app))
+                .configure(routes::open)
+                .configure(routes::management)
+                .configure(routes::unknown)
         });
-        let server = server.workers(1).tcp_nodelay(true).h1_allow_half_closed(false).shutdown_timeout(5).disable_signals();
+        let server = server
+            .workers(1)
+            .tcp_nodelay(true)
+            .h1_allow_half_closed(false)
+            .shutdown_timeout(5)
+            .disable_signals();
         spawn(server.listen(listener)?.run());
     }
     Ok(Running {
@@ -183,14 +218,21 @@ struct Built {
     working: JoinSet<()>,
 }
 
-async fn build(config: Config, options: Options, tracer: telemetry::span::Tracer) -> anyhow::Result<Built> {
+async fn build(
+    config: Config,
+    options: Options,
+    tracer: telemetry::span::Tracer,
+) -> anyhow::Result<Built> {
     let keys = keys::load(&config)?;
     let sealer = Arc::new(keys.sealer);
     let stores = store::connect::open(&store_config(&config), &config.data_dir).await?;
     for step in store::connect::migrate(&stores, migrate(config.migrate)).await? {
         tracing::info!(step, "migrated");
     }
-    let redis = Redis::open(&crate::redis::Config { url: config.redis_url.clone(), prefix: config.redis.prefix.clone() })?;
+    let redis = Redis::open(&crate::redis::Config {
+        url: config.redis_url.clone(),
+        prefix: config.redis.prefix.clone(),
+    })?;
     let current = Arc::new(Current::default());
     let health = Arc::new(Health::default());
     let (recorder, recovered) = open_recorder(&config, &sealer, &current)?;
@@ -201,14 +243,28 @@ async fn build(config: Config, options: Options, tracer: telemetry::span::Tracer
         sealer: Arc::clone(&sealer),
         redis: redis.clone(),
         health: Arc::clone(&health),
-        config: jobs::refresh_catalog::Config { poll_every: config.catalog.poll },
+        config: jobs::refresh_catalog::Config {
+            poll_every: config.catalog.poll,
+        },
     };
-    refresh.look().await.context("the configuration cannot be read")?;
-    let write = WriteUsage { stores: stores.clone(), recorder: recorder.clone(), health: Arc::clone(&health), data_dir: config.data_dir.clone() };
+    refresh
+        .look()
+        .await
+        .context("the configuration cannot be read")?;
+    let write = WriteUsage {
+        stores: stores.clone(),
+        recorder: recorder.clone(),
+        health: Arc::clone(&health),
+        data_dir: config.data_dir.clone(),
+    };
     let shutdown = CancellationToken::new();
     settle_past(&recorder, recovered, &write, &shutdown).await;
 
-    let demo = if options.demo { Some(demo::set_up(&stores, &sealer, &config.data_dir).await?) } else { None };
+    let demo = if options.demo {
+        Some(demo::set_up(&stores, &sealer, &config.data_dir).await?)
+    } else {
+        None
+    };
     if let Some(file) = &options.resources {
         apply_file(&stores, &sealer, file).await?;
     }
@@ -232,9 +288,19 @@ async fn build(config: Config, options: Options, tracer: telemetry::span::Tracer
         shared: Arc::clone(&shared),
         jobs: Arc::clone(&health),
         redis: redis.clone(),
-        metrics_token: config.metrics_token.as_ref().map(|token| admin::Token::new(token.expose())).transpose()?,
+        metrics_token: config
+            .metrics_token
+            .as_ref()
+            .map(|token| admin::Token::new(token.expose()))
+            .transpose()?,
     };
-    let admin = Arc::new(admin_state(&config, &stores, &sealer, &shared, &keys.admin_token)?);
+    let admin = Arc::new(admin_state(
+        &config,
+        &stores,
+        &sealer,
+        &shared,
+        &keys.admin_token,
+    )?);
     let mut working = JoinSet::new();
     working.spawn(refresh.run(shutdown.clone()));
     working.spawn(write.run(shutdown.clone()));
@@ -244,7 +310,17 @@ async fn build(config: Config, options: Options, tracer: telemetry::span::Tracer
         working.spawn(jobs::tell_changes::run(&stores, redis, shutdown.clone()));
     }
     // WATCH
-    Ok(Built { state: State { shared, admin, pages }, admin_token: keys.admin_token, demo, shutdown, working })
+    Ok(Built {
+        state: State {
+            shared,
+            admin,
+            pages,
+        },
+        admin_token: keys.admin_token,
+        demo,
+        shutdown,
+        working,
+    })
 }
 
 fn admin_state(
@@ -265,9 +341,15 @@ fn admin_state(
         hosts: admin::Hosts::new(config.public_url.as_deref()),
         flush: Box::new(move |at_most| {
             let (recorder, booked) = (recorder.clone(), spool_is_empty.clone());
-            Box::pin(async move { tokio::time::timeout(at_most, flushed_and_booked(recorder, booked)).await.unwrap_or(false) })
+            Box::pin(async move {
+                tokio::time::timeout(at_most, flushed_and_booked(recorder, booked))
+                    .await
+                    .unwrap_or(false)
+            })
         }),
-        health: Box::new(move |credential| credential_state(health.health.condition(credential, proxy::now_ms()))),
+        health: Box::new(move |credential| {
+            credential_state(health.health.condition(credential, proxy::now_ms()))
+        }),
     })
 }
 
@@ -276,9 +358,19 @@ async fn flushed_and_booked(recorder: Recorder, booked: Recorder) -> bool {
     if recorder.flush().await.is_err() {
         return false;
     }
-    let waiting: Vec<u64> = booked.spool().closed_segments().iter().map(|segment| segment.serial).collect();
+    let waiting: Vec<u64> = booked
+        .spool()
+        .closed_segments()
+        .iter()
+        .map(|segment| segment.serial)
+        .collect();
     // The booking job tells nobody when a segment goes; it is asked every few milliseconds, for as long as the caller waits.
-    while booked.spool().closed_segments().iter().any(|segment| waiting.contains(&segment.serial)) {
+    while booked
+        .spool()
+        .closed_segments()
+        .iter()
+        .any(|segment| waiting.contains(&segment.serial))
+    {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     true
@@ -288,21 +380,30 @@ fn credential_state(condition: routing::health::Condition) -> CredentialState {
     use routing::health::Condition;
     match condition {
         Condition::Good => CredentialState::Ready,
-        Condition::Resting(until_ms) => CredentialState::Resting { until: resources::export::moment(until_ms) },
+        Condition::Resting(until_ms) => CredentialState::Resting {
+            until: resources::export::moment(until_ms),
+        },
         Condition::SetAside { status, .. } => CredentialState::SetAside { status },
         Condition::Unusable => CredentialState::Unusable,
     }
 }
 
 fn words(errors: &[FieldError]) -> String {
-    errors.iter().map(FieldError::to_string).collect::<Vec<_>>().join("; ")
+    errors
+        .iter()
+        .map(FieldError::to_string)
+        .collect::<Vec<_>>()
+        .join("; ")
 }
 
 /// Makes the platform as a file of this machine says, its `${NAMES}` taken from the environment.
 async fn apply_file(stores: &Stores, sealer: &Sealer, file: &Path) -> anyhow::Result<()> {
-    let text = tokio::fs::read_to_string(file).await.with_context(|| file.display().to_string())?;
+    let text = tokio::fs::read_to_string(file)
+        .await
+        .with_context(|| file.display().to_string())?;
     let wanted = resources::read::parse_expanding(&text, &resources::read::environment);
-    let wanted = wanted.map_err(|errors| anyhow::anyhow!("{}: {}", file.display(), words(&errors)))?;
+    let wanted =
+        wanted.map_err(|errors| anyhow::anyhow!("{}: {}", file.display(), words(&errors)))?;
     let applied = resources::apply(stores, sealer, &wanted, resources::Options::default()).await;
     let applied = applied.with_context(|| file.display().to_string())?;
     tracing::info!(file = %file.display(), changes = applied.changes.len(), "applied");
@@ -310,7 +411,12 @@ async fn apply_file(stores: &Stores, sealer: &Sealer, file: &Path) -> anyhow::Re
 }
 
 /// What a former process left is priced, written and booked before this one is ready.
-async fn settle_past(recorder: &Recorder, recovered: Recovered, write: &WriteUsage, shutdown: &CancellationToken) {
+async fn settle_past(
+    recorder: &Recorder,
+    recovered: Recovered,
+    write: &WriteUsage,
+    shutdown: &CancellationToken,
+) {
     let (segments, interrupted) = (recovered.segments.len(), recovered.interrupted.len());
     if segments + interrupted > 0 {
         tracing::info!(segments, interrupted, "booking what the last process left");
@@ -324,7 +430,11 @@ async fn settle_past(recorder: &Recorder, recovered: Recovered, write: &WriteUsa
     write.book_waiting(shutdown).await;
 }
 
-fn open_recorder(config: &Config, sealer: &Sealer, current: &Arc<Current>) -> anyhow::Result<(Recorder, Recovered)> {
+fn open_recorder(
+    config: &Config,
+    sealer: &Sealer,
+    current: &Arc<Current>,
+) -> anyhow::Result<(Recorder, Recovered)> {
     let spool = spool::Config {
         sync_every: config.spool.sync_every,
         segment_bytes: config.spool.segment_bytes.0,
@@ -341,16 +451,28 @@ fn open_recorder(config: &Config, sealer: &Sealer, current: &Arc<Current>) -> an
         if event.rates.is_none() {
             let catalog = catalog.peek();
             let model = catalog.model_named(event.tenant, &event.model);
-            event.rates = model.and_then(|model| model.rates(event.started_ms)).cloned();
+            event.rates = model
+                .and_then(|model| model.rates(event.started_ms))
+                .cloned();
         }
         event.price();
     };
-    let opened = Recorder::open(&config.data_dir, sealer.spool_key(), spool, &config.instance, Arc::new(pricer));
+    let opened = Recorder::open(
+        &config.data_dir,
+        sealer.spool_key(),
+        spool,
+        &config.instance,
+        Arc::new(pricer),
+    );
     opened.with_context(|| format!("the spool in {}", config.data_dir.display()))
 }
 
 fn store_config(config: &Config) -> store::Config {
-    store::Config { database_url: config.database_url.clone(), migrate: migrate(config.migrate), ..store::Config::default() }
+    store::Config {
+        database_url: config.database_url.clone(),
+        migrate: migrate(config.migrate),
+        ..store::Config::default()
+    }
 }
 
 fn migrate(setting: config::Migrate) -> store::Migrate {
@@ -363,7 +485,11 @@ fn migrate(setting: config::Migrate) -> store::Migrate {
 impl Running {
     /// The address that people are told.
     pub fn url(&self) -> String {
-        format!("{}://{}", if self.tls { "https" } else { "http" }, self.address)
+        format!(
+            "{}://{}",
+            if self.tls { "https" } else { "http" },
+            self.address
+        )
     }
 
     fn announce(&self) {
@@ -380,7 +506,10 @@ impl Running {
             server.stop(true).await;
         }
         while let Some(ended) = self.serving.join_next().await {
-            if let Err(error) = ended.map_err(anyhow::Error::from).and_then(|ended| ended.map_err(anyhow::Error::from)) {
+            if let Err(error) = ended
+                .map_err(anyhow::Error::from)
+                .and_then(|ended| ended.map_err(anyhow::Error::from))
+            {
                 tracing::error!(%error, "a listener ended badly");
             }
         }
@@ -395,7 +524,8 @@ impl Running {
             jobs.shutdown_background();
         }
         let telemetry = self.telemetry;
-        let flushed = tokio::task::spawn_blocking(move || telemetry.shutdown(Duration::from_secs(5))).await;
+        let flushed =
+            tokio::task::spawn_blocking(move || telemetry.shutdown(Duration::from_secs(5))).await;
         if flushed.is_err() {
             tracing::error!("the last traces could not be sent");
         }
@@ -404,7 +534,10 @@ impl Running {
 
 async fn wait_for_signal() -> std::io::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let (mut terminate, mut interrupt) = (
+        signal(SignalKind::terminate())?,
+        signal(SignalKind::interrupt())?,
+    );
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}

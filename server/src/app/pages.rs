@@ -35,16 +35,33 @@ type Document = (&'static str, &'static str, &'static str);
 
 const DOCUMENTS: &[Document] = &[
     ("readme", "README", include_str!("../../../README.md")),
-    ("settings", "Settings", include_str!("../../../docs/settings.md")),
-    ("metrics", "Metrics", include_str!("../../../docs/metrics.md")),
-    ("errors", "Error codes", include_str!("../../../docs/errors.md")),
-    ("changelog", "Changelog", include_str!("../../../CHANGELOG.md")),
+    (
+        "settings",
+        "Settings",
+        include_str!("../../../docs/settings.md"),
+    ),
+    (
+        "metrics",
+        "Metrics",
+        include_str!("../../../docs/metrics.md"),
+    ),
+    (
+        "errors",
+        "Error codes",
+        include_str!("../../../docs/errors.md"),
+    ),
+    (
+        "changelog",
+        "Changelog",
+        include_str!("../../../CHANGELOG.md"),
+    ),
 ];
 
 impl State {
     async fn health(&self) -> Health {
         let store = |is_up| if is_up { Store::Up } else { Store::Down };
-        let database = store(self.jobs.store_up.load(Ordering::Relaxed) && self.jobs.usage_store_up());
+        let database =
+            store(self.jobs.store_up.load(Ordering::Relaxed) && self.jobs.usage_store_up());
         let redis = match &self.redis {
             None => Store::Unused,
             Some(redis) => store(redis.ping().await.is_ok()),
@@ -69,8 +86,15 @@ impl State {
         let registry = &self.shared.metrics;
         let catalog = self.shared.catalog.load();
         let now_ms = proxy::now_ms();
-        let channels: Vec<(&str, bool)> =
-            catalog.channels().map(|channel| (channel.name.as_str(), self.shared.health.is_up(channel, now_ms))).collect();
+        let channels: Vec<(&str, bool)> = catalog
+            .channels()
+            .map(|channel| {
+                (
+                    channel.name.as_str(),
+                    self.shared.health.is_up(channel, now_ms),
+                )
+            })
+            .collect();
         registry.set_channels(channels);
         let spool = self.shared.recorder.spool();
         registry.set_spool(spool.pending_events(), spool.pending_bytes());
@@ -78,35 +102,59 @@ impl State {
             registry.set_catalog_lag(lag);
         }
         let health = self.health().await;
-        registry.set_store(metrics::Store::Database, health.checks.database.status == Store::Up);
+        registry.set_store(
+            metrics::Store::Database,
+            health.checks.database.status == Store::Up,
+        );
         if self.redis.is_some() {
-            registry.set_store(metrics::Store::Redis, health.checks.redis.status == Store::Up);
+            registry.set_store(
+                metrics::Store::Redis,
+                health.checks.redis.status == Store::Up,
+            );
         }
     }
 }
 
 /// `GET /health`: 200 also while a store is gone, since it says whether the process lives.
 pub async fn health(state: web::Data<State>) -> HttpResponse {
-    HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).json(state.health().await)
+    HttpResponse::Ok()
+        .insert_header((header::CACHE_CONTROL, "no-store"))
+        .json(state.health().await)
 }
 
 /// `GET /ready`: 503 before the first picture of the configuration and while stopping.
 pub async fn ready(state: web::Data<State>) -> HttpResponse {
     let draining = state.shared.draining.load(Ordering::Relaxed);
     let loaded = !state.shared.catalog.peek().version().epoch.is_nil();
-    let mut answer = if loaded && !draining { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() };
-    let word = if draining { "draining" } else if loaded { "ready" } else { "starting" };
-    answer.insert_header((header::CACHE_CONTROL, "no-store")).json(serde_json::json!({ "status": word }))
+    let mut answer = if loaded && !draining {
+        HttpResponse::Ok()
+    } else {
+        HttpResponse::ServiceUnavailable()
+    };
+    let word = if draining {
+        "draining"
+    } else if loaded {
+        "ready"
+    } else {
+        "starting"
+    };
+    answer
+        .insert_header((header::CACHE_CONTROL, "no-store"))
+        .json(serde_json::json!({ "status": word }))
 }
 
 /// `GET /metrics`: open where only this machine can ask, elsewhere by token.
 pub async fn metrics(request: HttpRequest, state: web::Data<State>) -> HttpResponse {
     if !may_read_metrics(&request, &state) {
-        return HttpResponse::Unauthorized().insert_header((header::WWW_AUTHENTICATE, "Bearer")).finish();
+        return HttpResponse::Unauthorized()
+            .insert_header((header::WWW_AUTHENTICATE, "Bearer"))
+            .finish();
     }
     state.measure().await;
     match state.shared.metrics.render() {
-        Ok(text) => HttpResponse::Ok().content_type(metrics::Registry::content_type()).body(text),
+        Ok(text) => HttpResponse::Ok()
+            .content_type(metrics::Registry::content_type())
+            .body(text),
         Err(error) => {
             tracing::error!(%error, "the metrics cannot be written");
             HttpResponse::InternalServerError().finish()
@@ -117,11 +165,16 @@ pub async fn metrics(request: HttpRequest, state: web::Data<State>) -> HttpRespo
 /// A listener on loopback is asked by this machine alone, unless a proxy stands before it and says so.
 fn may_read_metrics(request: &HttpRequest, state: &State) -> bool {
     let listens_on_loopback = request.app_config().local_addr().ip().is_loopback();
-    let is_forwarded = request.headers().contains_key("x-forwarded-for") || request.headers().contains_key("forwarded");
+    let is_forwarded = request.headers().contains_key("x-forwarded-for")
+        || request.headers().contains_key("forwarded");
     if listens_on_loopback && !is_forwarded {
         return true;
     }
-    let presented = request.headers().get(header::AUTHORIZATION).and_then(|value| value.as_bytes().strip_prefix(b"Bearer ")).and_then(|token| std::str::from_utf8(token).ok());
+    let presented = request
+        .headers()
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.as_bytes().strip_prefix(b"Bearer "))
+        .and_then(|token| std::str::from_utf8(token).ok());
     match (&state.metrics_token, presented) {
         (Some(token), Some(presented)) => token.is(presented),
         _ => false,
@@ -135,7 +188,10 @@ pub fn asset(asset: &'static Asset) -> HttpResponse {
 
 /// `GET /docs`: what there is to read.
 pub async fn documents() -> HttpResponse {
-    let items: String = DOCUMENTS.iter().map(|(name, title, _)| format!("<li><a href=\"/docs/{name}\">{title}</a></li>")).collect();
+    let items: String = DOCUMENTS
+        .iter()
+        .map(|(name, title, _)| format!("<li><a href=\"/docs/{name}\">{title}</a></li>"))
+        .collect();
     html("Documents", &format!("<h1>Documents</h1><ul>{items}</ul>"))
 }
 
@@ -160,13 +216,22 @@ fn html(title: &str, body: &str) -> HttpResponse {
     page("text/html; charset=utf-8", page_text)
 }
 
-fn page(content_type: &'static str, body: impl Into<actix_web::web::Bytes> + actix_web::body::MessageBody + 'static) -> HttpResponse {
+fn page(
+    content_type: &'static str,
+    body: impl Into<actix_web::web::Bytes> + actix_web::body::MessageBody + 'static,
+) -> HttpResponse {
     HttpResponse::Ok()
         .insert_header((header::CONTENT_TYPE, content_type))
-        .insert_header((header::CONTENT_SECURITY_POLICY, weir_frontend::CONTENT_SECURITY_POLICY))
+        .insert_header((
+            header::CONTENT_SECURITY_POLICY,
+            weir_frontend::CONTENT_SECURITY_POLICY,
+        ))
         .insert_header((header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
         .insert_header((header::REFERRER_POLICY, "no-referrer"))
-        .insert_header((HeaderName::from_static("cross-origin-opener-policy"), "same-origin"))
+        .insert_header((
+            HeaderName::from_static("cross-origin-opener-policy"),
+            "same-origin",
+        ))
         .insert_header((header::CACHE_CONTROL, "no-cache"))
         .body(body)
 }

@@ -30,9 +30,18 @@ impl ResolvesServerCert for Present {
 }
 
 /// The listener's TLS, if it has any; starts the job that reads changed files.
-pub fn server_config(config: &Config, jobs: &Handle, shutdown: &CancellationToken) -> anyhow::Result<Option<ServerConfig>> {
-    let (Some(cert), Some(key)) = (&config.tls_cert, &config.tls_key) else { return Ok(None) };
-    let files = Files { cert: cert.clone(), key: key.clone() };
+pub fn server_config(
+    config: &Config,
+    jobs: &Handle,
+    shutdown: &CancellationToken,
+) -> anyhow::Result<Option<ServerConfig>> {
+    let (Some(cert), Some(key)) = (&config.tls_cert, &config.tls_key) else {
+        return Ok(None);
+    };
+    let files = Files {
+        cert: cert.clone(),
+        key: key.clone(),
+    };
     let present = Arc::new(Present(ArcSwap::from_pointee(files.read()?)));
     let provider = Arc::new(aws_lc_rs::default_provider());
     let server = ServerConfig::builder_with_provider(provider)
@@ -45,7 +54,9 @@ pub fn server_config(config: &Config, jobs: &Handle, shutdown: &CancellationToke
 
 /// Further roots that upstream certificates may come from.
 pub fn extra_roots(config: &Config) -> anyhow::Result<Vec<CertificateDer<'static>>> {
-    let Some(path) = &config.proxy.upstream_roots else { return Ok(Vec::new()) };
+    let Some(path) = &config.proxy.upstream_roots else {
+        return Ok(Vec::new());
+    };
     read_certificates(path)
 }
 
@@ -57,29 +68,49 @@ struct Files {
 impl Files {
     fn read(&self) -> anyhow::Result<CertifiedKey> {
         let certificates = read_certificates(&self.cert)?;
-        let key = PrivateKeyDer::from_pem_file(&self.key).with_context(|| format!("the private key {}", self.key.display()))?;
+        let key = PrivateKeyDer::from_pem_file(&self.key)
+            .with_context(|| format!("the private key {}", self.key.display()))?;
         let certified = CertifiedKey::from_der(certificates, key, &aws_lc_rs::default_provider());
-        certified.with_context(|| format!("{} and {} do not go together", self.cert.display(), self.key.display()))
+        certified.with_context(|| {
+            format!(
+                "{} and {} do not go together",
+                self.cert.display(),
+                self.key.display()
+            )
+        })
     }
 
     /// Changes when either file does.
     fn stamp(&self) -> Option<(std::time::SystemTime, std::time::SystemTime)> {
-        let changed = |path: &PathBuf| std::fs::metadata(path).and_then(|file| file.modified()).ok();
+        let changed = |path: &PathBuf| {
+            std::fs::metadata(path)
+                .and_then(|file| file.modified())
+                .ok()
+        };
         Some((changed(&self.cert)?, changed(&self.key)?))
     }
 }
 
 fn read_certificates(path: &PathBuf) -> anyhow::Result<Vec<CertificateDer<'static>>> {
-    let read = CertificateDer::pem_file_iter(path).and_then(|found| found.collect::<Result<Vec<_>, _>>());
+    let read =
+        CertificateDer::pem_file_iter(path).and_then(|found| found.collect::<Result<Vec<_>, _>>());
     let certificates = read.with_context(|| format!("the certificates in {}", path.display()))?;
-    anyhow::ensure!(!certificates.is_empty(), "{} holds no certificate", path.display());
+    anyhow::ensure!(
+        !certificates.is_empty(),
+        "{} holds no certificate",
+        path.display()
+    );
     Ok(certificates)
 }
 
 /// Puts a changed certificate in place; a broken one leaves the old.
 async fn follow(files: Files, present: Arc<Present>, shutdown: CancellationToken) {
     let mut seen = files.stamp();
-    while shutdown.run_until_cancelled(tokio::time::sleep(LOOK_EVERY)).await.is_some() {
+    while shutdown
+        .run_until_cancelled(tokio::time::sleep(LOOK_EVERY))
+        .await
+        .is_some()
+    {
         let stamp = files.stamp();
         if stamp == seen || stamp.is_none() {
             continue;
@@ -91,7 +122,10 @@ async fn follow(files: Files, present: Arc<Present>, shutdown: CancellationToken
                 tracing::info!("the listener's certificate was read again");
             }
             // The other of the two files may still be on its way.
-            Err(error) => tracing::warn!(error = format!("{error:#}"), "the changed certificate is not used"),
+            Err(error) => tracing::warn!(
+                error = format!("{error:#}"),
+                "the changed certificate is not used"
+            ),
         }
     }
 }

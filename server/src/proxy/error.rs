@@ -406,7 +406,10 @@ impl From<&upstream::Error> for Failure {
 
 /// The reference page of the codes, as `docs/errors.md` holds it.
 pub fn markdown() -> String {
-    let rows: String = CODES.iter().map(|(status, code, meaning)| format!("| {status} | `{code}` | {meaning} |\n")).collect();
+    let rows: String = CODES
+        .iter()
+        .map(|(status, code, meaning)| format!("| {status} | `{code}` | {meaning} |\n"))
+        .collect();
     format!(
         "# Error codes\n\nErrors have the caller's dialect's own JSON shape, the request id and one of these stable codes. \
          Generated from `server/src/proxy/error.rs`.\n\n| status | code | meaning, and what to do |\n| --- | --- | --- |\n{rows}"

@@ -87,7 +87,12 @@ pub struct Call {
 impl Call {
     /// A call whose path says nothing but its endpoint.
     pub fn new(request: HttpRequest, endpoint: Endpoint) -> Self {
-        Self { request, endpoint, channel: None, rest: None }
+        Self {
+            request,
+            endpoint,
+            channel: None,
+            rest: None,
+        }
     }
 }
 
@@ -97,7 +102,12 @@ pub fn decoded_segment(raw: &str) -> String {
 }
 
 /// Takes a request its whole way.
-pub async fn handle(call: Call, payload: web::Payload, shared: &Arc<Shared>, upstream: &Upstream) -> HttpResponse {
+pub async fn handle(
+    call: Call,
+    payload: web::Payload,
+    shared: &Arc<Shared>,
+    upstream: &Upstream,
+) -> HttpResponse {
     let started = Instant::now();
     let common = Common::of(RequestId::new(), call.request.headers());
     if *call.request.method() == Method::OPTIONS {
@@ -132,7 +142,17 @@ pub async fn handle(call: Call, payload: web::Payload, shared: &Arc<Shared>, ups
         .headers()
         .get("x-weir-cost")
         .is_some_and(|value| value.as_bytes() == b"1");
-    match prepare(call, payload, query, shared, &catalog, &caller, &mut account).await {
+    match prepare(
+        call,
+        payload,
+        query,
+        shared,
+        &catalog,
+        &caller,
+        &mut account,
+    )
+    .await
+    {
         Ok(Prepared::Here(body)) => {
             account.close(crate::metering::Outcome::Ok, 200, None).await;
             common

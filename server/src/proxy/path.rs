@@ -54,7 +54,10 @@ pub fn decoded(raw: &str) -> Cow<'_, str> {
 
 /// A segment of a raw path as a name: decoded, or as it is where its escapes are broken.
 pub fn name(raw: &str) -> String {
-    decode(raw).ok().and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_else(|| raw.to_owned())
+    decode(raw)
+        .ok()
+        .and_then(|bytes| String::from_utf8(bytes).ok())
+        .unwrap_or_else(|| raw.to_owned())
 }
 
 /// A query without the parameter `key`, in which Gemini's clients carry their key; with its decoded values.

@@ -98,7 +98,10 @@ pub async fn read(db: &impl ConnectionTrait, sealer: &Sealer) -> Result<Picture,
         }
     }
     let people = store::users::all(db).await?;
-    picture.people = people.into_iter().map(|person| (person.id, person)).collect();
+    picture.people = people
+        .into_iter()
+        .map(|person| (person.id, person))
+        .collect();
     Ok(picture)
 }
 

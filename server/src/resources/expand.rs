@@ -20,7 +20,10 @@ pub fn expand(text: &str, lookup: &dyn Fn(&str) -> Option<String>) -> Result<Str
             expanded.push_str("${");
             3
         } else if let Some(group) = group(rest) {
-            match group.strip_prefix("${").and_then(|name| name.strip_suffix('}')) {
+            match group
+                .strip_prefix("${")
+                .and_then(|name| name.strip_suffix('}'))
+            {
                 Some(name) if is_variable(name) => {
                     expanded.push_str(&lookup(name).ok_or_else(|| Missing(name.to_owned()))?);
                 }
@@ -62,7 +65,9 @@ fn group(text: &str) -> Option<&str> {
 
 fn is_variable(name: &str) -> bool {
     let mut bytes = name.bytes();
-    bytes.next().is_some_and(|first| first.is_ascii_uppercase() || first == b'_')
+    bytes
+        .next()
+        .is_some_and(|first| first.is_ascii_uppercase() || first == b'_')
         && bytes.all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_')
 }
 
@@ -99,9 +104,16 @@ mod tests {
             ("{}}${KEY}", "{}}sk-1"),
             ("$}${KEY}", "$}sk-1"),
         ] {
-            assert_eq!(expand(text, &environment).as_deref(), Ok(expanded), "{text}");
+            assert_eq!(
+                expand(text, &environment).as_deref(),
+                Ok(expanded),
+                "{text}"
+            );
         }
-        assert_eq!(expand("a ${NOT_SET}", &environment), Err(Missing("NOT_SET".to_owned())));
+        assert_eq!(
+            expand("a ${NOT_SET}", &environment),
+            Err(Missing("NOT_SET".to_owned()))
+        );
     }
 
     proptest! {

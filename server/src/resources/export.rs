@@ -21,13 +21,23 @@ use crate::{
 
 /// Everything, sorted by owner and name.
 pub fn all(picture: &Picture) -> Resources {
-    let mut channels: Vec<Channel> =
-        picture.channels.values().map(|value| channel(picture, value)).collect();
+    let mut channels: Vec<Channel> = picture
+        .channels
+        .values()
+        .map(|value| channel(picture, value))
+        .collect();
     channels.sort_by(|a, b| (&a.tenant, &a.name).cmp(&(&b.tenant, &b.name)));
-    let mut models: Vec<Model> = picture.models.values().map(|value| model(picture, value)).collect();
+    let mut models: Vec<Model> = picture
+        .models
+        .values()
+        .map(|value| model(picture, value))
+        .collect();
     models.sort_by(|a, b| (&a.tenant, &a.name).cmp(&(&b.tenant, &b.name)));
-    let mut tenants: Vec<Tenant> =
-        picture.tenants.values().map(|value| whole_tenant(picture, value)).collect();
+    let mut tenants: Vec<Tenant> = picture
+        .tenants
+        .values()
+        .map(|value| whole_tenant(picture, value))
+        .collect();
     tenants.sort_by(|a, b| a.name.cmp(&b.name));
     Resources {
         channels: Some(channels),
@@ -65,7 +75,13 @@ pub fn model(picture: &Picture, model: &catalog::Model) -> Model {
         max_output_tokens: Some(model.max_output_tokens),
         tokenizer: Some(model.tokenizer.clone()),
         prices: Some(prices(&model.prices)),
-        routes: Some(model.routes.iter().map(|value| route(picture, model, value)).collect()),
+        routes: Some(
+            model
+                .routes
+                .iter()
+                .map(|value| route(picture, model, value))
+                .collect(),
+        ),
         enabled: Some(model.enabled),
     }
 }
@@ -89,7 +105,10 @@ pub fn tenant(tenant: &tenancy::Tenant) -> Tenant {
 pub fn key(picture: &Picture, key: &ProxyKey) -> Key {
     let (user, group) = match key.owner {
         Owner::Tenant => (None, None),
-        Owner::User(id) => (picture.people.get(&id).map(|person| person.email.clone()), None),
+        Owner::User(id) => (
+            picture.people.get(&id).map(|person| person.email.clone()),
+            None,
+        ),
         Owner::Group(id) => (None, group_name(picture, id)),
     };
     let channels = key.channels.iter().filter_map(|choice| {
@@ -115,7 +134,10 @@ pub fn key(picture: &Picture, key: &ProxyKey) -> Key {
 /// A person as one tenant's user.
 pub fn user(picture: &Picture, person: &Person, tenant: TenantId) -> Option<User> {
     let membership = person.membership(tenant)?;
-    let groups = membership.groups.iter().filter_map(|id| group_name(picture, *id));
+    let groups = membership
+        .groups
+        .iter()
+        .filter_map(|id| group_name(picture, *id));
     Some(User {
         email: person.email.clone(),
         name: Some(person.name.clone()),
@@ -143,8 +165,9 @@ fn whole_tenant(picture: &Picture, value: &tenancy::Tenant) -> Tenant {
         .collect();
     groups.sort_by(|a, b| a.name.cmp(&b.name));
     let people = picture.people.values();
-    let mut users: Vec<User> =
-        people.filter_map(|person| user(picture, person, value.id)).collect();
+    let mut users: Vec<User> = people
+        .filter_map(|person| user(picture, person, value.id))
+        .collect();
     users.sort_by(|a, b| a.email.cmp(&b.email));
     let owned = picture.keys.values().filter(|key| key.tenant == value.id);
     let mut keys: Vec<Key> = owned.map(|value| key(picture, value)).collect();

@@ -42,9 +42,15 @@ pub async fn make_key(
     let mut change = Change::begin(stores).await?;
     let before = apply::read(change.transaction(), sealer).await?;
     let tenant = name::normal(&order.tenant).ok();
-    let tenant = tenant.and_then(|name| before.tenant_named(&name)).ok_or(NotMade::NoTenant)?;
+    let tenant = tenant
+        .and_then(|name| before.tenant_named(&name))
+        .ok_or(NotMade::NoTenant)?;
     let name = name::normal(&order.name).unwrap_or_default();
-    if before.keys.values().any(|key| key.tenant == tenant && key.name == name) {
+    if before
+        .keys
+        .values()
+        .any(|key| key.tenant == tenant && key.name == name)
+    {
         return Err(NotMade::Taken);
     }
     let now_ms = now_ms();

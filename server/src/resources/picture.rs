@@ -73,7 +73,9 @@ impl Picture {
     /// The tenant of this name.
     pub fn tenant_named(&self, name: &str) -> Option<TenantId> {
         let mut tenants = self.tenants.values();
-        tenants.find(|tenant| tenant.name == name).map(|tenant| tenant.id)
+        tenants
+            .find(|tenant| tenant.name == name)
+            .map(|tenant| tenant.id)
     }
 
     /// The tenant's group of this name.

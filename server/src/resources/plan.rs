@@ -19,23 +19,53 @@ use crate::{
 /// they own, names in order.
 pub fn changes(before: &Picture, after: &Picture) -> Vec<Change> {
     let mut kinds = vec![
-        of(Kind::Tenant, &before.tenants, &after.tenants, (before, after), |_, tenant| {
-            Words::new(None, &tenant.name, &export::tenant(tenant))
-        }),
-        of(Kind::Group, &before.groups, &after.groups, (before, after), |picture, group| {
-            Words::new(tenant(picture, Some(group.tenant)), &group.name, &json!({}))
-        }),
-        of(Kind::User, &before.people, &after.people, (before, after), |picture, person| {
-            describe_person(picture, person)
-        }),
-        of(Kind::Channel, &before.channels, &after.channels, (before, after), |picture, channel| {
-            describe_channel(picture, channel)
-        }),
-        of(Kind::Model, &before.models, &after.models, (before, after), |picture, model| {
-            let owner = tenant(picture, model.owner);
-            Words::new(owner, &model.name, &export::model(picture, model))
-        }),
-        of(Kind::Key, &before.keys, &after.keys, (before, after), describe_key),
+        of(
+            Kind::Tenant,
+            &before.tenants,
+            &after.tenants,
+            (before, after),
+            |_, tenant| Words::new(None, &tenant.name, &export::tenant(tenant)),
+        ),
+        of(
+            Kind::Group,
+            &before.groups,
+            &after.groups,
+            (before, after),
+            |picture, group| {
+                Words::new(tenant(picture, Some(group.tenant)), &group.name, &json!({}))
+            },
+        ),
+        of(
+            Kind::User,
+            &before.people,
+            &after.people,
+            (before, after),
+            |picture, person| describe_person(picture, person),
+        ),
+        of(
+            Kind::Channel,
+            &before.channels,
+            &after.channels,
+            (before, after),
+            |picture, channel| describe_channel(picture, channel),
+        ),
+        of(
+            Kind::Model,
+            &before.models,
+            &after.models,
+            (before, after),
+            |picture, model| {
+                let owner = tenant(picture, model.owner);
+                Words::new(owner, &model.name, &export::model(picture, model))
+            },
+        ),
+        of(
+            Kind::Key,
+            &before.keys,
+            &after.keys,
+            (before, after),
+            describe_key,
+        ),
     ];
     for changes in &mut kinds {
         changes.sort_by(|a, b| (&a.tenant, &a.name).cmp(&(&b.tenant, &b.name)));
@@ -95,8 +125,15 @@ fn of<I: Ord + Copy, T: PartialEq>(
             then => then.map(|then| words(old, then)),
         };
         let now = words(new, value);
-        let action = if then.is_some() { Action::Update } else { Action::Create };
-        let fields = differing(then.map(|words| words.fields).unwrap_or_default(), &now.fields);
+        let action = if then.is_some() {
+            Action::Update
+        } else {
+            Action::Create
+        };
+        let fields = differing(
+            then.map(|words| words.fields).unwrap_or_default(),
+            &now.fields,
+        );
         changes.push(change(kind, action, now, fields));
     }
     changes
@@ -139,7 +176,10 @@ fn describe_person(picture: &Picture, person: &Person) -> Words {
         .filter_map(|membership| {
             let name = picture.tenant_name(Some(membership.tenant))?;
             let user = export::user(picture, person, membership.tenant)?;
-            Some((name.to_owned(), json!({"role": user.role, "groups": user.groups})))
+            Some((
+                name.to_owned(),
+                json!({"role": user.role, "groups": user.groups}),
+            ))
         })
         .collect();
     let fields = json!({
@@ -149,7 +189,9 @@ fn describe_person(picture: &Picture, person: &Person) -> Words {
         "tenants": tenants,
     });
     let mut words = Words::new(None, &person.email, &fields);
-    words.fields.insert("name".to_owned(), person.name.clone().into());
+    words
+        .fields
+        .insert("name".to_owned(), person.name.clone().into());
     words
 }
 
@@ -168,7 +210,9 @@ fn describe_channel(picture: &Picture, channel: &catalog::Channel) -> Words {
             "enabled": credential.enabled,
         })
     });
-    words.fields.insert("credentials".to_owned(), credentials.collect());
+    words
+        .fields
+        .insert("credentials".to_owned(), credentials.collect());
     words
 }
 

@@ -10,7 +10,8 @@ use super::expand;
 
 /// Sections and fields of the design that this build does not know yet, wherever they stand.
 const NOT_BUILT: &[&str] = &[
-    "alerts", "budgets", "default", "limits", "max_rps", "plan", "plans", "platform", "rules", "script", "scripts",
+    "alerts", "budgets", "default", "limits", "max_rps", "plan", "plans", "platform", "rules",
+    "script", "scripts",
 ];
 
 /// What an error repeats of a file is bounded, in characters.
@@ -143,7 +144,12 @@ fn cut(text: &str, most: usize) -> String {
 /// Resources as YAML, so written that reading them with any environment gives them back.
 pub fn write(resources: &Resources) -> Result<String, serde_yaml_ng::Error> {
     let mut document = serde_yaml_ng::to_value(resources)?;
-    walk(&mut document, "", &|text| Ok(expand::escape(text)), &mut Vec::new());
+    walk(
+        &mut document,
+        "",
+        &|text| Ok(expand::escape(text)),
+        &mut Vec::new(),
+    );
     serde_yaml_ng::to_string(&document)
 }
 
@@ -181,30 +187,33 @@ rules: []
 
     #[test]
     fn unknown_fields_doubled_keys_and_wrong_types_are_refused_with_their_place() {
-        insta::assert_debug_snapshot!([
-            "channels:\n  - name: a\n    colour: red\n",
-            "channels:\n  - name: a\n    name: b\n",
-            "channels:\n  - name: a\n    enabled: maybe\n",
-            "channels:\n  - name: a\n    kind: openia\n",
-            "channels:\n  - name: a\n    credentials: sk-secret-in-the-wrong-place\n",
-            "channels:\n  - name: a\n    credentials: [{value: x, keep: y}]\n",
-            "channels:\n  - name: a\n    timeouts: {connect: 5 parsecs}\n",
-            "models:\n  - name: m\n    prices: {input: 0.15}\n",
-            "models:\n  - name: m\n    max_output_tokens: -1\n",
-            "tenants:\n  - name: t\n    enabled: null\n",
-            "tenants:\n  - name: t\n    name: *x\n",
-            "tenants: !include /etc/passwd\n",
-            "tenants:\n  - name: [\n",
-            "colour: red\n",
-            "- a\n",
-            "",
-        ]
-        .map(|text| refused(text).join(" | ")));
+        insta::assert_debug_snapshot!(
+            [
+                "channels:\n  - name: a\n    colour: red\n",
+                "channels:\n  - name: a\n    name: b\n",
+                "channels:\n  - name: a\n    enabled: maybe\n",
+                "channels:\n  - name: a\n    kind: openia\n",
+                "channels:\n  - name: a\n    credentials: sk-secret-in-the-wrong-place\n",
+                "channels:\n  - name: a\n    credentials: [{value: x, keep: y}]\n",
+                "channels:\n  - name: a\n    timeouts: {connect: 5 parsecs}\n",
+                "models:\n  - name: m\n    prices: {input: 0.15}\n",
+                "models:\n  - name: m\n    max_output_tokens: -1\n",
+                "tenants:\n  - name: t\n    enabled: null\n",
+                "tenants:\n  - name: t\n    name: *x\n",
+                "tenants: !include /etc/passwd\n",
+                "tenants:\n  - name: [\n",
+                "colour: red\n",
+                "- a\n",
+                "",
+            ]
+            .map(|text| refused(text).join(" | "))
+        );
     }
 
     #[test]
     fn a_missing_variable_is_named_with_its_path() {
-        let text = "channels: [{name: a, credentials: ['${KEY}', '${NOT_SET}'], base_url: '${ALSO_NOT}'}]";
+        let text =
+            "channels: [{name: a, credentials: ['${KEY}', '${NOT_SET}'], base_url: '${ALSO_NOT}'}]";
         let lookup = |name: &str| (name == "KEY").then(|| "sk-1".to_owned());
         let errors = parse_expanding(text, &lookup).expect_err("two are missing");
         let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();

@@ -81,11 +81,17 @@ async fn exported(test: &TestStores) -> Resources {
 fn words(applied: &Applied) -> Vec<String> {
     let word = |change: &weir_api_types::apply::Change| {
         let fields: Vec<&str> = match change.action {
-            Action::Update => change.fields.iter().map(|field| field.field.as_str()).collect(),
+            Action::Update => change
+                .fields
+                .iter()
+                .map(|field| field.field.as_str())
+                .collect(),
             _ => Vec::new(),
         };
         let words = format!("{:?} {} {}", change.action, change.kind, change.name);
-        format!("{words} {}", fields.join(",")).trim_end().to_owned()
+        format!("{words} {}", fields.join(","))
+            .trim_end()
+            .to_owned()
     };
     applied.changes.iter().map(word).collect()
 }
@@ -107,9 +113,15 @@ async fn the_design_applies_and_a_second_time_changes_nothing() {
         );
         assert!(first.generated.is_empty());
         let second = applied(&test, DESIGN).await;
-        assert_eq!((words(&second), second.version), (Vec::new(), first.version));
+        assert_eq!(
+            (words(&second), second.version),
+            (Vec::new(), first.version)
+        );
         let said = serde_json::to_string(&first).expect("JSON");
-        assert!(!said.contains("sk-first") && !said.contains("sk-zhang"), "{said}");
+        assert!(
+            !said.contains("sk-first") && !said.contains("sk-zhang"),
+            "{said}"
+        );
     }
 }
 
@@ -132,7 +144,9 @@ models: [{name: own, tenant: acme, routes: [{channel: openai}, {channel: platfor
                 prune,
                 dry_run: false,
             };
-            let nothing = apply(&test.stores, &sealer(), &again, options).await.expect("applied");
+            let nothing = apply(&test.stores, &sealer(), &again, options)
+                .await
+                .expect("applied");
             assert_eq!(words(&nothing), Vec::<String>::new());
             assert_eq!(nothing.version, first.version + 3);
         }
@@ -161,11 +175,20 @@ tenants: [{name: acme, grants: null, keys: [{name: zhang-laptop, ip_allow: [], u
         );
         let export = exported(&test).await;
         let channel = &export.channels.as_ref().expect("channels")[0];
-        let names: Vec<_> = channel.credentials.iter().flatten().map(|c| c.name.clone()).collect();
+        let names: Vec<_> = channel
+            .credentials
+            .iter()
+            .flatten()
+            .map(|c| c.name.clone())
+            .collect();
         assert_eq!(names, [Some("new".to_owned()), None]);
-        let text = "channels: [{name: openai, credentials: [{name: new, value: sk-third}, sk-second]}]";
+        let text =
+            "channels: [{name: openai, credentials: [{name: new, value: sk-third}, sk-second]}]";
         assert_eq!(words(&applied(&test, text).await), Vec::<String>::new());
-        let key = &export.tenants.as_ref().expect("tenants")[0].keys.as_ref().expect("keys")[0];
+        let key = &export.tenants.as_ref().expect("tenants")[0]
+            .keys
+            .as_ref()
+            .expect("keys")[0];
         assert_eq!((&key.user, &key.expires_at), (&Some(None), &Some(None)));
         assert_eq!(key.models, Some(Some(vec!["*".to_owned()])));
     }
@@ -179,17 +202,37 @@ async fn another_origin_drops_the_credentials_unless_they_are_given_again() {
         let kept = &export.channels.as_ref().expect("channels")[0].credentials;
         let kept = serde_json::to_string(kept).expect("JSON");
         let moved = "channels: [{name: openai, base_url: 'https://api.openai.com/v2'}]";
-        assert_eq!(words(&applied(&test, moved).await), ["Update channel openai base_url"]);
-        for origin in ["https://api.openai.com:444", "http://api.openai.com", "https://evil.example"] {
-            let keep = format!("channels: [{{name: openai, base_url: '{origin}', credentials: {kept}}}]");
-            assert!(refused(&test, &keep).await.contains("cannot be kept"), "{origin}");
+        assert_eq!(
+            words(&applied(&test, moved).await),
+            ["Update channel openai base_url"]
+        );
+        for origin in [
+            "https://api.openai.com:444",
+            "http://api.openai.com",
+            "https://evil.example",
+        ] {
+            let keep =
+                format!("channels: [{{name: openai, base_url: '{origin}', credentials: {kept}}}]");
+            assert!(
+                refused(&test, &keep).await.contains("cannot be kept"),
+                "{origin}"
+            );
         }
         let given = "channels: [{name: openai, base_url: 'https://eu.api.openai.com', credentials: [sk-first]}]";
-        assert_eq!(words(&applied(&test, given).await), ["Update channel openai base_url,credentials"]);
+        assert_eq!(
+            words(&applied(&test, given).await),
+            ["Update channel openai base_url,credentials"]
+        );
         let alone = "channels: [{name: openai, base_url: 'https://evil.example'}]";
-        assert_eq!(words(&applied(&test, alone).await), ["Update channel openai base_url,credentials"]);
+        assert_eq!(
+            words(&applied(&test, alone).await),
+            ["Update channel openai base_url,credentials"]
+        );
         let export = exported(&test).await;
-        assert_eq!(export.channels.expect("channels")[0].credentials, Some(Vec::new()));
+        assert_eq!(
+            export.channels.expect("channels")[0].credentials,
+            Some(Vec::new())
+        );
     }
 }
 
@@ -197,20 +240,42 @@ async fn another_origin_drops_the_credentials_unless_they_are_given_again() {
 async fn only_prune_deletes_and_never_what_is_still_needed() {
     for test in all().await {
         applied(&test, DESIGN).await;
-        let nothing = "{channels: [], models: [], tenants: [{name: acme, keys: [], users: [], groups: []}]}";
+        let nothing =
+            "{channels: [], models: [], tenants: [{name: acme, keys: [], users: [], groups: []}]}";
         assert_eq!(words(&applied(&test, nothing).await), Vec::<String>::new());
         for (text, reason) in [
-            ("channels: []", "openai cannot be pruned: the model gpt-4o-mini is routed to it"),
-            ("tenants: [{name: acme, users: []}]", "the key zhang-laptop is theirs"),
+            (
+                "channels: []",
+                "openai cannot be pruned: the model gpt-4o-mini is routed to it",
+            ),
+            (
+                "tenants: [{name: acme, users: []}]",
+                "the key zhang-laptop is theirs",
+            ),
         ] {
             let error = pruned(&test, text).await.expect_err(text).to_string();
             assert!(error.contains(reason), "{error}");
         }
-        let error = pruned(&test, "{channels: [], models: []}").await.expect_err("a key names it");
-        assert!(error.to_string().contains("the key zhang-laptop names it"), "{error}");
-        let groups = pruned(&test, "tenants: [{name: acme, groups: []}]").await.expect("pruned");
-        assert_eq!(words(&groups), ["Delete group platform-team", "Update user zhang@acme.example tenants"]);
-        let all = pruned(&test, "{channels: [], models: [], tenants: []}").await.expect("pruned");
+        let error = pruned(&test, "{channels: [], models: []}")
+            .await
+            .expect_err("a key names it");
+        assert!(
+            error.to_string().contains("the key zhang-laptop names it"),
+            "{error}"
+        );
+        let groups = pruned(&test, "tenants: [{name: acme, groups: []}]")
+            .await
+            .expect("pruned");
+        assert_eq!(
+            words(&groups),
+            [
+                "Delete group platform-team",
+                "Update user zhang@acme.example tenants"
+            ]
+        );
+        let all = pruned(&test, "{channels: [], models: [], tenants: []}")
+            .await
+            .expect("pruned");
         assert_eq!(
             words(&all),
             [
@@ -239,8 +304,13 @@ async fn keys_are_made_once_given_by_value_or_digest_and_never_shared() {
         assert!(applied(&test, &same).await.changes.is_empty());
         let other = format!("tenants: [{{name: u, keys: [{{name: c, value: '{value}'}}]}}]");
         assert!(refused(&test, &other).await.contains("another key has too"));
-        let passed = format!("tenants: [{{name: t, keys: [{{name: a, value: sk-another-0123456789abc}}, {{name: b, value: '{value}'}}]}}]");
-        assert_eq!(words(&applied(&test, &passed).await), ["Update key a value", "Update key b value"]);
+        let passed = format!(
+            "tenants: [{{name: t, keys: [{{name: a, value: sk-another-0123456789abc}}, {{name: b, value: '{value}'}}]}}]"
+        );
+        assert_eq!(
+            words(&applied(&test, &passed).await),
+            ["Update key a value", "Update key b value"]
+        );
     }
 }
 
@@ -252,7 +322,10 @@ async fn a_dry_run_says_the_same_and_writes_nothing() {
             dry_run: true,
         };
         let dry = run(&test, DESIGN, options).await.expect("a plan");
-        assert_eq!(exported(&test).await, parse("{channels: [], models: [], tenants: []}"));
+        assert_eq!(
+            exported(&test).await,
+            parse("{channels: [], models: [], tenants: []}")
+        );
         let wet = applied(&test, DESIGN).await;
         assert_eq!(words(&dry), words(&wet));
         assert_eq!(wet.version, dry.version + 1);
@@ -292,7 +365,10 @@ tenants:
 ";
     let refused = refused(&test, text).await;
     insta::assert_snapshot!(refused.replace(" | ", "\n"));
-    assert_eq!(exported(&test).await, parse("{channels: [], models: [], tenants: []}"));
+    assert_eq!(
+        exported(&test).await,
+        parse("{channels: [], models: [], tenants: []}")
+    );
 }
 
 #[actix_rt::test]
@@ -300,16 +376,29 @@ async fn a_price_holds_from_now_on_and_the_past_stays() {
     for test in all().await {
         applied(&test, "models: [{name: m, prices: {input: '1'}}]").await;
         applied(&test, "models: [{name: m, prices: {input: '2'}}]").await;
-        assert!(applied(&test, "models: [{name: m, prices: {input: '2'}}]").await.changes.is_empty());
+        assert!(
+            applied(&test, "models: [{name: m, prices: {input: '2'}}]")
+                .await
+                .changes
+                .is_empty()
+        );
         let export = exported(&test).await;
         let prices = export.models.expect("models")[0].prices.clone();
         let Some(weir_api_types::resources::Prices::Dated(prices)) = prices else {
             panic!("two prices are dated: {prices:?}");
         };
         assert_eq!(prices.len(), 2);
-        assert_eq!((prices[0].from.as_deref(), prices[0].rates["input"].as_str()), (None, "1"));
+        assert_eq!(
+            (prices[0].from.as_deref(), prices[0].rates["input"].as_str()),
+            (None, "1")
+        );
         let dated = "models: [{name: m, prices: [{input: '3'}]}]";
         applied(&test, dated).await;
-        assert!(applied(&test, "models: [{name: m, prices: {input: '3'}}]").await.changes.is_empty());
+        assert!(
+            applied(&test, "models: [{name: m, prices: {input: '3'}}]")
+                .await
+                .changes
+                .is_empty()
+        );
     }
 }

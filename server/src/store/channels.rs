@@ -38,7 +38,9 @@ pub async fn put(
         Column::Origin,
         Column::UpdatedMs,
     ];
-    let known = OnConflict::column(Column::Id).update_columns(changed).to_owned();
+    let known = OnConflict::column(Column::Id)
+        .update_columns(changed)
+        .to_owned();
     let insert = channel::Entity::insert(row(channel, now_ms)?).on_conflict(known);
     insert.exec_without_returning(db).await?;
     put_pool(db, channel, before, sealer, now_ms).await
@@ -54,7 +56,10 @@ pub async fn delete(
         Some(tenant) => channel::Column::TenantId.eq(tenant.0),
         None => channel::Column::TenantId.is_null(),
     };
-    channel::Entity::delete_by_id(id.0).filter(own).exec(db).await?;
+    channel::Entity::delete_by_id(id.0)
+        .filter(own)
+        .exec(db)
+        .await?;
     Ok(())
 }
 
@@ -119,7 +124,9 @@ async fn put_pool(
         .filter(Column::Id.is_not_in(kept))
         .exec(db)
         .await?;
-    let stored = before.map(|channel| channel.credentials.as_slice()).unwrap_or_default();
+    let stored = before
+        .map(|channel| channel.credentials.as_slice())
+        .unwrap_or_default();
     for (position, credential) in channel.credentials.iter().enumerate() {
         let position = position as i32;
         if stored.iter().any(|stored| stored.id == credential.id) {
@@ -153,7 +160,9 @@ fn sealed(
         row: credential.id.0,
         tenant: channel.owner.map(|tenant| tenant.0),
     };
-    let sealed = sealer.seal(secret, place).map_err(|error| Error::other(error.to_string()))?;
+    let sealed = sealer
+        .seal(secret, place)
+        .map_err(|error| Error::other(error.to_string()))?;
     Ok(credential::ActiveModel {
         id: Set(credential.id.0),
         channel_id: Set(channel.id.0),

@@ -19,7 +19,9 @@ pub async fn put(db: &impl ConnectionTrait, group: &Group, now_ms: i64) -> Resul
         updated_ms: Set(now_ms),
     };
     let changed = [Column::Name, Column::UpdatedMs];
-    let known = OnConflict::column(Column::Id).update_columns(changed).to_owned();
+    let known = OnConflict::column(Column::Id)
+        .update_columns(changed)
+        .to_owned();
     let insert = Entity::insert(row).on_conflict(known);
     insert.exec_without_returning(db).await?;
     Ok(())

@@ -36,7 +36,9 @@ pub async fn put(
         Column::IpAllow,
         Column::UpdatedMs,
     ];
-    let known = OnConflict::column(Column::Id).update_columns(changed).to_owned();
+    let known = OnConflict::column(Column::Id)
+        .update_columns(changed)
+        .to_owned();
     let insert = proxy_key::Entity::insert(row(key, now_ms)?).on_conflict(known);
     insert.exec_without_returning(db).await?;
     put_secrets(db, key, hints, now_ms).await
@@ -57,7 +59,10 @@ pub async fn forget_secrets(db: &impl ConnectionTrait, key: &ProxyKey) -> Result
 /// Deletes a tenant's key.
 pub async fn delete(db: &impl ConnectionTrait, tenant: TenantId, id: KeyId) -> Result<()> {
     let own = proxy_key::Column::TenantId.eq(tenant.0);
-    let deleted = proxy_key::Entity::delete_by_id(id.0).filter(own).exec(db).await?;
+    let deleted = proxy_key::Entity::delete_by_id(id.0)
+        .filter(own)
+        .exec(db)
+        .await?;
     found(deleted.rows_affected)
 }
 
@@ -92,8 +97,8 @@ pub async fn tenant_of(db: &impl ConnectionTrait, id: KeyId) -> Result<TenantId>
 
 /// One key of a tenant.
 pub async fn find(db: &impl ConnectionTrait, tenant: TenantId, id: KeyId) -> Result<KeyItem> {
-    let query = proxy_key::Entity::find_by_id(id.0)
-        .filter(proxy_key::Column::TenantId.eq(tenant.0));
+    let query =
+        proxy_key::Entity::find_by_id(id.0).filter(proxy_key::Column::TenantId.eq(tenant.0));
     let items = items(db, query.all(db).await?).await?;
     items.into_iter().next().ok_or(Error::NotFound)
 }
@@ -113,16 +118,27 @@ async fn items(db: &impl ConnectionTrait, rows: Vec<proxy_key::Model>) -> Result
     let secrets = key_secret::Entity::find().filter(key_secret::Column::KeyId.is_in(ids));
     let mut hints: HashMap<Uuid, Vec<(i16, String)>> = HashMap::new();
     for secret in secrets.all(db).await? {
-        hints.entry(secret.key_id).or_default().push((secret.slot, secret.hint));
+        hints
+            .entry(secret.key_id)
+            .or_default()
+            .push((secret.slot, secret.hint));
     }
     let users = user::Entity::find()
         .filter(user::Column::Id.is_in(rows.iter().filter_map(|row| row.user_id)));
-    let users: HashMap<Uuid, String> =
-        users.all(db).await?.into_iter().map(|row| (row.id, row.email)).collect();
+    let users: HashMap<Uuid, String> = users
+        .all(db)
+        .await?
+        .into_iter()
+        .map(|row| (row.id, row.email))
+        .collect();
     let groups = group::Entity::find()
         .filter(group::Column::Id.is_in(rows.iter().filter_map(|row| row.group_id)));
-    let groups: HashMap<Uuid, String> =
-        groups.all(db).await?.into_iter().map(|row| (row.id, row.name)).collect();
+    let groups: HashMap<Uuid, String> = groups
+        .all(db)
+        .await?
+        .into_iter()
+        .map(|row| (row.id, row.name))
+        .collect();
     let names = tenants::names(db).await?;
     let item = |row: proxy_key::Model| {
         let mut hints = hints.remove(&row.id).unwrap_or_default();
@@ -148,11 +164,9 @@ fn row(key: &ProxyKey, now_ms: i64) -> Result<proxy_key::ActiveModel> {
         Owner::User(id) => (Some(id.0), None),
         Owner::Group(id) => (None, Some(id.0)),
     };
-    let preference = |choice: &crate::tenancy::key::ChannelPreference| {
-        json!({"channel_id": choice.channel, "priority": choice.priority})
-    };
-    let channels = (!key.channels.is_empty())
-        .then(|| key.channels.iter().map(preference).collect());
+    let preference = |choice: &crate::tenancy::key::ChannelPreference| json!({"channel_id": choice.channel, "priority": choice.priority});
+    let channels =
+        (!key.channels.is_empty()).then(|| key.channels.iter().map(preference).collect());
     let networks = (!key.ip_allow.is_empty()).then_some(&key.ip_allow);
     Ok(proxy_key::ActiveModel {
         id: Set(key.id.0),
@@ -177,7 +191,10 @@ async fn put_secrets(
     now_ms: i64,
 ) -> Result<()> {
     use key_secret::{ActiveModel, Column, Entity};
-    let rows = Entity::find().filter(Column::KeyId.eq(key.id.0)).all(db).await?;
+    let rows = Entity::find()
+        .filter(Column::KeyId.eq(key.id.0))
+        .all(db)
+        .await?;
     let mut free = SLOTS
         .into_iter()
         .filter(|slot| rows.iter().all(|row| row.slot != *slot));
@@ -185,7 +202,9 @@ async fn put_secrets(
         if rows.iter().any(|row| row.digest == secret.digest) {
             continue;
         }
-        let slot = free.next().ok_or_else(|| Error::other("a key has two secrets at most"))?;
+        let slot = free
+            .next()
+            .ok_or_else(|| Error::other("a key has two secrets at most"))?;
         let row = ActiveModel {
             id: Set(Uuid::new_v4()),
             key_id: Set(key.id.0),
@@ -201,5 +220,9 @@ async fn put_secrets(
 }
 
 fn found(rows: u64) -> Result<()> {
-    if rows == 0 { Err(Error::NotFound) } else { Ok(()) }
+    if rows == 0 {
+        Err(Error::NotFound)
+    } else {
+        Ok(())
+    }
 }

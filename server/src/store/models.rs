@@ -26,7 +26,9 @@ pub async fn put(db: &impl ConnectionTrait, model: &Model, now_ms: i64) -> Resul
         Column::Enabled,
         Column::UpdatedMs,
     ];
-    let known = OnConflict::column(Column::Id).update_columns(changed).to_owned();
+    let known = OnConflict::column(Column::Id)
+        .update_columns(changed)
+        .to_owned();
     let insert = model::Entity::insert(row(model, now_ms)?).on_conflict(known);
     insert.exec_without_returning(db).await?;
     put_routes(db, model).await?;
@@ -39,7 +41,10 @@ pub async fn delete(db: &impl ConnectionTrait, owner: Option<TenantId>, id: Mode
         Some(tenant) => model::Column::TenantId.eq(tenant.0),
         None => model::Column::TenantId.is_null(),
     };
-    model::Entity::delete_by_id(id.0).filter(own).exec(db).await?;
+    model::Entity::delete_by_id(id.0)
+        .filter(own)
+        .exec(db)
+        .await?;
     Ok(())
 }
 
@@ -102,8 +107,15 @@ async fn put_routes(db: &impl ConnectionTrait, model: &Model) -> Result<()> {
             enabled: Set(route.enabled),
             position: Set(position as i32),
         };
-        let changed = [Column::Weight, Column::Priority, Column::Enabled, Column::Position];
-        let known = OnConflict::column(Column::Id).update_columns(changed).to_owned();
+        let changed = [
+            Column::Weight,
+            Column::Priority,
+            Column::Enabled,
+            Column::Position,
+        ];
+        let known = OnConflict::column(Column::Id)
+            .update_columns(changed)
+            .to_owned();
         let insert = Entity::insert(row).on_conflict(known);
         insert.exec_without_returning(db).await?;
     }

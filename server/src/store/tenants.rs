@@ -28,7 +28,9 @@ pub async fn put(db: &impl ConnectionTrait, tenant: &Tenant, now_ms: i64) -> Res
         Column::Grants,
         Column::UpdatedMs,
     ];
-    let known = OnConflict::column(Column::Id).update_columns(changed).to_owned();
+    let known = OnConflict::column(Column::Id)
+        .update_columns(changed)
+        .to_owned();
     let insert = Entity::insert(row).on_conflict(known);
     insert.exec_without_returning(db).await?;
     Ok(())

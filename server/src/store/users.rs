@@ -45,7 +45,9 @@ pub async fn put(db: &impl ConnectionTrait, person: &Person, now_ms: i64) -> Res
         user::Column::Enabled,
         user::Column::UpdatedMs,
     ];
-    let known = OnConflict::column(user::Column::Id).update_columns(changed).to_owned();
+    let known = OnConflict::column(user::Column::Id)
+        .update_columns(changed)
+        .to_owned();
     let insert = user::Entity::insert(row).on_conflict(known);
     insert.exec_without_returning(db).await?;
     put_memberships(db, person).await?;
@@ -80,8 +82,10 @@ pub async fn list(db: &impl ConnectionTrait, scope: Scope, page: Page) -> Result
     let members = members.all(db).await?;
     let groups = group::Entity::find().all(db).await?;
     let names = tenants::names(db).await?;
-    let group_names: HashMap<Uuid, &str> =
-        groups.iter().map(|group| (group.id, group.name.as_str())).collect();
+    let group_names: HashMap<Uuid, &str> = groups
+        .iter()
+        .map(|group| (group.id, group.name.as_str()))
+        .collect();
     let people = assemble(users, memberships, members, &groups)?;
     let item = |person: Person| UserItem {
         id: person.id.0,
@@ -115,8 +119,10 @@ fn assemble(
 ) -> Result<Vec<Person>> {
     memberships.sort_unstable_by_key(|row| row.tenant_id);
     members.sort_unstable_by_key(|row| (row.position, row.group_id));
-    let tenant_of: HashMap<Uuid, Uuid> =
-        groups.iter().map(|group| (group.id, group.tenant_id)).collect();
+    let tenant_of: HashMap<Uuid, Uuid> = groups
+        .iter()
+        .map(|group| (group.id, group.tenant_id))
+        .collect();
     let mut places: HashMap<Uuid, Vec<Membership>> = HashMap::new();
     for row in memberships {
         places.entry(row.user_id).or_default().push(Membership {
@@ -127,8 +133,13 @@ fn assemble(
     }
     for row in members {
         let tenant = tenant_of.get(&row.group_id);
-        let of_user = places.get_mut(&row.user_id).map(Vec::as_mut_slice).unwrap_or_default();
-        let place = of_user.iter_mut().find(|place| Some(&place.tenant.0) == tenant);
+        let of_user = places
+            .get_mut(&row.user_id)
+            .map(Vec::as_mut_slice)
+            .unwrap_or_default();
+        let place = of_user
+            .iter_mut()
+            .find(|place| Some(&place.tenant.0) == tenant);
         if let Some(place) = place {
             place.groups.push(row.group_id.into());
         }
@@ -154,7 +165,10 @@ fn role(word: &str) -> Result<Role> {
 
 async fn put_memberships(db: &impl ConnectionTrait, person: &Person) -> Result<()> {
     use membership::{ActiveModel, Column, Entity};
-    let kept = person.memberships.iter().map(|membership| membership.tenant.0);
+    let kept = person
+        .memberships
+        .iter()
+        .map(|membership| membership.tenant.0);
     Entity::delete_many()
         .filter(Column::UserId.eq(person.id.0))
         .filter(Column::TenantId.is_not_in(kept))
@@ -178,7 +192,10 @@ async fn put_memberships(db: &impl ConnectionTrait, person: &Person) -> Result<(
 
 async fn put_groups(db: &impl ConnectionTrait, person: &Person) -> Result<()> {
     use group_member::{ActiveModel, Column, Entity};
-    Entity::delete_many().filter(Column::UserId.eq(person.id.0)).exec(db).await?;
+    Entity::delete_many()
+        .filter(Column::UserId.eq(person.id.0))
+        .exec(db)
+        .await?;
     let rows: Vec<ActiveModel> = person
         .memberships
         .iter()

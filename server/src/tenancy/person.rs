@@ -30,6 +30,8 @@ pub struct Membership {
 impl Person {
     /// The place in a tenant, if there is one.
     pub fn membership(&self, tenant: TenantId) -> Option<&Membership> {
-        self.memberships.iter().find(|membership| membership.tenant == tenant)
+        self.memberships
+            .iter()
+            .find(|membership| membership.tenant == tenant)
     }
 }

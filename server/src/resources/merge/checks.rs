@@ -46,7 +46,8 @@ pub fn email(text: &str) -> Result<String, Refusal> {
     let email = text.trim().to_lowercase();
     let (local, domain) = email.split_once('@').unwrap_or_default();
     let plain = email.bytes().all(|byte| byte.is_ascii_graphic());
-    if local.is_empty() || domain.is_empty() || domain.contains('@') || !plain || email.len() > 254 {
+    if local.is_empty() || domain.is_empty() || domain.contains('@') || !plain || email.len() > 254
+    {
         return Err("is not an e-mail address".to_owned());
     }
     Ok(email)
@@ -94,15 +95,16 @@ pub fn sha256(text: &str) -> Result<[u8; 32], Refusal> {
     let mut digest = [0; 32];
     let bytes = text.as_bytes();
     let valid = bytes.len() == 64
-        && digest.iter_mut().zip(bytes.chunks_exact(2)).all(|(byte, pair)| {
-            match (digit(pair[0]), digit(pair[1])) {
+        && digest
+            .iter_mut()
+            .zip(bytes.chunks_exact(2))
+            .all(|(byte, pair)| match (digit(pair[0]), digit(pair[1])) {
                 (Some(high), Some(low)) => {
                     *byte = (high * 16 + low) as u8;
                     true
                 }
                 _ => false,
-            }
-        });
+            });
     if valid {
         Ok(digest)
     } else {
@@ -138,7 +140,12 @@ pub fn upstream_model(text: &str) -> Result<String, Refusal> {
 pub fn proxy_path(text: &str) -> Result<String, Refusal> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@/".contains(&byte);
     let dots = text.split('/').any(|segment| matches!(segment, "." | ".."));
-    if !text.starts_with('/') || !text.bytes().all(plain) || dots || text.contains("//") || text.len() > 256 {
+    if !text.starts_with('/')
+        || !text.bytes().all(plain)
+        || dots
+        || text.contains("//")
+        || text.len() > 256
+    {
         return Err("is not a plain path that begins with a slash".to_owned());
     }
     Ok(text.to_owned())
@@ -151,7 +158,10 @@ pub fn credential(text: &str) -> Result<(), Refusal> {
         text if text.len() > MAX_CREDENTIAL_BYTES => {
             Err(format!("is longer than {MAX_CREDENTIAL_BYTES} bytes"))
         }
-        text if !text.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ') => {
+        text if !text
+            .bytes()
+            .all(|byte| byte.is_ascii_graphic() || byte == b' ') =>
+        {
             Err("must be visible ASCII".to_owned())
         }
         text if text.trim() != text => Err("must not begin or end with a space".to_owned()),
@@ -167,9 +177,13 @@ pub fn auth(auth: &Auth) -> Result<(), (&'static str, Refusal)> {
             template(value).map_err(|refusal| ("value", refusal))
         }
         (None, None, Some(query)) => {
-            let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+            let plain =
+                |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
             if query.name.is_empty() || !query.name.bytes().all(plain) {
-                return Err(("query.name", "must be letters, digits, -, _ and .".to_owned()));
+                return Err((
+                    "query.name",
+                    "must be letters, digits, -, _ and .".to_owned(),
+                ));
             }
             template(&query.value).map_err(|refusal| ("query.value", refusal))
         }
@@ -190,7 +204,10 @@ fn template(text: &str) -> Result<(), Refusal> {
     if text.matches(PLACEHOLDER).count() != 1 {
         return Err(format!("must have {PLACEHOLDER} exactly once"));
     }
-    if !text.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ') {
+    if !text
+        .bytes()
+        .all(|byte| byte.is_ascii_graphic() || byte == b' ')
+    {
         return Err("must be visible ASCII".to_owned());
     }
     Ok(())
@@ -236,12 +253,28 @@ mod tests {
 
     #[test]
     fn addresses_and_moments_have_one_form() {
-        assert_eq!(email(" Zhang@Acme.example ").as_deref(), Ok("zhang@acme.example"));
-        for text in ["zhang", "@acme", "zhang@", "a@b@c", "a b@c", "оps@acme.example"] {
+        assert_eq!(
+            email(" Zhang@Acme.example ").as_deref(),
+            Ok("zhang@acme.example")
+        );
+        for text in [
+            "zhang",
+            "@acme",
+            "zhang@",
+            "a@b@c",
+            "a b@c",
+            "оps@acme.example",
+        ] {
             assert!(email(text).is_err(), "{text}");
         }
-        assert_eq!(network("10.1.2.3/8").map(|n| n.to_string()).as_deref(), Ok("10.0.0.0/8"));
-        assert_eq!(network("10.1.2.3").map(|n| n.to_string()).as_deref(), Ok("10.1.2.3/32"));
+        assert_eq!(
+            network("10.1.2.3/8").map(|n| n.to_string()).as_deref(),
+            Ok("10.0.0.0/8")
+        );
+        assert_eq!(
+            network("10.1.2.3").map(|n| n.to_string()).as_deref(),
+            Ok("10.1.2.3/32")
+        );
         assert!(network("10.0.0.0/33").is_err());
         assert_eq!(instant("1970-01-01T01:00:00.5+01:00"), Ok(500));
         assert!(instant("2027-12-31").is_err() && instant("1969-01-01T00:00:00Z").is_err());

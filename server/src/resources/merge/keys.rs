@@ -100,9 +100,8 @@ impl Merge<'_> {
                 let path = format!("{path}.user");
                 let email = self.accept(&path, checks::email(user))?;
                 let mut people = self.merged.picture.people.values();
-                let person = people.find(|person| {
-                    person.email == email && person.membership(tenant).is_some()
-                });
+                let person = people
+                    .find(|person| person.email == email && person.membership(tenant).is_some());
                 let id = person.map(|person| person.id);
                 self.accept(&path, id.ok_or("there is no such user in the tenant"))
                     .map(Owner::User)
@@ -143,7 +142,10 @@ impl Merge<'_> {
             }
             (Some(Secret::Keep(id)), None) => {
                 if is_new || key.id.0 != *id {
-                    self.refuse(at, "is no stored value of this key; give one, or leave it out");
+                    self.refuse(
+                        at,
+                        "is no stored value of this key; give one, or leave it out",
+                    );
                 }
                 return;
             }
@@ -185,7 +187,10 @@ impl Merge<'_> {
         let mut preferences: Vec<ChannelPreference> = Vec::new();
         for (at, given) in given.iter().enumerate() {
             let path = format!("{path}[{at}]");
-            let channel = self.merged.picture.channel_named(Some(tenant), &given.channel);
+            let channel = self
+                .merged
+                .picture
+                .channel_named(Some(tenant), &given.channel);
             let channel = channel.ok_or("there is no channel of this name");
             let Some(channel) = self.accept(&format!("{path}.channel"), channel) else {
                 continue;
@@ -225,7 +230,9 @@ impl Merge<'_> {
             let given = tenant.given.keys.as_deref().unwrap_or_default();
             for (at, given) in given.iter().enumerate() {
                 let name = name::normal(&given.name).unwrap_or_default();
-                let key = names.get(&name).and_then(|id| self.merged.picture.keys.get(id));
+                let key = names
+                    .get(&name)
+                    .and_then(|id| self.merged.picture.keys.get(id));
                 let shared = key.is_some_and(|key| {
                     let mut secrets = key.secrets.iter();
                     secrets.any(|secret| owners.get(&secret.digest).is_some_and(|count| *count > 1))

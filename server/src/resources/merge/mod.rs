@@ -125,7 +125,10 @@ impl Merge<'_> {
             let name = self.accept(&format!("{path}.name"), check(text));
             let earlier = name.as_ref().and_then(|name| seen.get(name)).cloned();
             if let Some(earlier) = earlier {
-                self.refuse(format!("{path}.name"), format!("is the name of {earlier} too"));
+                self.refuse(
+                    format!("{path}.name"),
+                    format!("is the name of {earlier} too"),
+                );
                 checked.push(None);
                 continue;
             }

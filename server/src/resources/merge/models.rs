@@ -36,13 +36,7 @@ impl Merge<'_> {
         }
     }
 
-    fn model(
-        &mut self,
-        path: &str,
-        owner: Option<TenantId>,
-        name: String,
-        given: &Given,
-    ) -> Model {
+    fn model(&mut self, path: &str, owner: Option<TenantId>, name: String, given: &Given) -> Model {
         let stored = self.merged.picture.model_of(owner, &name);
         let stored = stored.and_then(|id| self.merged.picture.models.get(&id).cloned());
         let mut model = stored.unwrap_or_else(|| Model {
@@ -98,7 +92,9 @@ impl Merge<'_> {
                 // What was never priced has this price since ever: usage on its way is not free.
                 let first = model.prices.is_empty();
                 let effective_ms = if first { 0 } else { now_ms };
-                model.prices.retain(|price| price.effective_ms != effective_ms);
+                model
+                    .prices
+                    .retain(|price| price.effective_ms != effective_ms);
                 model.prices.push(DatedPrice {
                     effective_ms,
                     rates,
@@ -121,7 +117,10 @@ impl Merge<'_> {
             let (Some(effective_ms), Some(rates)) = (from, rates) else {
                 continue;
             };
-            if prices.iter().any(|price| price.effective_ms == effective_ms) {
+            if prices
+                .iter()
+                .any(|price| price.effective_ms == effective_ms)
+            {
                 self.refuse(path, "begins at the moment of an earlier one");
                 continue;
             }
@@ -160,7 +159,10 @@ impl Merge<'_> {
     }
 
     fn route(&mut self, path: &str, model: &Model, given: &GivenRoute) -> Option<Route> {
-        let channel = self.merged.picture.channel_named(model.owner, &given.channel);
+        let channel = self
+            .merged
+            .picture
+            .channel_named(model.owner, &given.channel);
         let channel = self.accept(
             &format!("{path}.channel"),
             channel.ok_or("there is no channel of this name"),

@@ -56,13 +56,17 @@ impl Merge<'_> {
         }
         let picture = &mut self.merged.picture;
         picture.tenants.retain(|id, _| named.contains(id));
-        picture.groups.retain(|_, group| named.contains(&group.tenant));
+        picture
+            .groups
+            .retain(|_, group| named.contains(&group.tenant));
         picture.keys.retain(|_, key| named.contains(&key.tenant));
         let stays = |owner: &Option<TenantId>| owner.is_none_or(|owner| named.contains(&owner));
         picture.channels.retain(|_, channel| stays(&channel.owner));
         picture.models.retain(|_, model| stays(&model.owner));
         for person in picture.people.values_mut() {
-            person.memberships.retain(|membership| named.contains(&membership.tenant));
+            person
+                .memberships
+                .retain(|membership| named.contains(&membership.tenant));
         }
     }
 
@@ -70,8 +74,10 @@ impl Merge<'_> {
         let Some(keys) = &tenant.given.keys else {
             return;
         };
-        let names: HashSet<String> =
-            keys.iter().filter_map(|key| name::normal(&key.name).ok()).collect();
+        let names: HashSet<String> = keys
+            .iter()
+            .filter_map(|key| name::normal(&key.name).ok())
+            .collect();
         let keys = &mut self.merged.picture.keys;
         keys.retain(|_, key| key.tenant != tenant.id || names.contains(&key.name));
     }
@@ -80,8 +86,10 @@ impl Merge<'_> {
         let Some(users) = &tenant.given.users else {
             return;
         };
-        let emails: HashSet<String> =
-            users.iter().filter_map(|user| checks::email(&user.email).ok()).collect();
+        let emails: HashSet<String> = users
+            .iter()
+            .filter_map(|user| checks::email(&user.email).ok())
+            .collect();
         let people = self.merged.picture.people.values();
         let leaving: Vec<(UserId, String)> = people
             .filter(|person| {
@@ -94,7 +102,9 @@ impl Merge<'_> {
                 let message = format!("{email} cannot be pruned: the key {key} is theirs");
                 self.refuse(format!("{}.users", tenant.path), message);
             } else if let Some(person) = self.merged.picture.people.get_mut(&id) {
-                person.memberships.retain(|membership| membership.tenant != tenant.id);
+                person
+                    .memberships
+                    .retain(|membership| membership.tenant != tenant.id);
             }
         }
     }
@@ -103,8 +113,10 @@ impl Merge<'_> {
         let Some(groups) = &tenant.given.groups else {
             return;
         };
-        let names: HashSet<String> =
-            groups.iter().filter_map(|group| name::normal(&group.name).ok()).collect();
+        let names: HashSet<String> = groups
+            .iter()
+            .filter_map(|group| name::normal(&group.name).ok())
+            .collect();
         let stored = self.merged.picture.groups.values();
         let leaving: Vec<(GroupId, String)> = stored
             .filter(|group| group.tenant == tenant.id && !names.contains(&group.name))
@@ -158,7 +170,10 @@ impl Merge<'_> {
         let picture = &mut self.merged.picture;
         let keys = &picture.keys;
         picture.people.retain(|id, person| {
-            let had = stored.people.get(id).is_some_and(|person| !person.memberships.is_empty());
+            let had = stored
+                .people
+                .get(id)
+                .is_some_and(|person| !person.memberships.is_empty());
             let owns = keys.values().any(|key| key.owner == Owner::User(*id));
             !had || !person.memberships.is_empty() || owns
         });

@@ -45,8 +45,7 @@ impl Merge<'_> {
         });
         tenant.enabled = given.enabled.unwrap_or(tenant.enabled);
         if let Some(zone) = &given.time_zone
-            && let Some(zone) =
-                self.accept(&format!("{path}.time_zone"), checks::time_zone(zone))
+            && let Some(zone) = self.accept(&format!("{path}.time_zone"), checks::time_zone(zone))
         {
             tenant.time_zone = zone;
         }

@@ -11,8 +11,9 @@ impl Merge<'_> {
     /// Merges a tenant's users.
     pub(super) fn users(&mut self, path: &str, tenant: TenantId, given: &[Given]) {
         let people = self.merged.picture.people.values();
-        let mut ids: BTreeMap<String, UserId> =
-            people.map(|person| (person.email.clone(), person.id)).collect();
+        let mut ids: BTreeMap<String, UserId> = people
+            .map(|person| (person.email.clone(), person.id))
+            .collect();
         let mut seen = Vec::new();
         for (at, given) in given.iter().enumerate() {
             let path = format!("{path}.users[{at}]");
@@ -53,21 +54,31 @@ impl Merge<'_> {
             }
         }
         if let Some(enabled) = given.enabled {
-            self.one_word(&email, "enabled", &enabled.to_string(), format!("{path}.enabled"));
+            self.one_word(
+                &email,
+                "enabled",
+                &enabled.to_string(),
+                format!("{path}.enabled"),
+            );
             person.enabled = enabled;
         }
-        let mut membership = person.membership(tenant).cloned().unwrap_or_else(|| Membership {
-            tenant,
-            role: Default::default(),
-            groups: Vec::new(),
-        });
+        let mut membership = person
+            .membership(tenant)
+            .cloned()
+            .unwrap_or_else(|| Membership {
+                tenant,
+                role: Default::default(),
+                groups: Vec::new(),
+            });
         membership.role = given.role.unwrap_or(membership.role);
         if let Some(groups) = &given.groups {
             membership.groups = self.group_list(&format!("{path}.groups"), tenant, groups);
         }
         person.memberships.retain(|other| other.tenant != tenant);
         person.memberships.push(membership);
-        person.memberships.sort_by_key(|membership| membership.tenant);
+        person
+            .memberships
+            .sort_by_key(|membership| membership.tenant);
         self.merged.picture.people.insert(id, person);
     }
 
@@ -92,7 +103,10 @@ impl Merge<'_> {
         let key = (email.to_owned(), field);
         match self.people.get(&key).cloned() {
             Some((earlier, at)) if earlier != value => {
-                self.refuse(path, format!("differs from {at}, and a person has one {field}"));
+                self.refuse(
+                    path,
+                    format!("differs from {at}, and a person has one {field}"),
+                );
             }
             Some(_) => {}
             None => drop(self.people.insert(key, (value.to_owned(), path))),

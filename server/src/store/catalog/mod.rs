@@ -141,7 +141,11 @@ pub async fn entries(
 }
 
 /// Everything through a connection that is in a transaction of its own.
-pub async fn whole(db: &impl ConnectionTrait, version: Version, sealer: &Sealer) -> Result<Reading> {
+pub async fn whole(
+    db: &impl ConnectionTrait,
+    version: Version,
+    sealer: &Sealer,
+) -> Result<Reading> {
     let mut reading = Reading::default();
     reading.delta.version = version;
     reading.delta.full = true;
