@@ -1,0 +1,50 @@
+//! The bench: a gateway, a vendor, the stores, and short ways to ask them.
+
+pub mod books;
+pub mod gateway;
+mod process;
+mod raw;
+pub mod stores;
+
+pub use books::Books;
+pub use gateway::{Bench, Setup};
+pub use process::Process;
+pub use raw::Raw;
+pub use stores::{Store, Stores};
+
+use std::time::Duration;
+
+/// How long an event that must come is waited for: three times what is promised would be too short on a busy machine only
+/// if nothing came at all.
+pub const SOON: Duration = Duration::from_secs(10);
+
+/// Writes a test once for each store: `both_stores!(name, |bench| { ... })` with a default set-up, or with
+/// `both_stores!(name, Setup { .. }, |bench| { ... })`.
+#[macro_export]
+macro_rules! both_stores {
+    ($(#[doc = $doc:literal])* $name:ident, |$bench:ident| $body:block) => {
+        $crate::both_stores!($(#[doc = $doc])* $name, $crate::support::Setup::default(), |$bench| $body);
+    };
+    ($(#[doc = $doc:literal])* $name:ident, $setup:expr, |$bench:ident| $body:block) => {
+        $(#[doc = $doc])*
+        mod $name {
+            #[allow(unused_imports, reason = "not every test uses what its neighbours do")]
+            use super::*;
+
+            async fn case($bench: $crate::support::Bench) $body
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn embedded() {
+                case($crate::support::Bench::start($crate::support::Store::Embedded, $setup).await).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn cluster() {
+                if !$crate::support::Store::cluster_is_there() {
+                    return;
+                }
+                case($crate::support::Bench::start($crate::support::Store::Cluster, $setup).await).await;
+            }
+        }
+    };
+}

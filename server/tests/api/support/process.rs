@@ -1,0 +1,72 @@
+//! The real binary as a process, for what only a process can suffer: kill -9, SIGTERM, a restart.
+
+use std::{
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::{SOON, Stores};
+
+/// A running `weir serve`.
+pub struct Process {
+    child: Child,
+    pub url: String,
+}
+
+impl Process {
+    /// Starts `weir serve` on these stores and waits until it is ready. The port is taken by a listener first, so that
+    /// nobody else gets it between now and then.
+    pub async fn start(stores: &Stores, instance: &str, arguments: &[&str]) -> Self {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = free.local_addr().unwrap();
+        drop(free);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
+        command.arg("serve").args(arguments).env_clear().envs(stores.environment(instance));
+        command.env("WEIR_LISTEN", address.to_string()).stdin(Stdio::null()).stdout(Stdio::null());
+        command.current_dir(stores.folder.path());
+        let child = command.spawn().unwrap();
+        let process = Self { child, url: format!("http://{address}") };
+        process.ready().await;
+        process
+    }
+
+    async fn ready(&self) {
+        let deadline = tokio::time::Instant::now() + SOON;
+        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        loop {
+            let asked = http.get(format!("{}/ready", self.url)).send().await;
+            if asked.is_ok_and(|answer| answer.status().is_success()) {
+                return;
+            }
+            assert!(tokio::time::Instant::now() < deadline, "the process never became ready");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Ends it at once, as a power cut would end the process.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Asks it to stop; [`Process::ended`] waits for it.
+    pub fn terminate(&self) {
+        let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap();
+        kill_process(pid, Signal::TERM).unwrap();
+    }
+
+    /// Waits for its end; the exit code.
+    pub async fn ended(mut self) -> Option<i32> {
+        tokio::task::spawn_blocking(move || self.child.wait().unwrap().code()).await.unwrap()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Ended already where the test did so.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}

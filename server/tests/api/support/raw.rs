@@ -1,0 +1,66 @@
+//! A raw TCP client: for requests that no library would send, and callers who leave in odd ways.
+
+use std::time::Duration;
+
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    time::timeout,
+};
+
+use super::SOON;
+
+/// One connection.
+pub struct Raw(pub TcpStream);
+
+impl Raw {
+    /// Connects to the gateway at a URL such as `http://127.0.0.1:1234`.
+    pub async fn connect(url: &str) -> Self {
+        let stream = TcpStream::connect(url.trim_start_matches("http://")).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        Self(stream)
+    }
+
+    pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.0.write_all(bytes.as_ref()).await.unwrap();
+    }
+
+    /// A POST of a JSON body with a key.
+    pub async fn post(&mut self, path: &str, key: &str, body: &str) {
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nhost: weir\r\nauthorization: Bearer {key}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        );
+        self.send(format!("{head}{body}")).await;
+    }
+
+    /// Reads until the text has been seen; all that was read.
+    pub async fn read_until(&mut self, text: &str) -> String {
+        let mut read = Vec::new();
+        let mut piece = [0; 4096];
+        while !String::from_utf8_lossy(&read).contains(text) {
+            let bytes = timeout(SOON, self.0.read(&mut piece)).await.expect("in time").unwrap();
+            assert!(bytes > 0, "the connection ended before {text:?}: {}", String::from_utf8_lossy(&read));
+            read.extend_from_slice(&piece[..bytes]);
+        }
+        String::from_utf8_lossy(&read).into_owned()
+    }
+
+    /// Reads to the connection's end, within a time.
+    pub async fn read_to_end(&mut self, within: Duration) -> String {
+        let mut read = Vec::new();
+        // A reset is an end too.
+        drop(timeout(within, self.0.read_to_end(&mut read)).await.expect("in time"));
+        String::from_utf8_lossy(&read).into_owned()
+    }
+
+    /// Leaves by FIN.
+    pub async fn leave(mut self) {
+        self.0.shutdown().await.unwrap();
+    }
+
+    /// Leaves by RST.
+    pub fn reset(self) {
+        self.0.set_zero_linger().unwrap();
+    }
+}
