@@ -1,1 +1,160 @@
-//! Being built.
+//! The `weir` command: one file per command or family of commands.
+//!
+//! Most commands are clients of the management API and nothing else ([`client`]). Only `serve`, `migrate`, `doctor` and
+//! `usage replay` open the stores themselves; `validate` and `health` need neither stores nor rights. Lists come as
+//! table, JSON, YAML or CSV ([`output`]); errors go to standard error.
+//!
+//! Exit codes: 0 done; 1 it failed; 2 `diff` found differences, or the command line itself is wrong.
+
+mod client;
+mod health;
+mod keys;
+mod lists;
+mod local;
+mod output;
+mod resources;
+mod serve;
+mod usage;
+mod wire;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+
+pub use client::{Client, Target};
+pub use serve::ServeArgs;
+
+/// A multi-tenant gateway between a company's programs and the LLM vendors.
+#[derive(Debug, Parser)]
+#[command(name = "weir", version, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What there is to do.
+#[derive(Debug, Subcommand)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one, and it is taken apart at once"
+)]
+pub enum Command {
+    /// Run the gateway and the management API.
+    Serve(ServeArgs),
+    /// Make the platform match a file.
+    Apply(resources::ApplyArgs),
+    /// Show what applying a file would change; exits with 2 if anything would.
+    Diff(resources::DiffArgs),
+    /// Write the whole configuration as a file; secrets are written as {keep: id}.
+    Export(resources::ExportArgs),
+    /// Check a file without a server: its form, its fields and its variables.
+    Validate(resources::ValidateArgs),
+    /// Bring the databases' schema up to date.
+    Migrate(local::StoreArgs),
+    /// Proxy keys.
+    #[command(subcommand)]
+    Keys(keys::Command),
+    /// Channels, with the state of their credentials.
+    #[command(subcommand)]
+    Channels(lists::Channels),
+    /// Models, with their routes and prices.
+    #[command(subcommand)]
+    Models(lists::Models),
+    /// Tenants.
+    #[command(subcommand)]
+    Tenants(lists::Tenants),
+    /// Users.
+    #[command(subcommand)]
+    Users(lists::Users),
+    /// What was used, by whom, for how much.
+    Usage(usage::UsageArgs),
+    /// Check this machine: settings, stores, files.
+    Doctor(local::StoreArgs),
+    /// Ask a server whether it lives, for container health checks.
+    Health(health::HealthArgs),
+    /// Print the version.
+    Version,
+}
+
+/// How a command ended when nothing failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Done {
+    Well,
+    /// `diff` found differences.
+    Differs,
+}
+
+/// A file to read, `-` for standard input.
+#[derive(Debug, Clone, clap::Args)]
+pub struct FileArg {
+    /// The file, or - for standard input.
+    #[arg(short = 'f', long = "file", value_name = "FILE")]
+    pub file: PathBuf,
+}
+
+/// Reads the command line, does what it says, and tells how it ended.
+pub fn main() -> ExitCode {
+    let command = Cli::parse().command;
+    let done = match command {
+        // The server makes its own runtime and workers.
+        Command::Serve(args) => crate::app::serve(args).map(|()| Done::Well),
+        command => actix_rt::System::new().block_on(run(command)),
+    };
+    match done {
+        Ok(Done::Well) => ExitCode::SUCCESS,
+        Ok(Done::Differs) => ExitCode::from(2),
+        Err(error) => {
+            eprintln!("weir: {}", output::printable(&format!("{error:#}")));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(command: Command) -> anyhow::Result<Done> {
+    match command {
+        Command::Serve(_) => unreachable!("serve has its own runtime"),
+        Command::Apply(args) => resources::apply(args).await?,
+        Command::Diff(args) => return resources::diff(args).await,
+        Command::Export(args) => resources::export(args).await?,
+        Command::Validate(args) => resources::validate(&args)?,
+        Command::Migrate(args) => local::migrate(args).await?,
+        Command::Keys(command) => keys::run(command).await?,
+        Command::Channels(lists::Channels::List(args)) => lists::channels(args).await?,
+        Command::Models(lists::Models::List(args)) => lists::models(args).await?,
+        Command::Tenants(lists::Tenants::List(args)) => lists::tenants(args).await?,
+        Command::Users(lists::Users::List(args)) => lists::users(args).await?,
+        Command::Usage(args) => usage::run(args).await?,
+        Command::Doctor(args) => local::doctor(args).await?,
+        Command::Health(args) => health::run(&args).await?,
+        Command::Version => println!("weir {}", env!("CARGO_PKG_VERSION")),
+    }
+    Ok(Done::Well)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+        for line in [
+            "weir serve --resources platform.yaml --watch --set listen=127.0.0.1:0",
+            "weir apply -f - --prune --dry-run",
+            "weir diff -f platform.yaml",
+            "weir keys create --tenant acme --name laptop --user a@b.c --output json",
+            "weir keys disable 0b6ee0d1-7a6c-4a9b-9c36-0a4f8c9b7d3e",
+            "weir usage --by model,key --from 2026-01-01 --grain day --tz Asia/Shanghai --wait 5s --output csv",
+            "weir usage --wait",
+            "weir usage replay spool/0001.seg",
+            "weir health --url http://127.0.0.1:8080",
+        ] {
+            Cli::try_parse_from(line.split(' ')).expect(line);
+        }
+        for line in ["weir usage --by colour", "weir apply", "weir serve --watch"] {
+            assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{line}");
+        }
+    }
+}

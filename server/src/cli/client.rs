@@ -1,0 +1,301 @@
+//! The client of the management API.
+//!
+//! The token comes from `WEIR_TOKEN`, or from the file that an embedded server on this machine keeps; that one is sent
+//! to this machine only. There is no flag for it: the arguments of a process can be read by others.
+
+use std::{path::PathBuf, time::Duration};
+
+use anyhow::{Context as _, bail};
+use awc::{
+    ClientRequest,
+    http::{Method, Uri, header},
+};
+use bytes::Bytes;
+use serde::{Serialize, de::DeserializeOwned};
+use weir_api_types::{manage::Page, problem::Problem};
+
+use super::wire::Secure;
+use crate::secrets::Secret;
+
+/// Applying a large file takes its time.
+const TIMEOUT: Duration = Duration::from_secs(120);
+/// Largest answer: an export of a large platform.
+const MAX_ANSWER_BYTES: usize = 256 * 1024 * 1024;
+/// Rows asked for at a time.
+const ROWS: &str = "limit=1000";
+/// In the data directory of an embedded server.
+const TOKEN_FILE: &str = "admin-token";
+
+/// Which server a command speaks to.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Target {
+    /// The server's address.
+    #[arg(
+        long,
+        env = "WEIR_URL",
+        default_value = "http://127.0.0.1:8080",
+        value_name = "URL"
+    )]
+    pub url: String,
+    /// Where an embedded server on this machine keeps its token; WEIR_TOKEN goes first.
+    #[arg(
+        long,
+        env = "WEIR_DATA_DIR",
+        default_value = "./data",
+        value_name = "FOLDER"
+    )]
+    pub data_dir: PathBuf,
+}
+
+/// A client of one server.
+pub struct Client {
+    http: awc::Client,
+    /// Without a slash at its end; the scheme is always `http`, as TLS is made below.
+    base: String,
+    token: Option<Secret>,
+}
+
+/// An answer that was a success.
+pub struct Answer {
+    body: Bytes,
+    complete: Option<bool>,
+}
+
+impl Target {
+    /// A client with the token that belongs to this server.
+    pub fn client(&self) -> anyhow::Result<Client> {
+        let token = self.token()?;
+        Client::new(&self.url, Some(token))
+    }
+
+    fn token(&self) -> anyhow::Result<Secret> {
+        if let Ok(token) = std::env::var("WEIR_TOKEN") {
+            return Ok(Secret::new(token.trim()));
+        }
+        let path = self.data_dir.join(TOKEN_FILE);
+        if !is_local(&self.url) {
+            bail!("set WEIR_TOKEN: {} is not this machine", self.url);
+        }
+        let text = std::fs::read_to_string(&path).with_context(|| {
+            format!(
+                "WEIR_TOKEN is not set and {} cannot be read",
+                path.display()
+            )
+        })?;
+        Ok(Secret::new(text.trim()))
+    }
+}
+
+impl Client {
+    /// A client of the server at a URL.
+    pub fn new(url: &str, token: Option<Secret>) -> anyhow::Result<Self> {
+        let url = url.trim_end_matches('/');
+        let uri: Uri = url.parse().with_context(|| format!("{url:?} is no URL"))?;
+        let host = uri
+            .host()
+            .with_context(|| format!("{url:?} names no host"))?;
+        let builder = awc::Client::builder()
+            .timeout(TIMEOUT)
+            .disable_redirects()
+            .no_default_headers();
+        let (http, port) = match uri.scheme_str() {
+            Some("http") => (builder.finish(), 80),
+            Some("https") => {
+                let connector = awc::Connector::new().connector(Secure::new()?);
+                (builder.connector(connector.timeout(TIMEOUT)).finish(), 443)
+            }
+            _ => bail!("{url:?} begins with neither http:// nor https://"),
+        };
+        let port = uri.port_u16().unwrap_or(port);
+        let path = uri.path().trim_end_matches('/');
+        Ok(Self {
+            http,
+            base: format!("http://{host}:{port}{path}"),
+            token,
+        })
+    }
+
+    /// Asks for something.
+    pub async fn get(&self, path: &str) -> anyhow::Result<Answer> {
+        self.send(self.request(Method::GET, path), None).await
+    }
+
+    /// Sends an order in JSON.
+    pub async fn send_json(
+        &self,
+        method: Method,
+        path: &str,
+        order: &impl Serialize,
+    ) -> anyhow::Result<Answer> {
+        let request = self
+            .request(method, path)
+            .insert_header((header::CONTENT_TYPE, "application/json"));
+        self.send(request, Some(serde_json::to_vec(order)?)).await
+    }
+
+    /// Deletes something.
+    pub async fn delete(&self, path: &str) -> anyhow::Result<Answer> {
+        self.send(self.request(Method::DELETE, path), None).await
+    }
+
+    /// A whole list, page after page.
+    pub async fn list<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        query: &[(&str, Option<&str>)],
+    ) -> anyhow::Result<Vec<T>> {
+        let mut items = Vec::new();
+        let mut cursor: Option<String> = None;
+        loop {
+            let filters = with_query(path, query);
+            let join = if filters.contains('?') { '&' } else { '?' };
+            let mut page_path = format!("{filters}{join}{ROWS}");
+            if let Some(cursor) = &cursor {
+                page_path = format!("{page_path}&cursor={}", encode(cursor));
+            }
+            let page: Page<T> = self.get(&page_path).await?.json()?;
+            items.extend(page.data);
+            match page.next_cursor {
+                // The same place again would be asked for without end.
+                Some(next) if cursor.as_ref() != Some(&next) => cursor = Some(next),
+                _ => return Ok(items),
+            }
+        }
+    }
+
+    fn request(&self, method: Method, path: &str) -> ClientRequest {
+        let request = self.http.request(method, format!("{}{path}", self.base));
+        match &self.token {
+            Some(token) => request.bearer_auth(token.expose()),
+            None => request,
+        }
+    }
+
+    async fn send(&self, request: ClientRequest, body: Option<Vec<u8>>) -> anyhow::Result<Answer> {
+        let sent = match body {
+            Some(body) => request.send_body(body).await,
+            None => request.send().await,
+        };
+        let mut answer = sent
+            .map_err(|error| anyhow::anyhow!("{error}"))
+            .with_context(|| format!("no answer from {}", self.base))?;
+        let body = answer.body().limit(MAX_ANSWER_BYTES).await;
+        let body = body.map_err(|error| anyhow::anyhow!("the answer broke off: {error}"))?;
+        if !answer.status().is_success() {
+            bail!(failure(answer.status().as_u16(), &body));
+        }
+        let complete = answer.headers().get("x-weir-usage-complete");
+        Ok(Answer {
+            complete: complete.map(|value| value == "true"),
+            body,
+        })
+    }
+}
+
+impl Answer {
+    pub fn json<T: DeserializeOwned>(&self) -> anyhow::Result<T> {
+        serde_json::from_slice(&self.body).context("the answer is not what this version expects")
+    }
+
+    /// Of a question about usage that waited: whether all that was answered before is in it.
+    pub fn complete(&self) -> Option<bool> {
+        self.complete
+    }
+}
+
+/// A path with those of the words that have a value.
+pub fn with_query(path: &str, words: &[(&str, Option<&str>)]) -> String {
+    let mut whole = path.to_owned();
+    for (word, value) in words {
+        if let Some(value) = value {
+            let join = if whole.contains('?') { '&' } else { '?' };
+            whole.push_str(&format!("{join}{word}={}", encode(value)));
+        }
+    }
+    whole
+}
+
+/// What the server said in so many words, with its request id.
+fn failure(status: u16, body: &[u8]) -> String {
+    let Ok(problem) = serde_json::from_slice::<Problem>(body) else {
+        let said: String = String::from_utf8_lossy(body).chars().take(200).collect();
+        return format!("the server answered {status}: {said}");
+    };
+    let mut said = format!("{} ({}", problem.detail, problem.code);
+    if !problem.request_id.is_empty() {
+        said.push_str(&format!(", request {}", problem.request_id));
+    }
+    said.push(')');
+    if problem.errors.len() > 1 {
+        for error in &problem.errors {
+            said.push_str(&format!("\n  {error}"));
+        }
+    }
+    said
+}
+
+fn encode(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~,:".contains(&byte);
+    text.bytes()
+        .map(|byte| match byte {
+            byte if plain(byte) => char::from(byte).to_string(),
+            byte => format!("%{byte:02X}"),
+        })
+        .collect()
+}
+
+/// Whether a URL leads to this very machine.
+fn is_local(url: &str) -> bool {
+    let host = url.parse::<Uri>().ok();
+    let host = host.as_ref().and_then(Uri::host).unwrap_or_default();
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost"
+        || address
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_token_of_this_machine_stays_on_it() {
+        for (url, local) in [
+            ("http://127.0.0.1:8080", true),
+            ("http://[::1]:8080", true),
+            ("https://localhost", true),
+            ("http://localhost.evil.example", false),
+            ("http://127.0.0.1@evil.example", false),
+            ("https://weir.example", false),
+        ] {
+            assert_eq!(is_local(url), local, "{url}");
+        }
+    }
+
+    #[test]
+    fn queries_carry_any_value() {
+        let words = [
+            ("tenant", Some("a&b=ü")),
+            ("user", None),
+            ("by", Some("model,key")),
+        ];
+        assert_eq!(
+            with_query("/x", &words),
+            "/x?tenant=a%26b%3D%C3%BC&by=model,key"
+        );
+    }
+
+    #[test]
+    fn a_failure_is_told_in_the_servers_words() {
+        let body = br#"{"type":"t","title":"t","status":422,"detail":"2 fields are refused; see errors.","code":"invalid_fields","request_id":"01","errors":[{"path":"a","message":"m"},{"path":"b","message":"n"}]}"#;
+        assert_eq!(
+            failure(422, body),
+            "2 fields are refused; see errors. (invalid_fields, request 01)\n  m (a)\n  n (b)"
+        );
+        assert_eq!(
+            failure(502, b"bad gateway"),
+            "the server answered 502: bad gateway"
+        );
+    }
+}

@@ -1,0 +1,228 @@
+//! `apply`, `diff`, `export`, `validate`: configuration as code.
+//!
+//! Variables are looked up here, in the environment of whoever runs the command; the server never sees them.
+
+use std::{io::Read as _, path::Path};
+
+use anyhow::{Context as _, bail};
+use awc::http::Method;
+use weir_api_types::{
+    apply::{Action, Applied, Change},
+    problem::FieldError,
+    resources::Resources,
+};
+
+use super::{
+    Done, FileArg,
+    client::{Target, with_query},
+    output::{self, Format, OutputArg},
+};
+use crate::resources::read;
+
+/// `weir apply`
+#[derive(Debug, clap::Args)]
+pub struct ApplyArgs {
+    #[command(flatten)]
+    file: FileArg,
+    /// Delete named things that a given collection does not have.
+    #[arg(long)]
+    prune: bool,
+    /// Only say what would change.
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    output: OutputArg,
+    #[command(flatten)]
+    target: Target,
+}
+
+/// `weir diff`
+#[derive(Debug, clap::Args)]
+pub struct DiffArgs {
+    #[command(flatten)]
+    file: FileArg,
+    /// Count what --prune would delete too.
+    #[arg(long)]
+    prune: bool,
+    #[command(flatten)]
+    output: OutputArg,
+    #[command(flatten)]
+    target: Target,
+}
+
+/// `weir export`
+#[derive(Debug, clap::Args)]
+pub struct ExportArgs {
+    /// YAML, or JSON.
+    #[arg(short, long, value_enum, default_value = "yaml")]
+    output: Format,
+    #[command(flatten)]
+    target: Target,
+}
+
+/// `weir validate`
+#[derive(Debug, clap::Args)]
+pub struct ValidateArgs {
+    #[command(flatten)]
+    file: FileArg,
+}
+
+/// Makes the platform match a file.
+pub async fn apply(args: ApplyArgs) -> anyhow::Result<()> {
+    let wanted = load(&args.file.file)?;
+    let applied = send(&args.target, &wanted, args.prune, args.dry_run).await?;
+    show(&applied, args.output.output)
+}
+
+/// Shows what applying a file would change.
+pub async fn diff(args: DiffArgs) -> anyhow::Result<Done> {
+    let wanted = load(&args.file.file)?;
+    let applied = send(&args.target, &wanted, args.prune, true).await?;
+    show(&applied, args.output.output)?;
+    Ok(if applied.changes.is_empty() {
+        Done::Well
+    } else {
+        Done::Differs
+    })
+}
+
+/// Writes the whole configuration.
+pub async fn export(args: ExportArgs) -> anyhow::Result<()> {
+    let answer = args.target.client()?.get("/v1/admin/resources").await?;
+    let resources: Resources = answer.json()?;
+    let yaml = read::write(&resources)?;
+    match args.output {
+        Format::Yaml => output::print(&yaml),
+        Format::Json => {
+            // By way of the YAML, so that a variable's form is escaped here too.
+            let document: serde_json::Value = serde_yaml_ng::from_str(&yaml)?;
+            output::print(&(serde_json::to_string_pretty(&document)? + "\n"))
+        }
+        Format::Table | Format::Csv => bail!("an export is yaml or json"),
+    }
+}
+
+/// Checks a file without a server. What only the stored configuration can tell, such as whether a channel exists that
+/// the file does not make, is left to `diff`.
+pub fn validate(args: &ValidateArgs) -> anyhow::Result<()> {
+    load(&args.file.file)?;
+    output::print("The file is well-formed, and all its variables are set.\n")
+}
+
+fn load(path: &Path) -> anyhow::Result<Resources> {
+    let text = if path == Path::new("-") {
+        let mut text = String::new();
+        std::io::stdin()
+            .read_to_string(&mut text)
+            .context("standard input")?;
+        text
+    } else {
+        std::fs::read_to_string(path).with_context(|| path.display().to_string())?
+    };
+    read::parse_expanding(&text, &read::environment).map_err(|errors| refused(path, &errors))
+}
+
+fn refused(path: &Path, errors: &[FieldError]) -> anyhow::Error {
+    let lines: Vec<String> = errors.iter().map(|error| format!("\n  {error}")).collect();
+    anyhow::anyhow!("{} is refused:{}", path.display(), lines.concat())
+}
+
+async fn send(
+    target: &Target,
+    wanted: &Resources,
+    prune: bool,
+    dry_run: bool,
+) -> anyhow::Result<Applied> {
+    let path = with_query(
+        "/v1/admin/resources/apply",
+        &[
+            ("prune", prune.then_some("true")),
+            ("dry_run", dry_run.then_some("true")),
+        ],
+    );
+    let answer = target
+        .client()?
+        .send_json(Method::POST, &path, wanted)
+        .await?;
+    answer.json()
+}
+
+fn show(applied: &Applied, format: Format) -> anyhow::Result<()> {
+    match format {
+        Format::Json => output::print(&(serde_json::to_string_pretty(applied)? + "\n")),
+        Format::Yaml => output::print(&serde_yaml_ng::to_string(applied)?),
+        Format::Table => output::print(&words(applied)),
+        Format::Csv => bail!("changes are table, json or yaml"),
+    }
+}
+
+fn words(applied: &Applied) -> String {
+    let mut text = String::new();
+    for change in &applied.changes {
+        text.push_str(&output::printable(&line(change)));
+        for field in &change.fields {
+            let said = match change.action {
+                Action::Create => format!("    {}: {}\n", field.field, field.after),
+                _ => format!("    {}: {} -> {}\n", field.field, field.before, field.after),
+            };
+            text.push_str(&output::printable(&said));
+        }
+    }
+    let count = applied.changes.len();
+    let verb = if applied.dry_run { "to make" } else { "made" };
+    match count {
+        0 => text.push_str("Nothing to change.\n"),
+        1 => text.push_str(&format!("1 change {verb}.\n")),
+        _ => text.push_str(&format!("{count} changes {verb}.\n")),
+    }
+    for key in &applied.generated {
+        let said = format!(
+            "Key {} of {}, shown this once: {}\n",
+            key.name, key.tenant, key.value
+        );
+        text.push_str(&output::printable(&said));
+    }
+    text
+}
+
+fn line(change: &Change) -> String {
+    let sign = match change.action {
+        Action::Create => '+',
+        Action::Update => '~',
+        Action::Delete => '-',
+    };
+    match &change.tenant {
+        Some(tenant) => format!("{sign} {} {tenant}/{}\n", change.kind, change.name),
+        None => format!("{sign} {} {}\n", change.kind, change.name),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use weir_api_types::apply::FieldChange;
+
+    use super::*;
+
+    #[test]
+    fn changes_are_told_line_by_line() {
+        let applied = Applied {
+            changes: vec![Change {
+                action: Action::Update,
+                kind: "key".to_owned(),
+                tenant: Some("acme".to_owned()),
+                name: "lap\u{1b}top".to_owned(),
+                fields: vec![FieldChange {
+                    field: "enabled".to_owned(),
+                    before: true.into(),
+                    after: false.into(),
+                }],
+            }],
+            ..Applied::default()
+        };
+        assert_eq!(
+            words(&applied),
+            "~ key acme/lap\u{FFFD}top\n    enabled: true -> false\n1 change made.\n"
+        );
+        assert_eq!(words(&Applied::default()), "Nothing to change.\n");
+    }
+}

@@ -1,0 +1,154 @@
+//! `weir usage`: what was used, by whom, for how much; and the booking of a file from elsewhere.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+use weir_api_types::{
+    span::Span,
+    usage::{Dimension, UsageRow},
+};
+
+use super::{
+    client::{Target, with_query},
+    local::{self, StoreArgs},
+    output::{self, OutputArg},
+};
+
+/// `weir usage`
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct UsageArgs {
+    #[command(subcommand)]
+    command: Option<Command>,
+    /// What to tell apart: tenant, key, user, group, model, channel, endpoint, source, outcome.
+    #[arg(long, value_delimiter = ',', value_name = "DIMENSION")]
+    by: Vec<Dimension>,
+    /// From when on: a date or a moment; 30 days before --to if not given.
+    #[arg(long, value_name = "WHEN")]
+    from: Option<String>,
+    /// Until when, not included; now if not given.
+    #[arg(long, value_name = "WHEN")]
+    to: Option<String>,
+    /// One row per hour, day or month.
+    #[arg(long, value_enum)]
+    grain: Option<Grain>,
+    /// The time zone of dates and grains, such as Asia/Shanghai.
+    #[arg(long = "tz", value_name = "ZONE")]
+    time_zone: Option<String>,
+    /// Only this tenant's.
+    #[arg(long)]
+    tenant: Option<String>,
+    /// Only this key's.
+    #[arg(long)]
+    key: Option<String>,
+    /// Only this model's.
+    #[arg(long)]
+    model: Option<String>,
+    /// Only this channel's.
+    #[arg(long)]
+    channel: Option<String>,
+    /// Wait first until what was answered so far is booked, at most so long.
+    #[arg(long, value_name = "TIME", num_args = 0..=1, default_missing_value = "5s", default_value = "5s")]
+    wait: Span,
+    #[command(flatten)]
+    output: OutputArg,
+    #[command(flatten)]
+    target: Target,
+}
+
+/// What else can be done with usage.
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Book the events of a spool file whose machine is gone; opens the stores itself.
+    Replay(ReplayArgs),
+}
+
+/// `weir usage replay`
+#[derive(Debug, Args)]
+struct ReplayArgs {
+    /// A segment of this installation's spool.
+    file: PathBuf,
+    #[command(flatten)]
+    stores: StoreArgs,
+}
+
+/// How time is cut.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Grain {
+    Hour,
+    Day,
+    Month,
+}
+
+/// Asks the server, or books a file.
+pub async fn run(args: UsageArgs) -> anyhow::Result<()> {
+    if let Some(Command::Replay(replay)) = args.command {
+        return local::replay(replay.stores, &replay.file).await;
+    }
+    let by: Vec<&str> = args.by.iter().map(|dimension| dimension.as_str()).collect();
+    let by = by.join(",");
+    let wait = args.wait.to_string();
+    let grain = args.grain.map(|grain| match grain {
+        Grain::Hour => "hour",
+        Grain::Day => "day",
+        Grain::Month => "month",
+    });
+    let path = with_query(
+        "/v1/admin/usage",
+        &[
+            ("by", (!by.is_empty()).then_some(&by)),
+            ("from", args.from.as_deref()),
+            ("to", args.to.as_deref()),
+            ("grain", grain),
+            ("time_zone", args.time_zone.as_deref()),
+            ("tenant", args.tenant.as_deref()),
+            ("key", args.key.as_deref()),
+            ("model", args.model.as_deref()),
+            ("channel", args.channel.as_deref()),
+            ("wait", Some(&wait)),
+        ],
+    );
+    let answer = args.target.client()?.get(&path).await?;
+    if answer.complete() == Some(false) {
+        eprintln!(
+            "weir: the latest requests may be missing: not all of them were booked within {wait}"
+        );
+    }
+    let rows: Vec<UsageRow> = answer.json()?;
+    let mut columns: Vec<&str> = grain.map(|_| "time").into_iter().collect();
+    columns.extend(args.by.iter().map(|dimension| dimension.as_str()));
+    columns.extend(FIGURES);
+    output::list(args.output.output, &rows, &columns, |row| {
+        cells(row, &args.by, grain.is_some())
+    })
+}
+
+const FIGURES: [&str; 6] = [
+    "requests",
+    "errors",
+    "input_tokens",
+    "cached_tokens",
+    "output_tokens",
+    "cost_usd",
+];
+
+fn cells(row: &UsageRow, by: &[Dimension], has_time: bool) -> Vec<String> {
+    let mut row = row.clone();
+    let mut cells = Vec::new();
+    if has_time {
+        cells.push(row.time.take().unwrap_or_default());
+    }
+    for dimension in by {
+        cells.push(row.field(*dimension).take().unwrap_or_default());
+    }
+    let figures = [
+        row.requests,
+        row.errors,
+        row.input_tokens,
+        row.cached_tokens,
+        row.output_tokens,
+    ];
+    cells.extend(figures.iter().map(ToString::to_string));
+    cells.push(row.cost_usd);
+    cells
+}
