@@ -13,11 +13,13 @@ pub mod merge;
 pub mod picture;
 pub mod plan;
 pub mod read;
+pub mod watch;
 
 pub use apply::{Error, Options, apply, stored};
 pub use make_key::{NotMade, make_key};
 pub use merge::instant;
 pub use picture::Picture;
+pub use watch::{apply_file, watch};
 
 #[cfg(test)]
 mod tests;

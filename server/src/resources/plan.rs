@@ -1,7 +1,7 @@
 //! What differs between two pictures, in words: the answer to `diff`, and to `apply` once it is done.
 //!
 //! Words only: what is written is decided by comparing the pictures themselves. Secrets are masked, yet another secret
-//! always reads differently, as its id or digest stands beside it.
+//! always reads differently: one that is not stored yet has no id, and another value's digest is another.
 
 use std::collections::BTreeMap;
 
@@ -40,14 +40,14 @@ pub fn changes(before: &Picture, after: &Picture) -> Vec<Change> {
             &before.people,
             &after.people,
             (before, after),
-            |picture, person| describe_person(picture, person),
+            describe_person,
         ),
         of(
             Kind::Channel,
             &before.channels,
             &after.channels,
             (before, after),
-            |picture, channel| describe_channel(picture, channel),
+            |picture, channel| describe_channel(picture, channel, before),
         ),
         of(
             Kind::Model,
@@ -195,7 +195,12 @@ fn describe_person(picture: &Picture, person: &Person) -> Words {
     words
 }
 
-fn describe_channel(picture: &Picture, channel: &catalog::Channel) -> Words {
+/// A credential that is not stored yet has no id: so another secret of the same beginning reads differently.
+fn describe_channel(picture: &Picture, channel: &catalog::Channel, stored: &Picture) -> Words {
+    let stored = stored.channels.get(&channel.id);
+    let stored = stored
+        .map(|channel| channel.credentials.as_slice())
+        .unwrap_or_default();
     let exported = export::channel(picture, channel);
     let mut words = Words::new(tenant(picture, channel.owner), &channel.name, &exported);
     let credentials = channel.credentials.iter().map(|credential| {
@@ -204,7 +209,7 @@ fn describe_channel(picture: &Picture, channel: &catalog::Channel) -> Words {
             |secret| key::hint(secret.expose()),
         );
         json!({
-            "id": credential.id,
+            "id": stored.iter().find(|other| other.id == credential.id).map(|other| other.id),
             "name": credential.name,
             "secret": shown,
             "enabled": credential.enabled,
