@@ -52,7 +52,7 @@ pub struct State {
     /// Both databases.
     pub stores: Stores,
     /// Opens and seals credentials.
-    pub sealer: Sealer,
+    pub sealer: Arc<Sealer>,
     /// The picture that requests of this instance read: an answer to a change waits until it shows the change.
     pub catalog: Arc<Current>,
     /// What `WEIR_ADMIN_TOKEN` is compared with.
@@ -106,3 +106,6 @@ pub fn configure(config: &mut ServiceConfig) {
 fn resource(path: &str) -> Resource {
     web::resource(path).default_service(web::to(error::method_not_allowed))
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::{Error, Result};
 
 /// A document.
-pub fn document(value: impl Serialize) -> Result<JsonValue> {
+pub fn document(value: &impl Serialize) -> Result<JsonValue> {
     serde_json::to_value(value).map_err(|error| Error::other(error.to_string()))
 }
 

@@ -9,9 +9,12 @@ use sea_orm::{
 use serde_json::json;
 use uuid::Uuid;
 use weir_api_types::manage::KeyItem;
-use weir_entity::{group, key_secret, proxy_key, user};
+use weir_entity::{key_secret, proxy_key};
 
-use super::{Error, Page, Result, Scope, document, moment, tenants};
+use super::{
+    Error, Page, Result, Scope, document, moment,
+    names::{self, Named},
+};
 use crate::tenancy::{KeyId, Owner, ProxyKey, TenantId, key::Digest};
 
 /// The most secrets of one key: one, and the one that replaces it.
@@ -123,29 +126,18 @@ async fn items(db: &impl ConnectionTrait, rows: Vec<proxy_key::Model>) -> Result
             .or_default()
             .push((secret.slot, secret.hint));
     }
-    let users = user::Entity::find()
-        .filter(user::Column::Id.is_in(rows.iter().filter_map(|row| row.user_id)));
-    let users: HashMap<Uuid, String> = users
-        .all(db)
-        .await?
-        .into_iter()
-        .map(|row| (row.id, row.email))
-        .collect();
-    let groups = group::Entity::find()
-        .filter(group::Column::Id.is_in(rows.iter().filter_map(|row| row.group_id)));
-    let groups: HashMap<Uuid, String> = groups
-        .all(db)
-        .await?
-        .into_iter()
-        .map(|row| (row.id, row.name))
-        .collect();
-    let names = tenants::names(db).await?;
+    let ids = |of: fn(&proxy_key::Model) -> Option<Uuid>| -> Vec<Uuid> {
+        rows.iter().filter_map(of).collect()
+    };
+    let users = names::of(db, Named::User, &ids(|row| row.user_id)).await?;
+    let groups = names::of(db, Named::Group, &ids(|row| row.group_id)).await?;
+    let tenants = names::of(db, Named::Tenant, &ids(|row| Some(row.tenant_id))).await?;
     let item = |row: proxy_key::Model| {
         let mut hints = hints.remove(&row.id).unwrap_or_default();
         hints.sort_unstable();
         KeyItem {
             id: row.id,
-            tenant: names.get(&row.tenant_id).cloned().unwrap_or_default(),
+            tenant: tenants.get(&row.tenant_id).cloned().unwrap_or_default(),
             name: row.name,
             hints: hints.into_iter().map(|(_, hint)| hint).collect(),
             user: row.user_id.and_then(|id| users.get(&id).cloned()),

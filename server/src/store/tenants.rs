@@ -1,9 +1,6 @@
 //! Tenants, as they are written and listed.
 
-use std::collections::HashMap;
-
 use sea_orm::{ActiveValue::Set, ConnectionTrait, EntityTrait as _, sea_query::OnConflict};
-use uuid::Uuid;
 use weir_api_types::manage::TenantItem;
 use weir_entity::tenant::{ActiveModel, Column, Entity};
 
@@ -59,10 +56,4 @@ pub async fn list(db: &impl ConnectionTrait, page: Page) -> Result<Vec<TenantIte
 pub async fn named(db: &impl ConnectionTrait, name: &str) -> Result<Option<TenantId>> {
     let row = Entity::find_by_name(name).one(db).await?;
     Ok(row.map(|row| row.id.into()))
-}
-
-/// All tenants' names.
-pub(super) async fn names(db: &impl ConnectionTrait) -> Result<HashMap<Uuid, String>> {
-    let rows = Entity::find().all(db).await?;
-    Ok(rows.into_iter().map(|row| (row.id, row.name)).collect())
 }

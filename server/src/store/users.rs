@@ -13,7 +13,10 @@ use weir_api_types::{
 };
 use weir_entity::{group, group_member, membership, user};
 
-use super::{Error, Page, Result, Scope, tenants};
+use super::{
+    Error, Page, Result, Scope,
+    names::{self, Named},
+};
 use crate::tenancy::{Membership, Person, UserId};
 
 /// Everybody.
@@ -81,7 +84,8 @@ pub async fn list(db: &impl ConnectionTrait, scope: Scope, page: Page) -> Result
     let members = group_member::Entity::find().filter(group_member::Column::UserId.is_in(ids));
     let members = members.all(db).await?;
     let groups = group::Entity::find().all(db).await?;
-    let names = tenants::names(db).await?;
+    let tenants: Vec<Uuid> = memberships.iter().map(|row| row.tenant_id).collect();
+    let names = names::of(db, Named::Tenant, &tenants).await?;
     let group_names: HashMap<Uuid, &str> = groups
         .iter()
         .map(|group| (group.id, group.name.as_str()))
