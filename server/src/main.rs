@@ -6,15 +6,5 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let _ = weir::app::serve(
-        &weir::config::Sources {
-            environment: std::env::vars_os().collect(),
-            ..Default::default()
-        },
-        weir::app::Options {
-            demo: true,
-            ..Default::default()
-        },
-    );
-    ExitCode::SUCCESS
+    weir::cli::main()
 }

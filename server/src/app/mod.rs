@@ -11,7 +11,7 @@ mod tls;
 
 use std::{
     net::{SocketAddr, TcpListener},
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
@@ -20,11 +20,12 @@ use actix_web::{App, HttpServer, dev::ServerHandle, web};
 use anyhow::Context as _;
 use tokio::{runtime::Runtime, task::JoinSet};
 use tokio_util::sync::CancellationToken;
-use weir_api_types::{manage::CredentialState, problem::FieldError};
+use weir_api_types::manage::CredentialState;
 
 use crate::{
     admin,
     catalog::Current,
+    cli::ServeArgs,
     config::{self, Config},
     jobs::{self, Health, RefreshCatalog, WriteUsage},
     metering::{Recorder, UsageEvent, recorder::Recovered, spool},
@@ -68,9 +69,14 @@ pub struct Running {
     telemetry: telemetry::Guard,
 }
 
-/// Runs an instance until a signal stops it. Blocks; called by `main`'s `serve`.
-pub fn serve(sources: &config::Sources, options: Options) -> anyhow::Result<()> {
-    let loaded = config::load(sources)?;
+/// Runs an instance until a signal stops it. Blocks; called by `weir serve`.
+pub fn serve(args: ServeArgs) -> anyhow::Result<()> {
+    let options = Options {
+        resources: args.resources,
+        watch: args.watch,
+        demo: args.demo,
+    };
+    let loaded = config::load(&args.settings.sources())?;
     let config = loaded.config;
     let telemetry = telemetry::start(&config.logs(), &config.telemetry, &config.instance)?;
     for warning in &loaded.warnings {
@@ -266,7 +272,8 @@ async fn build(
         None
     };
     if let Some(file) = &options.resources {
-        apply_file(&stores, &sealer, file).await?;
+        let applied = resources::apply_file(&stores, &sealer, file).await?;
+        tracing::info!(file = %file.display(), changes = applied.changes.len(), "applied");
     }
     refresh.look().await?;
 
@@ -309,7 +316,14 @@ async fn build(
     if let Some(redis) = redis {
         working.spawn(jobs::tell_changes::run(&stores, redis, shutdown.clone()));
     }
-    // WATCH
+    if let (Some(file), true) = (options.resources, options.watch) {
+        working.spawn(resources::watch(
+            stores.clone(),
+            Arc::clone(&sealer),
+            file,
+            shutdown.clone(),
+        ));
+    }
     Ok(Built {
         state: State {
             shared,
@@ -326,7 +340,7 @@ async fn build(
 fn admin_state(
     config: &Config,
     stores: &Stores,
-    sealer: &Sealer,
+    sealer: &Arc<Sealer>,
     shared: &Arc<proxy::Shared>,
     token: &Secret,
 ) -> anyhow::Result<admin::State> {
@@ -335,7 +349,7 @@ fn admin_state(
     let health = Arc::clone(shared);
     Ok(admin::State {
         stores: stores.clone(),
-        sealer: sealer.clone(),
+        sealer: Arc::clone(sealer),
         catalog: Arc::clone(&shared.catalog),
         token: admin::Token::new(token.expose())?,
         hosts: admin::Hosts::new(config.public_url.as_deref()),
@@ -386,28 +400,6 @@ fn credential_state(condition: routing::health::Condition) -> CredentialState {
         Condition::SetAside { status, .. } => CredentialState::SetAside { status },
         Condition::Unusable => CredentialState::Unusable,
     }
-}
-
-fn words(errors: &[FieldError]) -> String {
-    errors
-        .iter()
-        .map(FieldError::to_string)
-        .collect::<Vec<_>>()
-        .join("; ")
-}
-
-/// Makes the platform as a file of this machine says, its `${NAMES}` taken from the environment.
-async fn apply_file(stores: &Stores, sealer: &Sealer, file: &Path) -> anyhow::Result<()> {
-    let text = tokio::fs::read_to_string(file)
-        .await
-        .with_context(|| file.display().to_string())?;
-    let wanted = resources::read::parse_expanding(&text, &resources::read::environment);
-    let wanted =
-        wanted.map_err(|errors| anyhow::anyhow!("{}: {}", file.display(), words(&errors)))?;
-    let applied = resources::apply(stores, sealer, &wanted, resources::Options::default()).await;
-    let applied = applied.with_context(|| file.display().to_string())?;
-    tracing::info!(file = %file.display(), changes = applied.changes.len(), "applied");
-    Ok(())
 }
 
 /// What a former process left is priced, written and booked before this one is ready.

@@ -65,7 +65,7 @@ pub enum OutBody {
         model: Option<weir_dialect::multipart::Model>,
     },
     /// Taken by the only attempt.
-    Stream(Option<ingress::Streamed>),
+    Stream(Option<Box<ingress::Streamed>>),
 }
 
 /// An answer to relay.

@@ -40,7 +40,7 @@ pub enum Body {
         model: Option<multipart::Model>,
     },
     /// Sent on as it comes.
-    Stream(Streamed),
+    Stream(Box<Streamed>),
 }
 
 /// A body that is sent on while it arrives.
@@ -155,13 +155,13 @@ async fn whole_or_streamed(length: Option<u64>, mut rest: Rest) -> Result<Body, 
             None => return Ok(Body::Whole(joined(head))),
         }
     }
-    Ok(Body::Stream(Streamed {
+    Ok(Body::Stream(Box::new(Streamed {
         length,
         model: None,
         head,
         spilled: None,
         rest,
-    }))
+    })))
 }
 
 /// Reads a form until its model is known and memory is used up, or to its end.
@@ -197,13 +197,13 @@ async fn multipart(
         Some(file) => Some(rewound(file).await?),
     };
     let length = if ended { Some(rest.read_bytes) } else { length };
-    Ok(Body::Stream(Streamed {
+    Ok(Body::Stream(Box::new(Streamed {
         length,
         model,
         head,
         spilled,
         rest,
-    }))
+    })))
 }
 
 async fn spill(file: Option<File>, piece: &[u8]) -> Result<File, Refusal> {

@@ -190,7 +190,7 @@ enum Prepared {
     Here(Vec<u8>),
     Upstream {
         candidates: Vec<Candidate>,
-        outbound: Outbound,
+        outbound: Box<Outbound>,
     },
 }
 
@@ -250,7 +250,7 @@ async fn prepare(
         asker,
     )?;
     account.record()?;
-    let outbound = Outbound {
+    let outbound = Box::new(Outbound {
         endpoint: call.endpoint,
         method,
         path,
@@ -258,7 +258,7 @@ async fn prepare(
         caller_headers: headers,
         body,
         ask,
-    };
+    });
     Ok(Prepared::Upstream {
         candidates,
         outbound,

@@ -3,7 +3,10 @@
 //! Files are named after what they attack or promise. A new case takes a [`support::Bench`] and asks the four witnesses:
 //! the reply, what the vendor received, what the traps saw, what the books say.
 
-#![expect(clippy::unwrap_used, reason = "a test that unwraps fails with the reason")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that unwraps fails with the reason"
+)]
 
 mod support;
 

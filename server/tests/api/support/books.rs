@@ -15,13 +15,25 @@ pub struct Books {
 impl Books {
     /// Reads them once everything answered so far has been booked.
     pub async fn read(bench: &Bench) -> Self {
-        let asked = bench.admin(reqwest::Method::GET, "/usage?by=key&wait=30s").send().await.unwrap();
-        assert!(asked.status().is_success(), "{}", asked.text().await.unwrap());
+        let asked = bench
+            .admin(reqwest::Method::GET, "/usage?by=key&wait=30s")
+            .send()
+            .await
+            .unwrap();
+        assert!(
+            asked.status().is_success(),
+            "{}",
+            asked.text().await.unwrap()
+        );
         Self::read_from(&connect(bench).await).await
     }
 
     pub async fn read_from(database: &DatabaseConnection) -> Self {
-        let events = usage_event::Entity::find().order_by_asc(usage_event::Column::Id).all(database).await.unwrap();
+        let events = usage_event::Entity::find()
+            .order_by_asc(usage_event::Column::Id)
+            .all(database)
+            .await
+            .unwrap();
         let rollups = usage_rollup::Entity::find().all(database).await.unwrap();
         Self { events, rollups }
     }
@@ -34,12 +46,21 @@ impl Books {
 
     /// The events of calls: those that are no refusals and no lists.
     pub fn calls(&self) -> impl Iterator<Item = &usage_event::Model> {
-        self.events.iter().filter(|event| event.attempts.as_array().is_some_and(|attempts| !attempts.is_empty()))
+        self.events.iter().filter(|event| {
+            event
+                .attempts
+                .as_array()
+                .is_some_and(|attempts| !attempts.is_empty())
+        })
     }
 
     /// Input and output tokens of all attempts of all events.
     pub fn tokens(&self) -> (u64, u64) {
-        let attempts = self.events.iter().filter_map(|event| event.attempts.as_array()).flatten();
+        let attempts = self
+            .events
+            .iter()
+            .filter_map(|event| event.attempts.as_array())
+            .flatten();
         attempts.fold((0, 0), |(input, output), attempt| {
             let count = |name: &str| attempt["usage"][name].as_u64().unwrap();
             (input + count("input"), output + count("output"))
@@ -49,19 +70,37 @@ impl Books {
     /// Fails unless the sums are those of the events, to the nano-dollar.
     pub fn assert_sums(&self) {
         let of_events = self.events.iter().fold([0; 4], |sum, event| {
-            [sum[0] + i64::from(event.count), sum[1] + event.input_tokens, sum[2] + event.output_tokens, sum[3] + event.charge_nanos]
+            [
+                sum[0] + i64::from(event.count),
+                sum[1] + event.input_tokens,
+                sum[2] + event.output_tokens,
+                sum[3] + event.charge_nanos,
+            ]
         });
         let of_rollups = self.rollups.iter().fold([0; 4], |sum, rollup| {
-            [sum[0] + rollup.requests, sum[1] + rollup.input_tokens, sum[2] + rollup.output_tokens, sum[3] + rollup.charge_nanos]
+            [
+                sum[0] + rollup.requests,
+                sum[1] + rollup.input_tokens,
+                sum[2] + rollup.output_tokens,
+                sum[3] + rollup.charge_nanos,
+            ]
         });
-        assert_eq!(of_events, of_rollups, "requests, input, output, charge: events on the left, rollups on the right");
+        assert_eq!(
+            of_events, of_rollups,
+            "requests, input, output, charge: events on the left, rollups on the right"
+        );
     }
 }
 
 /// A connection to the bench's usage database.
 pub async fn connect(bench: &Bench) -> DatabaseConnection {
     let environment = bench.stores.environment("one");
-    let named = |name: &str| environment.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone());
+    let named = |name: &str| {
+        environment
+            .iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| value.clone())
+    };
     let url = match bench.stores.kind {
         Store::Embedded => format!("sqlite://{}/usage.db", named("WEIR_DATA_DIR").unwrap()),
         Store::Cluster => named("WEIR_DATABASE_URL").unwrap(),

@@ -7,10 +7,7 @@ use tokio::sync::oneshot;
 use weir::{app, config, telemetry};
 use weir_upstream::Vendor;
 
-use super::{
-    Books, SOON, Store, Stores,
-    stores::ADMIN_TOKEN,
-};
+use super::{Books, SOON, Store, Stores, stores::ADMIN_TOKEN};
 
 /// What a bench differs in from the usual one.
 #[derive(Default)]
@@ -46,13 +43,31 @@ impl Bench {
         let vendor = Vendor::spawn();
         let stores = Stores::create(kind).await;
         let mut environment = stores.environment("one");
-        environment.extend(setup.environment.into_iter().map(|(name, value)| (name.to_owned(), value)));
+        environment.extend(
+            setup
+                .environment
+                .into_iter()
+                .map(|(name, value)| (name.to_owned(), value)),
+        );
         let (url, gateway) = run(environment).await;
         // Tests of idle and dead connections want to see each one: the client keeps none.
-        let http = reqwest::Client::builder().pool_max_idle_per_host(0).tcp_nodelay(true).no_proxy().build().unwrap();
-        let bench = Self { stores, vendor, url, http, gateway: Some(gateway) };
+        let http = reqwest::Client::builder()
+            .pool_max_idle_per_host(0)
+            .tcp_nodelay(true)
+            .no_proxy()
+            .build()
+            .unwrap();
+        let bench = Self {
+            stores,
+            vendor,
+            url,
+            http,
+            gateway: Some(gateway),
+        };
         let resources = setup.resources.unwrap_or_else(Self::usual_resources);
-        bench.apply(&resources.replace("{vendor}", &bench.vendor.base_url())).await;
+        bench
+            .apply(&resources.replace("{vendor}", &bench.vendor.base_url()))
+            .await;
         bench
     }
 
@@ -85,28 +100,48 @@ tenants:
     /// Makes the platform as a file says; fails the test if it is refused.
     pub async fn apply(&self, resources: &str) -> Value {
         let answer = self.try_apply(resources).await;
-        assert!(answer.status().is_success(), "{}", answer.text().await.unwrap());
+        assert!(
+            answer.status().is_success(),
+            "{}",
+            answer.text().await.unwrap()
+        );
         answer.json().await.unwrap()
     }
 
     pub async fn try_apply(&self, resources: &str) -> reqwest::Response {
-        let request = self.http.post(format!("{}/v1/admin/resources/apply", self.url)).bearer_auth(ADMIN_TOKEN);
-        request.header("content-type", "application/yaml").body(resources.to_owned()).send().await.unwrap()
+        let request = self
+            .http
+            .post(format!("{}/v1/admin/resources/apply", self.url))
+            .bearer_auth(ADMIN_TOKEN);
+        request
+            .header("content-type", "application/yaml")
+            .body(resources.to_owned())
+            .send()
+            .await
+            .unwrap()
     }
 
     /// A management request, to be sent.
     pub fn admin(&self, method: reqwest::Method, path: &str) -> reqwest::RequestBuilder {
-        self.http.request(method, format!("{}/v1/admin{path}", self.url)).bearer_auth(ADMIN_TOKEN)
+        self.http
+            .request(method, format!("{}/v1/admin{path}", self.url))
+            .bearer_auth(ADMIN_TOKEN)
     }
 
     /// A data-plane request with acme's key.
     pub fn post(&self, path: &str) -> reqwest::RequestBuilder {
-        self.http.post(format!("{}{path}", self.url)).bearer_auth(KEY)
+        self.http
+            .post(format!("{}{path}", self.url))
+            .bearer_auth(KEY)
     }
 
     /// A chat request with acme's key, answered whole.
     pub async fn chat(&self, body: Value) -> reqwest::Response {
-        self.post("/v1/chat/completions").json(&body).send().await.unwrap()
+        self.post("/v1/chat/completions")
+            .json(&body)
+            .send()
+            .await
+            .unwrap()
     }
 
     /// The books: all usage events, once everything answered so far has been booked.
@@ -122,7 +157,10 @@ tenants:
             if fits(&books) {
                 return books;
             }
-            assert!(tokio::time::Instant::now() < deadline, "the books never came to fit: {books:#?}");
+            assert!(
+                tokio::time::Instant::now() < deadline,
+                "the books never came to fit: {books:#?}"
+            );
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -145,7 +183,10 @@ impl Gateway {
     async fn stop(self) {
         // The thread ends by itself if it has panicked; then joining says so.
         drop(self.stop.send(()));
-        tokio::task::spawn_blocking(move || self.thread.join()).await.unwrap().unwrap();
+        tokio::task::spawn_blocking(move || self.thread.join())
+            .await
+            .unwrap()
+            .unwrap();
     }
 }
 
@@ -155,7 +196,10 @@ impl Drop for Bench {
             drop(gateway.stop);
             // A panic of the gateway's thread fails the test, unless the test is failing anyway.
             let ended = gateway.thread.join();
-            assert!(ended.is_ok() || std::thread::panicking(), "the gateway panicked");
+            assert!(
+                ended.is_ok() || std::thread::panicking(),
+                "the gateway panicked"
+            );
         }
     }
 }
@@ -166,18 +210,30 @@ async fn run(environment: Vec<(String, String)>) -> (String, Gateway) {
     let (stop, stopped) = oneshot::channel::<()>();
     let thread = std::thread::spawn(move || {
         actix_web::rt::System::new().block_on(async move {
-            let environment = environment.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
-            let sources = config::Sources { environment, ..config::Sources::default() };
+            let environment = environment
+                .into_iter()
+                .map(|(name, value)| (name.into(), value.into()))
+                .collect();
+            let sources = config::Sources {
+                environment,
+                ..config::Sources::default()
+            };
             let config = config::load(&sources).unwrap().config;
-            let telemetry = telemetry::start(&config.logs(), &config.telemetry, &config.instance).unwrap();
-            let running = app::start(config, app::Options::default(), telemetry).await.unwrap();
+            let telemetry =
+                telemetry::start(&config.logs(), &config.telemetry, &config.instance).unwrap();
+            let running = app::start(config, app::Options::default(), telemetry)
+                .await
+                .unwrap();
             ready.send(running.url()).unwrap();
             // The other side dropped means the same as told.
             drop(stopped.await);
             running.stop().await;
         });
     });
-    (started.await.expect("the gateway starts"), Gateway { stop, thread })
+    (
+        started.await.expect("the gateway starts"),
+        Gateway { stop, thread },
+    )
 }
 
 /// A chat request as programs send it.

@@ -23,11 +23,21 @@ impl Process {
         let address = free.local_addr().unwrap();
         drop(free);
         let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
-        command.arg("serve").args(arguments).env_clear().envs(stores.environment(instance));
-        command.env("WEIR_LISTEN", address.to_string()).stdin(Stdio::null()).stdout(Stdio::null());
+        command
+            .arg("serve")
+            .args(arguments)
+            .env_clear()
+            .envs(stores.environment(instance));
+        command
+            .env("WEIR_LISTEN", address.to_string())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null());
         command.current_dir(stores.folder.path());
         let child = command.spawn().unwrap();
-        let process = Self { child, url: format!("http://{address}") };
+        let process = Self {
+            child,
+            url: format!("http://{address}"),
+        };
         process.ready().await;
         process
     }
@@ -40,7 +50,10 @@ impl Process {
             if asked.is_ok_and(|answer| answer.status().is_success()) {
                 return;
             }
-            assert!(tokio::time::Instant::now() < deadline, "the process never became ready");
+            assert!(
+                tokio::time::Instant::now() < deadline,
+                "the process never became ready"
+            );
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -59,7 +72,9 @@ impl Process {
 
     /// Waits for its end; the exit code.
     pub async fn ended(mut self) -> Option<i32> {
-        tokio::task::spawn_blocking(move || self.child.wait().unwrap().code()).await.unwrap()
+        tokio::task::spawn_blocking(move || self.child.wait().unwrap().code())
+            .await
+            .unwrap()
     }
 }
 

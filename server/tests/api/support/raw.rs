@@ -16,7 +16,9 @@ pub struct Raw(pub TcpStream);
 impl Raw {
     /// Connects to the gateway at a URL such as `http://127.0.0.1:1234`.
     pub async fn connect(url: &str) -> Self {
-        let stream = TcpStream::connect(url.trim_start_matches("http://")).await.unwrap();
+        let stream = TcpStream::connect(url.trim_start_matches("http://"))
+            .await
+            .unwrap();
         stream.set_nodelay(true).unwrap();
         Self(stream)
     }
@@ -39,8 +41,15 @@ impl Raw {
         let mut read = Vec::new();
         let mut piece = [0; 4096];
         while !String::from_utf8_lossy(&read).contains(text) {
-            let bytes = timeout(SOON, self.0.read(&mut piece)).await.expect("in time").unwrap();
-            assert!(bytes > 0, "the connection ended before {text:?}: {}", String::from_utf8_lossy(&read));
+            let bytes = timeout(SOON, self.0.read(&mut piece))
+                .await
+                .expect("in time")
+                .unwrap();
+            assert!(
+                bytes > 0,
+                "the connection ended before {text:?}: {}",
+                String::from_utf8_lossy(&read)
+            );
             read.extend_from_slice(&piece[..bytes]);
         }
         String::from_utf8_lossy(&read).into_owned()
@@ -50,7 +59,11 @@ impl Raw {
     pub async fn read_to_end(&mut self, within: Duration) -> String {
         let mut read = Vec::new();
         // A reset is an end too.
-        drop(timeout(within, self.0.read_to_end(&mut read)).await.expect("in time"));
+        drop(
+            timeout(within, self.0.read_to_end(&mut read))
+                .await
+                .expect("in time"),
+        );
         String::from_utf8_lossy(&read).into_owned()
     }
 

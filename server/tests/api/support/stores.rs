@@ -16,10 +16,16 @@ pub enum Store {
 impl Store {
     /// Whether `make test` has started PostgreSQL and Redis. In CI their absence is a failure, elsewhere it is said.
     pub fn cluster_is_there() -> bool {
-        let is_there = std::env::var_os("WEIR_TEST_DATABASE_URL").is_some() && std::env::var_os("WEIR_TEST_REDIS_URL").is_some();
-        assert!(is_there || std::env::var_os("CI").is_none(), "CI runs every test on PostgreSQL and Redis too: use `make test`");
+        let is_there = std::env::var_os("WEIR_TEST_DATABASE_URL").is_some()
+            && std::env::var_os("WEIR_TEST_REDIS_URL").is_some();
+        assert!(
+            is_there || std::env::var_os("CI").is_none(),
+            "CI runs every test on PostgreSQL and Redis too: use `make test`"
+        );
         if !is_there {
-            eprintln!("skipped: no WEIR_TEST_DATABASE_URL and WEIR_TEST_REDIS_URL; `make test` starts both");
+            eprintln!(
+                "skipped: no WEIR_TEST_DATABASE_URL and WEIR_TEST_REDIS_URL; `make test` starts both"
+            );
         }
         is_there
     }
@@ -52,7 +58,10 @@ impl Stores {
     /// The environment of an instance that uses these stores, with a data folder of its own.
     pub fn environment(&self, instance: &str) -> Vec<(String, String)> {
         let mut environment = vec![
-            ("WEIR_DATA_DIR".to_owned(), self.folder.path().join(instance).display().to_string()),
+            (
+                "WEIR_DATA_DIR".to_owned(),
+                self.folder.path().join(instance).display().to_string(),
+            ),
             ("WEIR_MASTER_KEY".to_owned(), self.master_key.clone()),
             ("WEIR_ADMIN_TOKEN".to_owned(), ADMIN_TOKEN.to_owned()),
             ("WEIR_INSTANCE".to_owned(), instance.to_owned()),
@@ -61,7 +70,10 @@ impl Stores {
         ];
         if let Some(database) = &self.database {
             environment.push(("WEIR_DATABASE_URL".to_owned(), database.url().to_owned()));
-            environment.push(("WEIR_REDIS_URL".to_owned(), std::env::var("WEIR_TEST_REDIS_URL").unwrap()));
+            environment.push((
+                "WEIR_REDIS_URL".to_owned(),
+                std::env::var("WEIR_TEST_REDIS_URL").unwrap(),
+            ));
             environment.push(("WEIR_REDIS_PREFIX".to_owned(), self.prefix.clone()));
         }
         environment
