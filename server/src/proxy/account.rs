@@ -401,8 +401,9 @@ impl Account {
     pub async fn close(&mut self, outcome: Outcome, status: u16, code: Option<&'static str>) {
         let (closed, wait) = oneshot::channel();
         self.conclude(outcome, status, code, Some(closed));
-        if wait.await.is_err() {
-            tracing::error!(id = %self.event.id, "a usage event was not confirmed");
+        match wait.await {
+            Ok(charge) => self.event.charge = charge,
+            Err(_) => tracing::error!(id = %self.event.id, "a usage event was not confirmed"),
         }
     }
 
@@ -411,7 +412,7 @@ impl Account {
         self.open.is_none()
     }
 
-    /// The charge, once the account is closed and nothing had to be counted.
+    /// The charge, once the account is closed.
     pub fn charge(&self) -> Money {
         self.event.charge
     }
@@ -421,7 +422,7 @@ impl Account {
         outcome: Outcome,
         status: u16,
         code: Option<&'static str>,
-        closed: Option<oneshot::Sender<()>>,
+        closed: Option<oneshot::Sender<Money>>,
     ) {
         let Some(open) = self.open.take() else { return };
         self.event.outcome = outcome;
@@ -438,8 +439,9 @@ impl Account {
         let done = move |event: &UsageEvent| {
             open.tell(&shared, event, &told, endpoint);
             if let Some(closed) = closed {
-                // The caller may have left meanwhile; then nobody waits.
-                closed.send(()).unwrap_or_default();
+                if closed.send(event.charge).is_err() {
+                    tracing::trace!("the caller left while the account was closed");
+                }
             }
         };
         match (self.flight.take(), text) {

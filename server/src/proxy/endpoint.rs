@@ -29,6 +29,16 @@ pub enum Endpoint {
     Proxy,
 }
 
+/// What of a body is read before it is sent on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reading {
+    /// JSON, whatever the content type says.
+    Json,
+    /// The model of a multipart form; anything else as JSON.
+    JsonOrForm,
+    Nothing,
+}
+
 impl Endpoint {
     /// The path's shape: a bounded set, for usage events, metrics and reports.
     pub fn label(self) -> &'static str {
@@ -118,9 +128,16 @@ impl Endpoint {
         matches!(self, Self::SessionChat | Self::SessionEmbeddings)
     }
 
-    /// Whether bodies may be files: bounded by the larger setting, and streamed.
-    pub fn takes_files(self) -> bool {
-        matches!(self, Self::Images | Self::Audio | Self::Files | Self::Proxy)
+    /// What of a body is read before it is sent on. Under `/proxy/` that is decided by the path: what a vendor would
+    /// infer from is checked and priced like any other call, whatever content type it claims.
+    pub fn reading(self, is_inference: bool) -> Reading {
+        match self {
+            Self::Files | Self::Batches | Self::Models => Reading::Nothing,
+            Self::Images | Self::Audio => Reading::JsonOrForm,
+            Self::Proxy if is_inference => Reading::JsonOrForm,
+            Self::Proxy => Reading::Nothing,
+            _ => Reading::Json,
+        }
     }
 
     /// Whether the method is one of the endpoint's.

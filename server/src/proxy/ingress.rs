@@ -21,7 +21,7 @@ use weir_dialect::multipart::{self, Multipart};
 
 use super::{
     Config,
-    endpoint::Endpoint,
+    endpoint::Reading,
     error::Refusal,
     upstream::{BoxError, BoxStream},
 };
@@ -68,33 +68,27 @@ struct Rest {
 
 /// Reads a body as far as it must be read before it can be sent on.
 pub async fn read(
-    endpoint: Endpoint,
+    reading: Reading,
     headers: &HeaderMap,
     payload: web::Payload,
     config: &Config,
 ) -> Result<Body, Refusal> {
-    let encoded = headers
-        .get(header::CONTENT_ENCODING)
-        .is_some_and(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity"));
-    if encoded {
+    let encoding = headers.get(header::CONTENT_ENCODING);
+    if encoding.is_some_and(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity")) {
         return Err(Refusal::EncodedBody);
     }
-    let content_type = headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default();
-    let length = headers
-        .get(header::CONTENT_LENGTH)
-        .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    let is_multipart = content_type
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    let content_type = text(header::CONTENT_TYPE).unwrap_or_default();
+    let length = text(header::CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok());
+    let is_form = content_type
         .trim_start()
         .to_ascii_lowercase()
         .starts_with("multipart/form-data");
-    let is_file = endpoint.takes_files() && (is_multipart || !is_json(content_type));
-    let limit_bytes = if is_file {
-        config.upload_bytes.0
-    } else {
+    let is_json = reading == Reading::Json || (reading == Reading::JsonOrForm && !is_form);
+    let limit_bytes = if is_json {
         config.body_bytes.0
+    } else {
+        config.upload_bytes.0
     };
     if length.is_some_and(|length| length > limit_bytes) {
         return Err(Refusal::TooLarge { limit_bytes });
@@ -107,23 +101,11 @@ pub async fn read(
         idle: config.body_idle_timeout.0,
         deadline: Instant::now() + config.body_timeout.0,
     };
-    match is_file {
-        true if is_multipart && endpoint != Endpoint::Proxy => {
-            multipart(content_type, length, rest).await
-        }
-        true => whole_or_streamed(length, rest).await,
-        false => whole(length, rest).await.map(Body::Whole),
+    match reading {
+        _ if is_json => whole(length, rest).await.map(Body::Whole),
+        Reading::JsonOrForm => multipart(content_type, length, rest).await,
+        Reading::Json | Reading::Nothing => whole_or_streamed(length, rest).await,
     }
-}
-
-fn is_json(content_type: &str) -> bool {
-    let kind = content_type
-        .split(';')
-        .next()
-        .unwrap_or_default()
-        .trim()
-        .to_ascii_lowercase();
-    kind == "application/json" || kind.ends_with("+json") || kind.is_empty()
 }
 
 async fn whole(length: Option<u64>, mut rest: Rest) -> Result<Bytes, Refusal> {

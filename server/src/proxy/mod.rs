@@ -25,16 +25,13 @@ use std::{
     time::Instant,
 };
 
-use actix_web::{
-    HttpRequest, HttpResponse,
-    http::{Method, header::HeaderMap},
-    web,
-};
+use actix_web::{HttpRequest, HttpResponse, http::Method, web};
 use ipnet::IpNet;
 use weir_dialect::openai::{Ask, quote};
 
 use account::{Account, Asked};
 pub use endpoint::Endpoint;
+use endpoint::Reading;
 use error::{Error, Refusal};
 pub use forward::now_ms;
 use forward::{OutBody, Outbound};
@@ -44,7 +41,7 @@ use respond::Common;
 use upstream::Upstream;
 
 use crate::{
-    catalog::{self, Catalog},
+    catalog::{self, Catalog, Channel},
     config::Proxy as Config,
     metering::Recorder,
     routing::{self, Asker, Candidate, Health},
@@ -164,7 +161,9 @@ pub async fn handle(
             candidates,
             mut outbound,
         }) => {
+            let is_head = outbound.method == Method::HEAD;
             let context = relay::Context {
+                is_head,
                 shared: Arc::clone(shared),
                 caller,
                 common,
@@ -222,9 +221,19 @@ async fn prepare(
         Some(rest) if call.endpoint == Endpoint::Proxy => rest.clone(),
         _ => call.endpoint.path_below_base(raw_path),
     };
+    let channel = named_channel(
+        call.endpoint,
+        call.channel.as_deref(),
+        &path,
+        catalog,
+        asker,
+    )?;
+    let is_inference = channel
+        .is_some_and(|channel| routing::proxied::is_inference(channel.kind, &path::decoded(&path)));
     let method = call.request.method().clone();
-    let body = ingress::read(call.endpoint, &headers, payload, &shared.config).await?;
-    let (body, ask) = read_body(call.endpoint, &headers, body)?;
+    let reading = call.endpoint.reading(is_inference);
+    let body = ingress::read(reading, &headers, payload, &shared.config).await?;
+    let (body, ask) = read_body(call.endpoint, reading, body)?;
     let model = match (&ask, &body) {
         (Some(ask), _) => ask.model.clone(),
         (None, OutBody::Form { model, .. }) => model.as_ref().map(|model| model.name.clone()),
@@ -241,14 +250,7 @@ async fn prepare(
             .as_ref()
             .and_then(|ask| ask.user_id.as_deref().or(ask.user.as_deref())),
     });
-    let candidates = candidates(
-        call.endpoint,
-        call.channel.as_deref(),
-        &path,
-        model.as_deref(),
-        catalog,
-        asker,
-    )?;
+    let candidates = candidates(call.endpoint, channel, model.as_deref(), catalog, asker)?;
     account.record()?;
     let outbound = Box::new(Outbound {
         endpoint: call.endpoint,
@@ -265,24 +267,23 @@ async fn prepare(
     })
 }
 
-/// Reads of a body what Weir acts on. Under `/proxy/` a body that is no JSON object is none of Weir's business.
+/// Reads of a body what Weir acts on.
 fn read_body(
     endpoint: Endpoint,
-    headers: &HeaderMap,
+    reading: Reading,
     body: ingress::Body,
 ) -> Result<(OutBody, Option<Ask>), Refusal> {
     match body {
         ingress::Body::Form { bytes, model } => Ok((OutBody::Form { bytes, model }, None)),
         ingress::Body::Stream(streamed) => Ok((OutBody::Stream(Some(streamed)), None)),
         ingress::Body::Whole(bytes) => {
-            let is_json =
-                forward::content_type(headers).ends_with("json") || endpoint.needs_model();
-            let may_be_empty = !endpoint.needs_model() && bytes.is_empty();
-            let ask = if is_json && !may_be_empty {
-                Some(Ask::read(&bytes, endpoint.reads())?)
-            } else {
-                None
+            let is_read = match reading {
+                Reading::Nothing => false,
+                Reading::Json | Reading::JsonOrForm => !bytes.is_empty() || endpoint.needs_model(),
             };
+            let ask = is_read
+                .then(|| Ask::read(&bytes, endpoint.reads()))
+                .transpose()?;
             Ok((OutBody::Whole(bytes), ask))
         }
     }
@@ -298,29 +299,45 @@ fn body_bytes(body: &OutBody) -> u64 {
     }
 }
 
+/// The channel that the path names, if it names one and the asker may go there.
+fn named_channel<'c>(
+    endpoint: Endpoint,
+    name: Option<&str>,
+    path: &str,
+    catalog: &'c Catalog,
+    asker: Asker<'_>,
+) -> Result<Option<&'c Arc<Channel>>, Refusal> {
+    let Some(name) = name else { return Ok(None) };
+    let channel = asker.channel(catalog, name);
+    let channel = channel.map_err(|error| refusal(error, None, Some(name)))?;
+    let reaches =
+        endpoint != Endpoint::Proxy || routing::proxied::may_reach(channel, &path::decoded(path));
+    if reaches {
+        Ok(Some(channel))
+    } else {
+        Err(Refusal::NotOnSharedChannel)
+    }
+}
+
 /// Where the request may go, best first.
 fn candidates(
     endpoint: Endpoint,
-    channel: Option<&str>,
-    path: &str,
+    channel: Option<&Arc<Channel>>,
     model: Option<&str>,
     catalog: &Catalog,
     asker: Asker<'_>,
 ) -> Result<Vec<Candidate>, Refusal> {
-    let refused = |error| refusal(error, model, channel);
+    let refused = |error| refusal(error, model, None);
     if endpoint.needs_model() && model.is_none() {
         return Err(Refusal::MissingModel);
     }
-    if let Some(name) = channel {
-        let channel = asker.channel(catalog, name).map_err(refused)?;
-        if endpoint == Endpoint::Proxy
-            && !routing::proxied::may_reach(channel, &path::decoded(path))
-        {
-            return Err(Refusal::NotOnSharedChannel);
-        }
-        return routing::on_channel(catalog, asker, channel, model)
-            .map(|candidate| vec![candidate])
-            .map_err(refused);
+    if let Some(channel) = channel {
+        let found = match endpoint {
+            // The body goes untouched: its model is the name that the vendor will read.
+            Endpoint::Proxy => routing::by_upstream_name(catalog, asker, channel, model),
+            _ => routing::on_channel(catalog, asker, channel, model),
+        };
+        return found.map(|candidate| vec![candidate]).map_err(refused);
     }
     let found = match model {
         Some(model) => routing::candidates(catalog, asker, model).map_err(refused)?,

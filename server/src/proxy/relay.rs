@@ -41,6 +41,8 @@ pub struct Context {
     pub common: Common,
     /// Whether the caller wants the cost in the usage chunk.
     pub wants_cost: bool,
+    /// Whether the caller asked for the head alone.
+    pub is_head: bool,
 }
 
 /// Answers the caller with an upstream's answer.
@@ -65,6 +67,12 @@ pub async fn relay(context: Context, answered: Answered, mut account: Account) -
         response.insert_header(("x-weir-upstream-request-id", id.clone()));
     }
     let status = answered.status;
+    if context.is_head {
+        account.close(forward::outcome(status), status, None).await;
+        let length = content_length(&answered.headers).unwrap_or(0);
+        let nothing = stream::empty::<Result<Bytes, Cut>>();
+        return response.body(SizedStream::new(length, nothing));
+    }
     match answered.body {
         AnswerBody::Whole(body) => {
             let is_error = status >= 400;

@@ -94,37 +94,36 @@ impl Health {
         if channel.credentials.is_empty() {
             return Err(NoCredential::NoneNeeded);
         }
-        let usable: Vec<(&Credential, Arc<State>)> = channel
-            .credentials
-            .iter()
-            .filter(|credential| {
-                credential.enabled
-                    && credential.secret.is_some()
-                    && !except.contains(&credential.id)
-            })
-            .map(|credential| (credential, self.state(credential.id)))
-            .filter(|(_, state)| state.admits(now_ms))
-            .collect();
-        let chosen = match (usable.len(), channel.settings.rotation) {
-            (0, _) => return Err(NoCredential::NoneUsable),
-            (1, _) => 0,
-            (count, Rotation::RoundRobin) => self.turn(channel.id) % count,
-            (count, Rotation::LeastUsed) => {
-                let turn = self.turn(channel.id);
-                let in_use = |at: &usize| usable[*at].1.in_use.load(Ordering::Relaxed);
-                // Among equally busy ones the turn decides, or the first would take all of a quiet channel's calls.
-                (0..count)
-                    .map(|at| (at + turn) % count)
-                    .min_by_key(in_use)
-                    .unwrap_or(0)
+        let known = channel.credentials.iter().filter(|credential| {
+            credential.enabled && credential.secret.is_some() && !except.contains(&credential.id)
+        });
+        let mut usable = Vec::with_capacity(channel.credentials.len());
+        for credential in known {
+            let state = self.state(credential.id);
+            match state.readiness(now_ms) {
+                Readiness::Ready => usable.push((credential, state)),
+                // The one call that tries again what was set aside; if it is refused, the caller takes another.
+                Readiness::ToProbe(since_ms) if state.claim_probe(since_ms, now_ms) => {
+                    return Ok(Lease::new(credential, state));
+                }
+                Readiness::ToProbe(_) | Readiness::NotNow => {}
             }
+        }
+        if usable.is_empty() {
+            return Err(NoCredential::NoneUsable);
+        }
+        let turn = self.turn(channel.id);
+        let count = usable.len();
+        let chosen = match channel.settings.rotation {
+            Rotation::RoundRobin => turn % count,
+            // Among equally busy ones the turn decides, or the first would take all of a quiet channel's calls.
+            Rotation::LeastUsed => (0..count)
+                .map(|at| (at + turn) % count)
+                .min_by_key(|at| usable[*at].1.in_use.load(Ordering::Relaxed))
+                .unwrap_or(0),
         };
-        let (credential, state) = &usable[chosen];
-        state.in_use.fetch_add(1, Ordering::Relaxed);
-        Ok(Lease {
-            credential: (*credential).clone(),
-            state: Arc::clone(state),
-        })
+        let (credential, state) = usable.swap_remove(chosen);
+        Ok(Lease::new(credential, state))
     }
 
     /// The upstream refused the credential itself.
@@ -204,20 +203,183 @@ impl Health {
     }
 }
 
+impl Lease {
+    fn new(credential: &Credential, state: Arc<State>) -> Self {
+        state.in_use.fetch_add(1, Ordering::Relaxed);
+        Self {
+            credential: credential.clone(),
+            state,
+        }
+    }
+}
+
+/// Whether a credential may take a call.
+enum Readiness {
+    Ready,
+    /// Set aside at this time, long enough ago to be tried once.
+    ToProbe(i64),
+    NotNow,
+}
+
 impl State {
-    fn admits(&self, now_ms: i64) -> bool {
+    fn readiness(&self, now_ms: i64) -> Readiness {
         if self.rests_until_ms.load(Ordering::Relaxed) > now_ms {
-            return false;
+            return Readiness::NotNow;
         }
-        let set_aside_ms = self.set_aside_ms.load(Ordering::Relaxed);
-        if set_aside_ms == 0 {
-            return true;
+        match self.set_aside_ms.load(Ordering::Relaxed) {
+            0 => Readiness::Ready,
+            since_ms if now_ms - since_ms >= PROBE_AFTER_MS => Readiness::ToProbe(since_ms),
+            _ => Readiness::NotNow,
         }
-        // Whoever moves the mark makes the one call that tries again.
-        now_ms - set_aside_ms >= PROBE_AFTER_MS
-            && self
-                .set_aside_ms
-                .compare_exchange(set_aside_ms, now_ms, Ordering::Relaxed, Ordering::Relaxed)
-                .is_ok()
+    }
+
+    /// Whoever moves the mark makes the call.
+    fn claim_probe(&self, since_ms: i64, now_ms: i64) -> bool {
+        let moved = self.set_aside_ms.compare_exchange(
+            since_ms,
+            now_ms,
+            Ordering::Relaxed,
+            Ordering::Relaxed,
+        );
+        moved.is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use weir_api_types::channel::{Auth, Kind, Retry, Settings, Timeouts};
+
+    use super::*;
+    use crate::{catalog::channel::Base, secrets::Secret};
+
+    fn channel(credentials: u128, rotation: Rotation) -> Channel {
+        let credential = |number| Credential {
+            id: CredentialId(uuid::Uuid::from_u128(number)),
+            name: None,
+            enabled: true,
+            secret: Some(Secret::new(format!("secret-{number}"))),
+        };
+        Channel {
+            id: ChannelId(uuid::Uuid::from_u128(1)),
+            owner: None,
+            name: "vendor".to_owned(),
+            kind: Kind::Openai,
+            base: Base::parse("https://vendor.example/v1").unwrap(),
+            auth: Auth::default(),
+            credentials: (1..=credentials).map(credential).collect(),
+            timeouts: Timeouts::default(),
+            retry: Retry::default(),
+            proxy_paths: None,
+            settings: Settings {
+                rotation,
+                ..Settings::default()
+            },
+            weight: 1,
+            priority: 0,
+            enabled: true,
+        }
+    }
+
+    fn number(lease: &Lease) -> u128 {
+        lease.credential.id.0.as_u128()
+    }
+
+    #[test]
+    fn round_robin_takes_turns_and_skips_what_was_tried() {
+        let (health, channel) = (Health::default(), channel(3, Rotation::RoundRobin));
+        let taken: Vec<u128> = (0..6)
+            .map(|_| number(&health.lease(&channel, &[], 0).unwrap()))
+            .collect();
+        assert_eq!(taken, [1, 2, 3, 1, 2, 3]);
+        let tried = [channel.credentials[0].id, channel.credentials[2].id];
+        assert_eq!(number(&health.lease(&channel, &tried, 0).unwrap()), 2);
+        let all: Vec<CredentialId> = channel
+            .credentials
+            .iter()
+            .map(|credential| credential.id)
+            .collect();
+        assert_eq!(
+            health.lease(&channel, &all, 0).err(),
+            Some(NoCredential::NoneUsable)
+        );
+    }
+
+    #[test]
+    fn the_least_used_goes_first_and_gives_its_place_back() {
+        let (health, channel) = (Health::default(), channel(2, Rotation::LeastUsed));
+        let first = health.lease(&channel, &[], 0).unwrap();
+        let second = health.lease(&channel, &[], 0).unwrap();
+        assert_ne!(number(&first), number(&second));
+        let freed = number(&first);
+        drop(first);
+        assert_eq!(number(&health.lease(&channel, &[], 0).unwrap()), freed);
+    }
+
+    #[test]
+    fn a_rest_is_bounded_and_ends() {
+        let (health, channel) = (Health::default(), channel(1, Rotation::RoundRobin));
+        let id = channel.credentials[0].id;
+        health.rest(id, Some(i64::MAX / 2), 1_000);
+        assert_eq!(
+            health.condition(&channel.credentials[0], 1_000),
+            Condition::Resting(1_000 + MAX_REST_MS)
+        );
+        assert!(
+            health
+                .lease(&channel, &[], 1_000 + MAX_REST_MS - 1)
+                .is_err()
+        );
+        assert!(health.lease(&channel, &[], 1_000 + MAX_REST_MS).is_ok());
+        assert!(!health.is_up(&channel, 1_000) && health.is_up(&channel, 1_000 + MAX_REST_MS));
+    }
+
+    #[test]
+    fn a_refused_credential_is_set_aside_and_tried_again_by_one_call() {
+        let (health, channel) = (Health::default(), channel(1, Rotation::RoundRobin));
+        let credential = &channel.credentials[0];
+        health.refused(credential.id, 401, 1_000);
+        assert_eq!(
+            health.condition(credential, 1_000),
+            Condition::SetAside {
+                since_ms: 1_000,
+                status: 401
+            }
+        );
+        assert!(
+            health
+                .lease(&channel, &[], 1_000 + PROBE_AFTER_MS - 1)
+                .is_err()
+        );
+        let probe = health.lease(&channel, &[], 1_000 + PROBE_AFTER_MS).unwrap();
+        assert!(
+            health.lease(&channel, &[], 1_000 + PROBE_AFTER_MS).is_err(),
+            "one call tries, not all"
+        );
+        health.accepted(&probe);
+        assert_eq!(
+            health.condition(credential, 1_000 + PROBE_AFTER_MS),
+            Condition::Good
+        );
+    }
+
+    #[test]
+    fn a_channel_without_credentials_needs_none_and_one_that_cannot_be_opened_is_never_used() {
+        let health = Health::default();
+        assert_eq!(
+            health
+                .lease(&channel(0, Rotation::RoundRobin), &[], 0)
+                .err(),
+            Some(NoCredential::NoneNeeded)
+        );
+        let mut sealed = channel(1, Rotation::RoundRobin);
+        sealed.credentials[0].secret = None;
+        assert_eq!(
+            health.lease(&sealed, &[], 0).err(),
+            Some(NoCredential::NoneUsable)
+        );
+        assert_eq!(
+            health.condition(&sealed.credentials[0], 0),
+            Condition::Unusable
+        );
     }
 }

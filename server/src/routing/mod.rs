@@ -143,22 +143,25 @@ pub fn on_channel(
                     Some(model),
                     asker.now_ms,
                 )),
-                None => by_upstream_name(catalog, asker, channel, name),
+                None => by_upstream_name(catalog, asker, channel, Some(name)),
             }
         }
         Err(Error::ModelNotAllowed) => Err(Error::ModelNotAllowed),
-        Err(_) => by_upstream_name(catalog, asker, channel, name),
+        Err(_) => by_upstream_name(catalog, asker, channel, Some(name)),
     }
 }
 
-/// A model by the name that it has at the vendor. Only a dedicated channel serves one that no route names: on a shared
-/// one it would be free and ungranted.
-fn by_upstream_name(
+/// The one candidate on a channel for a model by the name that it has at the vendor. Only a dedicated channel serves one
+/// that no route names: on a shared one it would be free and ungranted.
+pub fn by_upstream_name(
     catalog: &Catalog,
     asker: Asker<'_>,
     channel: &Arc<Channel>,
-    name: &str,
+    name: Option<&str>,
 ) -> Result<Candidate, Error> {
+    let Some(name) = name else {
+        return Ok(candidate(channel, None, None, asker.now_ms));
+    };
     let routed = |model: &&Arc<Model>| {
         model.routes.iter().any(|route| {
             route.enabled && route.channel == channel.id && route.upstream_model == name

@@ -65,7 +65,8 @@ pub fn may_reach(channel: &Channel, path: &str) -> bool {
     }
 }
 
-fn is_inference(kind: Kind, path: &str) -> bool {
+/// Whether a path, decoded and below the vendor's root, is one that the vendor infers from and keeps nothing of.
+pub fn is_inference(kind: Kind, path: &str) -> bool {
     let path = path.strip_suffix('/').unwrap_or(path);
     match kind {
         Kind::Openai | Kind::AzureOpenai | Kind::Custom => OPENAI.contains(&path),

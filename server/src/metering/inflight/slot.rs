@@ -51,7 +51,7 @@ const ATTEMPT_AREAS: usize = (extent::SLOT_WORDS - ATTEMPTS) / ATTEMPT_WORDS;
 // Bytes that texts are cut to; what Weir itself writes is shorter.
 const WORD_MAX: usize = 24;
 const NAME_MAX: usize = 64;
-const UPSTREAM_MODEL_MAX: usize = 72;
+const UPSTREAM_MODEL_MAX: usize = 64;
 const LABEL_MAX: usize = 128;
 const MODEL_MAX: usize = 256;
 

@@ -406,39 +406,3 @@ async fn two_full_loads_read_the_same() {
         );
     }
 }
-
-/// Not a test: says how long a full load of many keys takes, as [`crate::store::usage`] has one for booking.
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "a measurement"]
-async fn loading_rate() {
-    const KEYS: i32 = 100_000;
-    for test in testing::all().await {
-        let mut writer = Writer::begin(&test).await;
-        let tenant = writer.tenant("acme").await;
-        writer.commit().await;
-        let (id, digest) = match test.postgres {
-            Some(_) => ("gen_random_uuid()", "sha256(n::text::bytea)"),
-            None => ("randomblob(16)", "randomblob(32)"),
-        };
-        let numbers = "WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < $1)";
-        let keys = format!(
-            "{numbers} INSERT INTO proxy_keys (id, tenant_id, name, created_ms, updated_ms)
-            SELECT {id}, $2, 'key ' || n, 0, 0 FROM numbers"
-        );
-        test.execute(&keys, vec![KEYS.into(), tenant.into()]).await;
-        let secrets = format!(
-            "INSERT INTO key_secrets (id, key_id, slot, digest, hint, created_ms)
-            SELECT {id}, id, 0, {}, '', 0 FROM proxy_keys",
-            digest.replace("n::", "id::")
-        );
-        test.execute(&secrets, vec![]).await;
-        let began = std::time::Instant::now();
-        let catalog = loaded(&test.stores).await;
-        let took = began.elapsed();
-        eprintln!(
-            "{:?}: {:?} in {took:?}",
-            test.stores.config.backend(),
-            catalog.counts()
-        );
-    }
-}

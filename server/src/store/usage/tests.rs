@@ -249,18 +249,3 @@ fn a_quarter_is_that_of_the_id() {
     );
     assert_eq!(quarter_of(-1), -QUARTER_MS);
 }
-
-/// Not a test: says how fast booking is. `cargo test --release -p weir --lib booking_rate -- --ignored --nocapture`.
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "a measurement"]
-async fn booking_rate() {
-    for test in testing::all().await {
-        let events = some_events(40_000);
-        let began = std::time::Instant::now();
-        for chunk in events.chunks(2_000) {
-            book(&test.stores.usage, chunk).await.expect("booked");
-        }
-        let rate = events.len() as f64 / began.elapsed().as_secs_f64();
-        eprintln!("{:?}: {rate:.0} events/s", test.stores.usage.backend());
-    }
-}
