@@ -75,17 +75,11 @@ impl UsageEvent {
             attempt.cost = rates.map_or(Money::ZERO, |rates| rates.cost(&attempt.usage));
         }
         self.cost = self.attempts.iter().map(|attempt| attempt.cost).sum();
-        let charged = self
-            .attempts
-            .iter()
-            .rev()
-            .find(|attempt| attempt.answered());
-        let charged = charged.or_else(|| {
-            self.attempts
-                .iter()
-                .rev()
-                .find(|attempt| attempt.is_billed())
-        });
+        let mut last_first = self.attempts.iter().rev();
+        let charged = last_first.clone().find(|attempt| attempt.answered());
+        let charged =
+            charged.or_else(|| last_first.clone().find(|attempt| attempt.usage.output > 0));
+        let charged = charged.or_else(|| last_first.find(|attempt| attempt.is_billed()));
         self.charge = charged.map_or(Money::ZERO, |attempt| attempt.cost);
         self.usage = charged.map(|attempt| attempt.usage).unwrap_or_default();
         self.estimated = charged.is_some_and(|attempt| attempt.estimated);
@@ -188,5 +182,66 @@ impl Source {
             Self::Playground => "playground",
             Self::Probe => "probe",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metering::sample;
+
+    fn attempt(status: u16, input: u64, output: u64) -> Attempt {
+        let usage = Usage {
+            input,
+            output,
+            ..Usage::default()
+        };
+        let failure = (status >= 300).then(|| "broken".to_owned());
+        Attempt {
+            status: Some(status),
+            failure,
+            usage,
+            ..sample::event().attempts[0].clone()
+        }
+    }
+
+    fn priced(attempts: Vec<Attempt>) -> UsageEvent {
+        let rates = Rates {
+            input: "1".parse().ok(),
+            output: "2".parse().ok(),
+            ..Rates::default()
+        };
+        let mut event = UsageEvent {
+            attempts,
+            rates: Some(rates),
+            ..sample::event()
+        };
+        event.price();
+        event
+    }
+
+    #[test]
+    fn the_tenant_pays_for_the_answer_and_the_cost_is_of_all_attempts() {
+        let event = priced(vec![attempt(500, 10, 5), attempt(200, 10, 20)]);
+        assert_eq!((event.charge.nanos(), event.cost.nanos()), (50_000, 70_000));
+        assert_eq!(event.usage.output, 20);
+    }
+
+    #[test]
+    fn without_an_answer_the_last_attempt_that_generated_anything_is_charged() {
+        let event = priced(vec![attempt(500, 10, 5), attempt(502, 10, 0)]);
+        assert_eq!((event.charge.nanos(), event.cost.nanos()), (20_000, 30_000));
+        assert_eq!(priced(vec![attempt(502, 0, 0)]).charge, Money::ZERO);
+    }
+
+    #[test]
+    fn a_model_without_a_price_is_flagged_and_free() {
+        let mut event = UsageEvent {
+            attempts: vec![attempt(200, 10, 20)],
+            rates: None,
+            ..sample::event()
+        };
+        event.price();
+        assert!(event.unpriced && event.charge == Money::ZERO && event.usage.output == 20);
     }
 }

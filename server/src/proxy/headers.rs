@@ -13,7 +13,6 @@ const REQUEST_PASS: &[&str] = &[
     "content-type",
     "user-agent",
     "x-stainless-lang",
-    "idempotency-key",
 ];
 
 /// Never sent on, whatever the path: hop-by-hop (RFC 9110, section 7.6.1), what Weir sets itself, credentials, cookies.
@@ -28,6 +27,8 @@ const REQUEST_STOP: &[&str] = &[
     "expect",
     "forwarded",
     "host",
+    // Callers who share a credential would share its keys: one would get another's answer.
+    "idempotency-key",
     "keep-alive",
     "max-forwards",
     "ocp-apim-subscription-key",
@@ -132,7 +133,7 @@ pub fn for_inference(caller: &HeaderMap, allow_beta: bool) -> HeaderMap {
     let passes = |name: &HeaderName| {
         let text = name.as_str();
         (REQUEST_PASS.contains(&text) || (allow_beta && BETA.contains(&text)))
-            && !named.contains(&text)
+            && !named.iter().any(|other| other == text)
     };
     pick(caller, passes)
 }
@@ -147,17 +148,14 @@ pub fn for_proxy(caller: &HeaderMap, allow_beta: bool) -> HeaderMap {
                 .iter()
                 .any(|prefix| text.starts_with(prefix))
             && (allow_beta || !BETA.contains(&text))
-            && !named.contains(&text)
+            && !named.iter().any(|other| other == text)
     };
     pick(caller, passes)
 }
 
 /// The headers of an upstream's answer that the caller may see.
 pub fn of_answer(upstream: &HeaderMap) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
-    let named: Vec<String> = named_by_connection(upstream)
-        .into_iter()
-        .map(str::to_owned)
-        .collect();
+    let named = named_by_connection(upstream);
     upstream.iter().filter(move |(name, _)| {
         let text = name.as_str();
         !ANSWER_STOP.contains(&text)
@@ -176,17 +174,16 @@ fn pick(from: &HeaderMap, passes: impl Fn(&HeaderName) -> bool) -> HeaderMap {
     picked
 }
 
-/// Headers that `Connection` declares hop-by-hop. Those that a request cannot do without are never given up: a caller
-/// who lists `content-type` there wants to have Weir and the vendor read different things.
-fn named_by_connection(headers: &HeaderMap) -> Vec<&str> {
+/// Headers that `Connection` declares hop-by-hop, in lower case. Those that a request cannot do without are never given
+/// up: a caller who lists `content-type` there wants to have Weir and the vendor read different things.
+fn named_by_connection(headers: &HeaderMap) -> Vec<String> {
     let lines = headers
         .get_all(header::CONNECTION)
         .filter_map(|line| line.to_str().ok());
-    lines
+    let names = lines
         .flat_map(|line| line.split(','))
-        .map(str::trim)
-        .filter(|name| !name.eq_ignore_ascii_case("content-type"))
-        .collect()
+        .map(|name| name.trim().to_ascii_lowercase());
+    names.filter(|name| name != "content-type").collect()
 }
 
 /// The label that a caller gave its request: `x-client-request-id`, else `x-request-id`, if it is at most 128 visible
@@ -224,7 +221,8 @@ mod tests {
     const HOSTILE: &[(&str, &str)] = &[
         ("accept", "application/json"),
         ("content-type", "application/json"),
-        ("connection", "close, content-type, x-custom"),
+        ("connection", "close, Content-Type, X-Custom"),
+        ("idempotency-key", "1"),
         ("x-custom", "1"),
         ("x-other", "2"),
         ("authorization", "Bearer wk-1"),

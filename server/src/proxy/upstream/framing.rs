@@ -4,6 +4,8 @@
 //! and gives the connection back to its pool each time: the next caller reads somebody else's answer (threats.md, U1).
 //! So the connection itself keeps count here. No I/O; `guard` feeds it.
 
+use std::ops::Range;
+
 /// Largest head of an answer, in bytes.
 pub const MAX_HEAD_BYTES: usize = 64 * 1024;
 /// Most header fields in an answer: awc's own parser stops at 96.
@@ -40,6 +42,8 @@ pub enum Head {
         /// Bytes of the head.
         bytes: usize,
         body: Body,
+        /// Where a length stands that is about no body: awc would wait for it.
+        false_length: Option<Range<usize>>,
     },
 }
 
@@ -70,15 +74,21 @@ pub fn head(bytes: &[u8], to_head_request: bool) -> Result<Head, Error> {
         Some(101) => Err(Error::UnaskedUpgrade),
         Some(100..=199) => Ok(Head::Interim(length)),
         Some(status @ 200..=599) => {
-            let empty = to_head_request || matches!(status, 204 | 304);
-            let body = if empty {
+            let has_no_body = matches!(status, 204 | 304);
+            let body = if to_head_request || has_no_body {
                 Body::Length(0)
             } else {
                 body(answer.version == Some(1), answer.headers)?
             };
+            let false_length = if has_no_body {
+                length_at(bytes, answer.headers)
+            } else {
+                None
+            };
             Ok(Head::Final {
                 bytes: length,
                 body,
+                false_length,
             })
         }
         _ => Err(Error::BadHead),
@@ -109,6 +119,15 @@ fn body(is_http_11: bool, fields: &[httparse::Header<'_>]) -> Result<Body, Error
             .ok_or(Error::AmbiguousLength),
         (None, None) => Ok(Body::UntilClose),
     }
+}
+
+/// Where the value of the first `content-length` stands.
+fn length_at(bytes: &[u8], fields: &[httparse::Header<'_>]) -> Option<Range<usize>> {
+    let field = fields
+        .iter()
+        .find(|field| field.name.eq_ignore_ascii_case("content-length"))?;
+    let start = (field.value.as_ptr() as usize).checked_sub(bytes.as_ptr() as usize)?;
+    Some(start..start + field.value.len())
 }
 
 /// Digits alone: no sign, no list, no overflow.
@@ -310,7 +329,8 @@ mod tests {
             to_head,
             Ok(Head::Final {
                 bytes: 38,
-                body: Body::Length(0)
+                body: Body::Length(0),
+                false_length: None
             })
         );
         assert!(matches!(

@@ -85,7 +85,14 @@ impl<S: AsyncRead + Unpin> Guard<S> {
                     match framing::head(&self.unread, *to_head_request).map_err(refused)? {
                         Head::Partial => return Ok(()),
                         Head::Interim(bytes) => self.unread.advance(bytes),
-                        Head::Final { bytes, body } => {
+                        Head::Final {
+                            bytes,
+                            body,
+                            false_length,
+                        } => {
+                            if let Some(value) = false_length {
+                                self.unread[value].fill(b'0');
+                            }
                             self.ready.unsplit(self.unread.split_to(bytes));
                             if body == Body::UntilClose {
                                 // awc reads a body until the close only for HTTP/1.0: so it is told that version.
@@ -303,5 +310,17 @@ mod tests {
             assert_eq!(guard.read_to_end(&mut rest).await.is_ok(), whole, "{head}");
             assert!(!is_reusable(&mut guard));
         }
+    }
+
+    #[tokio::test]
+    async fn a_length_that_is_about_no_body_is_not_waited_for() {
+        let (mut guard, mut upstream) = pair();
+        let answer = b"HTTP/1.1 304 Not Modified\r\ncontent-length: 512\r\n\r\n";
+        let read = exchange(&mut guard, &mut upstream, answer).await;
+        assert_eq!(
+            read,
+            b"HTTP/1.1 304 Not Modified\r\ncontent-length: 000\r\n\r\n"
+        );
+        assert!(is_reusable(&mut guard));
     }
 }
