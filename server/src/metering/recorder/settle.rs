@@ -103,7 +103,8 @@ fn settle(core: &Core, slot: Slot, draft: Draft) {
     let counted = count::tokens(&text, tokenizer.as_deref());
     event.estimated = true;
     if let Some(attempt) = event.attempts.get_mut(attempt) {
-        attempt.usage.output = core.corrections.corrected(model, counted);
+        // What could not be read as text is in there already.
+        attempt.usage.output += core.corrections.corrected(model, counted);
         attempt.estimated = true;
         event.usage = attempt.usage;
     }

@@ -100,7 +100,8 @@ fn a_draft_is_counted_priced_and_told() {
     let directory = TempDir::new().expect("a directory");
     let (recorder, _) = open(&directory);
     let mut event = sample::event();
-    event.usage.output = 0;
+    // What could not be read as text.
+    event.attempts[0].usage.output = 3;
     let flight = recorder.begin(&sample::start(&event)).expect("a flight");
     let (told, hear) = mpsc::channel();
     let draft = Draft {
@@ -116,7 +117,7 @@ fn a_draft_is_counted_priced_and_told() {
     let event = hear.recv().expect("told");
     assert_eq!(
         (event.usage.output, event.charge),
-        (4, Money::from_nanos(4))
+        (3 + 4, Money::from_nanos(7))
     );
     assert!(event.estimated && event.attempts[0].estimated);
     assert_eq!(booked(&recorder), [event]);
