@@ -7,6 +7,7 @@
 pub mod demo;
 mod keys;
 pub mod pages;
+mod runtime;
 mod tls;
 
 use std::{
@@ -18,7 +19,8 @@ use std::{
 
 use actix_web::{App, HttpServer, dev::ServerHandle, web};
 use anyhow::Context as _;
-use tokio::{runtime::Runtime, task::JoinSet};
+use runtime::Jobs;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use weir_api_types::manage::CredentialState;
 
@@ -61,9 +63,11 @@ pub struct Running {
     /// What the demo made, if it was asked for.
     pub demo: Option<demo::Demo>,
     shared: Arc<proxy::Shared>,
+    /// How long calls under way may go on when it stops.
+    deadline: Duration,
     servers: Vec<ServerHandle>,
     serving: JoinSet<std::io::Result<()>>,
-    jobs: Option<Runtime>,
+    jobs: Jobs,
     shutdown: CancellationToken,
     working: Option<JoinSet<()>>,
     telemetry: telemetry::Guard,
@@ -98,11 +102,7 @@ pub async fn start(
     options: Options,
     telemetry: telemetry::Guard,
 ) -> anyhow::Result<Running> {
-    let jobs = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .thread_name("weir-jobs")
-        .enable_all()
-        .build()?;
+    let jobs = Jobs::start()?;
     let handle = jobs.handle().clone();
     let built = handle
         .spawn(build(config.clone(), options, telemetry.tracer()))
@@ -159,7 +159,8 @@ pub async fn start(
         .tcp_nodelay(true)
         // A caller's FIN is its leaving: without this it goes unseen in a silent second.
         .h1_allow_half_closed(false)
-        .shutdown_timeout(config.shutdown_deadline.0.as_secs().max(1))
+        // Calls end themselves at the deadline; this is for those that cannot.
+        .shutdown_timeout((config.shutdown_deadline.0 + config.proxy.cut_grace.0).as_secs() + 2)
         .disable_signals();
     let is_tls = tls.is_some();
     spawn(match tls {
@@ -190,9 +191,10 @@ pub async fn start(
         admin_token: built.admin_token,
         demo: built.demo,
         shared: built.state.shared,
+        deadline: config.shutdown_deadline.0,
         servers,
         serving,
-        jobs: Some(jobs),
+        jobs,
         shutdown: built.shutdown,
         working: Some(built.working),
         telemetry,
@@ -289,6 +291,7 @@ async fn build(
         trusted_proxies: config.trusted_proxies.clone(),
         instance: config.instance.clone(),
         draining: false.into(),
+        out_of_time: tokio::sync::watch::Sender::new(false),
         repeated: Repeated::default(),
     });
     let pages = pages::State {
@@ -494,8 +497,19 @@ impl Running {
     /// Drains and stops. All events of finished calls are booked or in the synced spool when this returns.
     pub async fn stop(mut self) {
         self.shared.draining.store(true, Ordering::Relaxed);
-        for server in &self.servers {
-            server.stop(true).await;
+        let out_of_time = async {
+            tokio::time::sleep(self.deadline).await;
+            self.shared.out_of_time.send_replace(true);
+            std::future::pending::<()>().await;
+        };
+        let stopped = async {
+            for server in &self.servers {
+                server.stop(true).await;
+            }
+        };
+        tokio::select! {
+            () = stopped => {}
+            () = out_of_time => {}
         }
         while let Some(ended) = self.serving.join_next().await {
             if let Err(error) = ended
@@ -512,9 +526,7 @@ impl Running {
         if let Some(working) = self.working.take() {
             working.join_all().await;
         }
-        if let Some(jobs) = self.jobs.take() {
-            jobs.shutdown_background();
-        }
+        drop(self.jobs);
         let telemetry = self.telemetry;
         let flushed =
             tokio::task::spawn_blocking(move || telemetry.shutdown(Duration::from_secs(5))).await;

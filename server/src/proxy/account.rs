@@ -407,6 +407,11 @@ impl Account {
         }
     }
 
+    /// Closes the account, if it is open, of an answer that is dropped on Weir's own account: only hands over.
+    pub fn abandon(&mut self, outcome: Outcome, status: u16, code: &'static str) {
+        self.conclude(outcome, status, Some(code), None);
+    }
+
     /// Whether the account has been closed.
     pub fn is_closed(&self) -> bool {
         self.open.is_none()
@@ -536,10 +541,11 @@ impl Account {
         };
         match seen {
             Some(seen) if !seen.text.is_empty() => {
-                let unread = bytes_as_tokens(seen.unread_bytes as usize);
+                let untold = seen.generated_bytes.saturating_sub(seen.text.len() as u64);
+                let unread = seen.unread_bytes.saturating_add(untold);
                 Spent::ToCount {
                     usage: Usage {
-                        output: unread,
+                        output: bytes_as_tokens(unread as usize),
                         ..usage
                     },
                     text: seen.text.clone(),

@@ -42,6 +42,8 @@ pub enum Refusal {
     BrokenBody,
     SpoolFull,
     NoHealthyUpstream(String),
+    /// The instance stops, and the time of calls under way is over.
+    Stopping,
 }
 
 /// A call that reached for an upstream and got no answer to relay.
@@ -187,6 +189,11 @@ pub const CODES: &[(u16, &str, &str)] = &[
     ),
     (
         503,
+        "overloaded",
+        "This instance takes no more calls now, or is stopping and ended the call. Try again.",
+    ),
+    (
+        503,
         "spool_full",
         "Usage cannot be recorded, so nothing is served. The operator must free disk space.",
     ),
@@ -215,7 +222,7 @@ impl Refusal {
             Self::SlowBody => 408,
             Self::TooLarge { .. } => 413,
             Self::EncodedBody => 415,
-            Self::SpoolFull | Self::NoHealthyUpstream(_) => 503,
+            Self::SpoolFull | Self::NoHealthyUpstream(_) | Self::Stopping => 503,
         }
     }
 
@@ -241,6 +248,7 @@ impl Refusal {
             Self::BrokenBody => "broken_body",
             Self::SpoolFull => "spool_full",
             Self::NoHealthyUpstream(_) => "no_healthy_upstream",
+            Self::Stopping => "overloaded",
         }
     }
 
@@ -276,6 +284,7 @@ impl Refusal {
             Self::BrokenBody => "The body ended before its announced end.".to_owned(),
             Self::SpoolFull => "Usage cannot be recorded now, so calls are refused. Try again later.".to_owned(),
             Self::NoHealthyUpstream(why) => format!("No upstream can take this call now: {why}. Try again later."),
+            Self::Stopping => "This instance is stopping and could not wait for the call's end. Try again.".to_owned(),
         }
     }
 
@@ -449,6 +458,7 @@ mod tests {
             Refusal::BrokenBody,
             Refusal::SpoolFull,
             Refusal::NoHealthyUpstream(String::new()),
+            Refusal::Stopping,
         ];
         let failures = [
             Failure::Connect,

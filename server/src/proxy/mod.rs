@@ -5,12 +5,14 @@
 //! asked by mistake. Rules, limits, cache and translation take their places here when they are built.
 
 mod account;
+mod ending;
 pub mod endpoint;
 pub mod error;
 mod forward;
 mod headers;
 mod identify;
 mod ingress;
+mod leash;
 mod models;
 mod pace;
 mod path;
@@ -27,9 +29,11 @@ use std::{
 
 use actix_web::{HttpRequest, HttpResponse, http::Method, web};
 use ipnet::IpNet;
+use tokio::sync::watch;
 use weir_dialect::openai::{Ask, quote};
 
 use account::{Account, Asked};
+use ending::Ending;
 pub use endpoint::Endpoint;
 use endpoint::Reading;
 use error::{Error, Refusal};
@@ -68,6 +72,8 @@ pub struct Shared {
     pub instance: String,
     /// Set when the instance stops: `/ready` says so. Calls on connections that are there still are served.
     pub draining: AtomicBool,
+    /// Set when the time of a stopping instance is over: calls that are still under way end now.
+    pub out_of_time: watch::Sender<bool>,
     pub repeated: Repeated,
 }
 
@@ -162,16 +168,20 @@ pub async fn handle(
             mut outbound,
         }) => {
             let is_head = outbound.method == Method::HEAD;
+            let mut ending = Ending::of(shared, &caller);
+            let answered = tokio::select! {
+                biased;
+                refusal = ending.reason() => return cut(&common, account, refusal).await,
+                answered = forward::first_success(&candidates, &mut outbound, shared, upstream, &mut account) => answered,
+            };
             let context = relay::Context {
                 is_head,
                 shared: Arc::clone(shared),
-                caller,
+                ending,
                 common,
                 wants_cost,
             };
-            match forward::first_success(&candidates, &mut outbound, shared, upstream, &mut account)
-                .await
-            {
+            match answered {
                 Ok(answered) => relay::relay(context, answered, account).await,
                 Err(error) => fail(&context.common, account, error).await,
             }
@@ -406,6 +416,15 @@ async fn fail(common: &Common, mut account: Account, error: Error) -> HttpRespon
         .close(outcome, error.status(), Some(error.code()))
         .await;
     common.error(&error)
+}
+
+/// Weir itself ends a call that nothing has been relayed of: what its attempts came to is booked.
+async fn cut(common: &Common, mut account: Account, refusal: Refusal) -> HttpResponse {
+    let outcome = crate::metering::Outcome::CutByWeir;
+    account
+        .close(outcome, refusal.status(), Some(refusal.code()))
+        .await;
+    common.error(&refusal.into())
 }
 
 /// The caller's address: the TCP peer, or what a configured proxy says of it.

@@ -4,7 +4,7 @@
 //! account is closed before the last byte leaves: for a stream that is the piece with its end marker, for a body of known
 //! length its last piece. What fails after the head has gone out becomes the dialect's error event.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{cell::Cell, collections::VecDeque, rc::Rc, sync::Arc, time::Duration};
 
 use actix_web::{
     HttpResponse,
@@ -13,19 +13,17 @@ use actix_web::{
 };
 use bytes::Bytes;
 use futures_util::stream;
-use tokio::{
-    sync::watch,
-    time::{Instant, sleep_until},
-};
+use tokio::time::{Instant, sleep_until};
 use weir_dialect::openai::{Piece, Sieve, Which, with_cost};
 
 use super::{
     Shared,
     account::Account,
+    ending::Ending,
     error::{Error, Failure, Refusal},
     forward::{self, AnswerBody, Answered},
     headers,
-    identify::{self, Caller},
+    leash::Leash,
     respond::{self, Common},
     upstream::Answer,
 };
@@ -37,7 +35,8 @@ const SILENCE: &[u8] = b": waiting for the model\n\n";
 /// What the relay needs besides the answer.
 pub struct Context {
     pub shared: Arc<Shared>,
-    pub caller: Caller,
+    /// What may end the answer before its time.
+    pub ending: Ending,
     pub common: Common,
     /// Whether the caller wants the cost in the usage chunk.
     pub wants_cost: bool,
@@ -88,9 +87,11 @@ pub async fn relay(context: Context, answered: Answered, mut account: Account) -
         AnswerBody::Rest { read, answer } => {
             let length = content_length(&answered.headers);
             let is_sse = forward::content_type(&answered.headers) == "text/event-stream";
+            let cut = Rc::new(Cell::new(None));
+            let leash = (context.ending.clone(), context.shared.config.cut_grace.0);
             let stream = Relay {
+                cut: Rc::clone(&cut),
                 sieve: sieve(is_sse, context.wants_cost, answered.asked_usage),
-                revoked: context.shared.catalog.subscribe(),
                 silence: is_sse.then(|| Instant::now() + context.shared.config.silence_comment.0),
                 arrived: read.into(),
                 ready: VecDeque::new(),
@@ -108,9 +109,10 @@ pub async fn relay(context: Context, answered: Answered, mut account: Account) -
             let body = stream::unfold(stream, |mut relay| async move {
                 relay.next().await.map(|piece| (piece, relay))
             });
+            let body = Leash::put_on(body, leash.0, leash.1, cut);
             match length {
-                Some(length) if !is_sse => response.body(SizedStream::new(length, Box::pin(body))),
-                _ => response.streaming(Box::pin(body)),
+                Some(length) if !is_sse => response.body(SizedStream::new(length, body)),
+                _ => response.streaming(body),
             }
         }
     }
@@ -155,7 +157,16 @@ struct Relay {
     /// When the next comment is due; `None` once something has been sent.
     silence: Option<Instant>,
     deadline: Instant,
-    revoked: watch::Receiver<catalog::Version>,
+    /// Says why, when the leash ends an answer whose caller does not take it.
+    cut: Rc<Cell<Option<&'static str>>>,
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        if let Some(code) = self.cut.get() {
+            self.account.abandon(Outcome::CutByWeir, self.status, code);
+        }
+    }
 }
 
 #[derive(PartialEq, Eq)]
@@ -173,7 +184,7 @@ enum Event {
     End,
     Failed(Failure),
     Silent,
-    Revoked,
+    MustEnd(Refusal),
 }
 
 impl Relay {
@@ -198,10 +209,7 @@ impl Relay {
                     self.fail(Outcome::CutByUpstream, Error::Failure(failure))
                         .await
                 }
-                Event::Revoked => {
-                    self.fail(Outcome::CutByWeir, Refusal::KeyDisabled.into())
-                        .await
-                }
+                Event::MustEnd(refusal) => self.cut(&refusal),
                 Event::Silent => {
                     self.silence =
                         Some(Instant::now() + self.context.shared.config.silence_comment.0);
@@ -212,28 +220,25 @@ impl Relay {
     }
 
     async fn event(&mut self) -> Event {
+        // An upstream that always has a next piece must not keep a revoked key's stream open.
+        if let Some(refusal) = self.context.ending.due() {
+            return Event::MustEnd(refusal);
+        }
         if let Some(piece) = self.arrived.pop_front() {
             return Event::Piece(piece);
         }
         let silent_at = self
             .silence
             .unwrap_or_else(|| Instant::now() + Duration::from_secs(24 * 3600));
-        loop {
-            tokio::select! {
-                biased;
-                piece = forward::next(&mut self.answer, &self.channel, self.deadline) => return match piece {
-                    Ok(Some(piece)) => Event::Piece(piece),
-                    Ok(None) => Event::End,
-                    Err(failure) => Event::Failed(failure),
-                },
-                () = sleep_until(silent_at), if self.silence.is_some() => return Event::Silent,
-                changed = self.revoked.changed() => {
-                    let catalog = self.context.shared.catalog.load();
-                    if changed.is_ok() && !identify::still_allowed(&self.context.caller, &catalog) {
-                        return Event::Revoked;
-                    }
-                }
-            }
+        tokio::select! {
+            biased;
+            piece = forward::next(&mut self.answer, &self.channel, self.deadline) => match piece {
+                Ok(Some(piece)) => Event::Piece(piece),
+                Ok(None) => Event::End,
+                Err(failure) => Event::Failed(failure),
+            },
+            refusal = self.context.ending.reason() => Event::MustEnd(refusal),
+            () = sleep_until(silent_at), if self.silence.is_some() => Event::Silent,
         }
     }
 
@@ -310,6 +315,18 @@ impl Relay {
     async fn fail(&mut self, outcome: Outcome, error: Error) {
         let was_open = !self.account.is_closed();
         self.close(outcome, Some(error.code())).await;
+        self.break_off(was_open, &error);
+    }
+
+    /// Weir itself ends the answer. Nothing waits for the tokens to be counted: the time to tell the caller is short.
+    fn cut(&mut self, refusal: &Refusal) {
+        let was_open = !self.account.is_closed();
+        self.account
+            .abandon(Outcome::CutByWeir, self.status, refusal.code());
+        self.break_off(was_open, &refusal.clone().into());
+    }
+
+    fn break_off(&mut self, was_open: bool, error: &Error) {
         if !self.is_sse {
             self.state = State::Broken;
             return;
@@ -334,5 +351,5 @@ impl Relay {
 
 /// The body ends here without being whole.
 #[derive(Debug, thiserror::Error)]
-#[error("the upstream broke off")]
-struct Cut;
+#[error("the answer was cut")]
+pub struct Cut;
