@@ -10,4 +10,10 @@
 
 mod support;
 
+mod books;
+mod catalog;
 mod chat;
+mod crash;
+mod prices;
+mod stores;
+mod usage;

@@ -7,7 +7,11 @@ use tokio::sync::oneshot;
 use weir::{app, config, telemetry};
 use weir_upstream::Vendor;
 
-use super::{Books, SOON, Store, Stores, stores::ADMIN_TOKEN};
+use super::{
+    Books, Pipe, Process, SOON, Store, Stores,
+    outage::{self, Outage},
+    stores::ADMIN_TOKEN,
+};
 
 /// What a bench differs in from the usual one.
 #[derive(Default)]
@@ -16,6 +20,8 @@ pub struct Setup {
     pub environment: Vec<(&'static str, String)>,
     /// The resources to apply instead of [`Bench::usual_resources`]; `{vendor}` is the vendor's base URL.
     pub resources: Option<String>,
+    /// Whether the gateway reaches PostgreSQL through a pipe, for [`Bench::lose_database`].
+    pub outages: bool,
 }
 
 /// A running gateway and its vendor.
@@ -24,6 +30,9 @@ pub struct Bench {
     pub vendor: Vendor,
     pub url: String,
     pub http: reqwest::Client,
+    /// What differs from the stores' usual environment.
+    pub differs: Vec<(String, String)>,
+    pipe: Option<Pipe>,
     gateway: Option<Gateway>,
 }
 
@@ -40,16 +49,30 @@ pub const OTHER_KEY: &str = "wk-globex-9876543210-jihgfedcba-ZYXWVU";
 impl Bench {
     /// Starts everything and applies the resources.
     pub async fn start(kind: Store, setup: Setup) -> Self {
+        let resources = setup.resources.clone();
+        let mut bench = Self::without_gateway(kind, setup).await;
+        bench.start_again().await;
+        bench
+            .apply(&resources.unwrap_or_else(Self::usual_resources))
+            .await;
+        bench
+    }
+
+    /// The vendor and the stores alone: the gateway will be a process, see [`Bench::process`].
+    pub async fn without_gateway(kind: Store, setup: Setup) -> Self {
         let vendor = Vendor::spawn();
         let stores = Stores::create(kind).await;
-        let mut environment = stores.environment("one");
-        environment.extend(
-            setup
-                .environment
-                .into_iter()
-                .map(|(name, value)| (name.to_owned(), value)),
-        );
-        let (url, gateway) = run(environment).await;
+        let mut differs: Vec<(String, String)> = setup
+            .environment
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect();
+        let mut pipe = None;
+        if let (true, Some(url)) = (setup.outages, stores.variable("WEIR_DATABASE_URL")) {
+            let (made, url) = Pipe::before_url(&url).await;
+            differs.push(("WEIR_DATABASE_URL".to_owned(), url));
+            pipe = Some(made);
+        }
         // Tests of idle and dead connections want to see each one: the client keeps none.
         let http = reqwest::Client::builder()
             .pool_max_idle_per_host(0)
@@ -57,18 +80,35 @@ impl Bench {
             .no_proxy()
             .build()
             .unwrap();
-        let bench = Self {
+        Self {
             stores,
             vendor,
-            url,
+            url: String::new(),
             http,
-            gateway: Some(gateway),
-        };
-        let resources = setup.resources.unwrap_or_else(Self::usual_resources);
-        bench
-            .apply(&resources.replace("{vendor}", &bench.vendor.base_url()))
-            .await;
-        bench
+            differs,
+            pipe,
+            gateway: None,
+        }
+    }
+
+    /// The environment of an instance.
+    pub fn environment(&self, instance: &str) -> Vec<(String, String)> {
+        let mut environment = self.stores.environment(instance);
+        environment.retain(|(name, _)| self.differs.iter().all(|(other, _)| other != name));
+        environment.extend(self.differs.iter().cloned());
+        environment
+    }
+
+    /// Starts the gateway as a process, which then is the one that is asked.
+    pub async fn process(&mut self) -> Process {
+        let process = Process::start(&self.stores, self.environment("one"), &[]).await;
+        self.url.clone_from(&process.url);
+        process
+    }
+
+    /// Takes the database away until [`Outage::end`].
+    pub async fn lose_database(&self) -> Outage {
+        outage::begin(&self.stores, self.pipe.clone()).await
     }
 
     /// Two tenants, a platform channel `vendor` with two credentials, models that the stand-in plays.
@@ -109,13 +149,14 @@ tenants:
     }
 
     pub async fn try_apply(&self, resources: &str) -> reqwest::Response {
+        let resources = resources.replace("{vendor}", &self.vendor.base_url());
         let request = self
             .http
             .post(format!("{}/v1/admin/resources/apply", self.url))
             .bearer_auth(ADMIN_TOKEN);
         request
             .header("content-type", "application/yaml")
-            .body(resources.to_owned())
+            .body(resources)
             .send()
             .await
             .unwrap()
@@ -174,7 +215,7 @@ tenants:
 
     /// Starts the gateway anew on the same stores.
     pub async fn start_again(&mut self) {
-        let (url, gateway) = run(self.stores.environment("one")).await;
+        let (url, gateway) = run(self.environment("one")).await;
         (self.url, self.gateway) = (url, Some(gateway));
     }
 }

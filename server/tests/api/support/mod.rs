@@ -2,13 +2,17 @@
 
 pub mod books;
 pub mod gateway;
+pub mod marked;
+pub mod outage;
 mod process;
 mod raw;
 pub mod stores;
 
 pub use books::Books;
 pub use gateway::{Bench, Setup};
-pub use process::Process;
+pub use marked::Mark;
+pub use outage::Pipe;
+pub use process::{Process, weir};
 pub use raw::Raw;
 pub use stores::{Store, Stores};
 

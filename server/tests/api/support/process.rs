@@ -9,6 +9,13 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::{SOON, Stores};
 
+/// The binary with this environment and nothing of the test's own.
+pub fn weir(environment: Vec<(String, String)>) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
+    command.env_clear().envs(environment).stdin(Stdio::null());
+    command
+}
+
 /// A running `weir serve`.
 pub struct Process {
     child: Child,
@@ -16,33 +23,37 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts `weir serve` on these stores and waits until it is ready. The port is taken by a listener first, so that
-    /// nobody else gets it between now and then.
-    pub async fn start(stores: &Stores, instance: &str, arguments: &[&str]) -> Self {
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = free.local_addr().unwrap();
-        drop(free);
-        let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
-        command
-            .arg("serve")
-            .args(arguments)
-            .env_clear()
-            .envs(stores.environment(instance));
-        command
-            .env("WEIR_LISTEN", address.to_string())
-            .stdin(Stdio::null())
-            .stdout(Stdio::null());
-        command.current_dir(stores.folder.path());
-        let child = command.spawn().unwrap();
-        let process = Self {
-            child,
-            url: format!("http://{address}"),
-        };
+    /// Starts `weir serve` and waits until it is ready.
+    pub async fn start(
+        stores: &Stores,
+        environment: Vec<(String, String)>,
+        arguments: &[&str],
+    ) -> Self {
+        let process = Self::spawn(stores, environment, arguments);
         process.ready().await;
         process
     }
 
-    async fn ready(&self) {
+    /// Starts `weir serve` and waits for nothing. The port is taken by a listener first, so that it is a free one.
+    pub fn spawn(stores: &Stores, environment: Vec<(String, String)>, arguments: &[&str]) -> Self {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = free.local_addr().unwrap();
+        drop(free);
+        let mut command = weir(environment);
+        command.arg("serve").args(arguments);
+        command
+            .env("WEIR_LISTEN", address.to_string())
+            .stdout(Stdio::null());
+        command.current_dir(stores.folder.path());
+        let child = command.spawn().unwrap();
+        Self {
+            child,
+            url: format!("http://{address}"),
+        }
+    }
+
+    /// Waits until it says that it is ready.
+    pub async fn ready(&self) {
         let deadline = tokio::time::Instant::now() + SOON;
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
         loop {

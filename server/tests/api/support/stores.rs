@@ -80,5 +80,16 @@ impl Stores {
     }
 }
 
+impl Stores {
+    /// One variable of the instance `one`.
+    pub fn variable(&self, name: &str) -> Option<String> {
+        let environment = self.environment("one");
+        environment
+            .into_iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| value)
+    }
+}
+
 /// The admin token of every bench.
 pub const ADMIN_TOKEN: &str = "wa-test-admin-token-that-is-long-enough-for-everybody";
