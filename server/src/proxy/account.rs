@@ -443,10 +443,10 @@ impl Account {
         let (shared, told, endpoint) = (Arc::clone(&self.shared), self.last.clone(), self.endpoint);
         let done = move |event: &UsageEvent| {
             open.tell(&shared, event, &told, endpoint);
-            if let Some(closed) = closed {
-                if closed.send(event.charge).is_err() {
-                    tracing::trace!("the caller left while the account was closed");
-                }
+            if let Some(closed) = closed
+                && closed.send(event.charge).is_err()
+            {
+                tracing::trace!("the caller left while the account was closed");
             }
         };
         match (self.flight.take(), text) {

@@ -90,7 +90,11 @@ async fn perform(url: &str, mark: Mark, plan: Plan) -> usize {
     }
     .to_string();
     let mut raw = Raw::connect(url).await;
-    let key = if mark.0 % 3 == 0 { OTHER_KEY } else { KEY };
+    let key = if mark.0.is_multiple_of(3) {
+        OTHER_KEY
+    } else {
+        KEY
+    };
     raw.send(format!(
         "POST /v1/chat/completions HTTP/1.1\r\nhost: weir\r\nconnection: close\r\nauthorization: Bearer {key}\r\n{}content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
         mark.headers(),

@@ -37,7 +37,7 @@ both_stores!(an_answer_is_relayed_byte_for_byte_and_booked, |bench| {
 
     let books = bench.books().await;
     let event = books.only();
-    let billed = bench.vendor.bill()[0].tokens.clone();
+    let billed = bench.vendor.bill()[0].tokens;
     assert_eq!(
         (event.input_tokens as u64, event.output_tokens as u64),
         (billed.input, billed.output)
@@ -74,7 +74,7 @@ both_stores!(
             json!({"include_usage": true})
         );
         let books = bench.books().await;
-        let billed = bench.vendor.bill()[0].tokens.clone();
+        let billed = bench.vendor.bill()[0].tokens;
         let event = books.only();
         assert_eq!(
             (event.input_tokens as u64, event.output_tokens as u64),

@@ -27,7 +27,7 @@ struct Got {
 }
 
 async fn call(bench: &Bench, mark: Mark, model: &str) -> Got {
-    let streamed = mark.0 % 2 == 0;
+    let streamed = mark.0.is_multiple_of(2);
     let body = if streamed {
         hello_stream(model)
     } else {

@@ -223,7 +223,9 @@ tenants:
 impl Gateway {
     async fn stop(self) {
         // The thread ends by itself if it has panicked; then joining says so.
-        drop(self.stop.send(()));
+        if self.stop.send(()).is_err() {
+            eprintln!("the gateway has ended by itself");
+        }
         tokio::task::spawn_blocking(move || self.thread.join())
             .await
             .unwrap()
