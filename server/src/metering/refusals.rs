@@ -2,7 +2,8 @@
 //!
 //! Of one key's refusals with one code, the first 10 in a second have an event each; the rest of that second share one
 //! with a count. So the counts always add up to the refusals. A shared event is of the first that it counts (its id,
-//! model and path), sums the bytes, and is handed out when its second has ended.
+//! model and path), sums the bytes, and is handed out when its second has ended. While the spool has no room, all
+//! refusals share, for as long as that lasts: they must not fill the memory instead.
 
 use std::collections::HashMap;
 
@@ -30,8 +31,8 @@ struct Second {
 
 impl Refusals {
     /// Takes a refusal at `now_ms` (Unix milliseconds) and gives back the events that are to be written now: its own,
-    /// if it has one, and the shared one of a second that has ended.
-    pub fn add(&mut self, event: UsageEvent, now_ms: i64) -> Vec<UsageEvent> {
+    /// if it has one, and the shared one of a second that has ended. Where the spool is `crowded` nothing is given back.
+    pub fn add(&mut self, event: UsageEvent, now_ms: i64, crowded: bool) -> Vec<UsageEvent> {
         let mut ready = Vec::new();
         let pair = (event.key, event.error_code.clone());
         if self.pairs.len() >= MOST_PAIRS && !self.pairs.contains_key(&pair) {
@@ -45,10 +46,10 @@ impl Refusals {
         };
         let second = self.pairs.entry(pair).or_insert_with(begun);
         // A clock that was set back begins a new second too: nothing may wait for the old one to end again.
-        if second.at != now {
+        if second.at != now && !crowded {
             ready.extend(std::mem::replace(second, begun()).shared);
         }
-        if second.own_events < OWN_EVENTS {
+        if second.own_events < OWN_EVENTS && !crowded {
             second.own_events += 1;
             ready.push(event);
             return ready;
@@ -122,7 +123,7 @@ mod tests {
         let mut refusals = Refusals::default();
         let mut events = Vec::new();
         for n in 0..1_000 {
-            events.extend(refusals.add(refusal(key, "key_disabled"), 5_000 + n % 1_000));
+            events.extend(refusals.add(refusal(key, "key_disabled"), 5_000 + n % 1_000, false));
         }
         assert_eq!(events.len(), 10);
         assert_eq!(refusals.waiting(), 990);
@@ -138,13 +139,13 @@ mod tests {
         let key = KeyId::random();
         let mut refusals = Refusals::default();
         let first: Vec<_> = (0..12)
-            .flat_map(|_| refusals.add(refusal(key, "key_disabled"), 999))
+            .flat_map(|_| refusals.add(refusal(key, "key_disabled"), 999, false))
             .collect();
         assert_eq!(first.len(), 10);
-        let second = refusals.add(refusal(key, "key_disabled"), 1_000);
+        let second = refusals.add(refusal(key, "key_disabled"), 1_000, false);
         assert_eq!((second.len(), total(&second)), (2, 3));
         // The clock is set back.
-        let third = refusals.add(refusal(key, "key_disabled"), -1);
+        let third = refusals.add(refusal(key, "key_disabled"), -1, false);
         assert_eq!(total(&third), 1);
     }
 
@@ -155,7 +156,7 @@ mod tests {
         for key in keys {
             for code in ["key_disabled", "rate_limit_exceeded"] {
                 for _ in 0..10 {
-                    assert_eq!(refusals.add(refusal(key, code), 0).len(), 1);
+                    assert_eq!(refusals.add(refusal(key, code), 0, false).len(), 1);
                 }
             }
         }
@@ -168,7 +169,7 @@ mod tests {
         let mut refusals = Refusals::default();
         let mut events = Vec::new();
         for n in 0..100 {
-            events.extend(refusals.add(refusal(key, "key_disabled"), 0));
+            events.extend(refusals.add(refusal(key, "key_disabled"), 0, false));
             if n % 30 == 29 {
                 events.extend(refusals.take_all());
             }
@@ -186,11 +187,31 @@ mod tests {
         for _ in 0..MOST_PAIRS + 10 {
             let key = KeyId::random();
             for _ in 0..11 {
-                events.extend(refusals.add(refusal(key, "ip_not_allowed"), 0));
+                events.extend(refusals.add(refusal(key, "ip_not_allowed"), 0, false));
             }
         }
         assert!(refusals.pairs.len() <= MOST_PAIRS);
         events.extend(refusals.take_all());
         assert_eq!(total(&events) as usize, (MOST_PAIRS + 10) * 11);
+    }
+
+    #[test]
+    fn without_room_all_share_and_none_is_handed_out() {
+        let (mut refusals, key) = (Refusals::default(), KeyId::random());
+        for second in 0..5 {
+            for _ in 0..100 {
+                let ready = refusals.add(refusal(key, "spool_full"), second * 1000, true);
+                assert!(ready.is_empty());
+            }
+        }
+        assert_eq!(refusals.waiting(), 500);
+        assert_eq!(
+            refusals
+                .take_all()
+                .iter()
+                .map(|event| event.count)
+                .sum::<u32>(),
+            500
+        );
     }
 }

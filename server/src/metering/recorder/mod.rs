@@ -223,7 +223,8 @@ impl Recorder {
         if event.outcome != Outcome::Refused {
             return core.write(event, None);
         }
-        let ready = core.refusals.lock().add(event, now_ms);
+        let crowded = !core.held.lock().is_empty();
+        let ready = core.refusals.lock().add(event, now_ms, crowded);
         core.write_all(ready)
     }
 

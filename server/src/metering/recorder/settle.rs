@@ -109,12 +109,13 @@ fn settle(core: &Core, slot: Slot, draft: Draft) {
         event.usage = attempt.usage;
     }
     (core.pricer)(&mut event);
-    // It is not the recorder's, so its panic must not cost the event.
-    if catch_unwind(AssertUnwindSafe(|| done(&event))).is_err() {
-        tracing::error!(id = %event.id, "metering: settling limits or metrics of a call panicked");
-    }
-    // A failure has been logged, and the event waits.
+    let settled = event.clone();
+    // A failure has been logged, and the event waits. Whoever is told below may let the answer's last byte go.
     core.write(event, Some(slot)).ok();
+    // It is not the recorder's, so its panic must not cost the thread.
+    if catch_unwind(AssertUnwindSafe(|| done(&settled))).is_err() {
+        tracing::error!(id = %settled.id, "metering: settling limits or metrics of a call panicked");
+    }
 }
 
 fn abandoned(core: &Core, slot: Slot) {
@@ -130,10 +131,12 @@ fn abandoned(core: &Core, slot: Slot) {
 }
 
 fn tick(core: &Core, now_ms: i64) {
-    let ended = core.refusals.lock().take_ended(now_ms);
-    // What fails is logged where it is first held, and waits.
-    core.write_all(ended).ok();
+    // What fails is logged where it is first held, and waits. While anything waits, refusals go on sharing.
     core.write_held().ok();
+    if core.held.lock().is_empty() {
+        let ended = core.refusals.lock().take_ended(now_ms);
+        core.write_all(ended).ok();
+    }
     if let Err(error) = core.table.grow_if_low() {
         tracing::error!(%error, "in-flight record: no further extent");
     }
