@@ -16,7 +16,13 @@ use weir_dialect::{
     openai::{Input, Limits, Observer},
 };
 
-use super::{Shared, endpoint::Endpoint, error::Refusal, identify::Caller};
+use super::{
+    Shared,
+    endpoint::Endpoint,
+    error::Refusal,
+    identify::Caller,
+    plausible::{Carried, believed},
+};
 use crate::{
     billing::Money,
     metering::{
@@ -68,6 +74,21 @@ struct Current {
     /// The most tokens that the call lets the model generate, if it says.
     bound: Option<u64>,
     relayed_bytes: u64,
+}
+
+impl Current {
+    fn carried(&self) -> Carried {
+        let input = &self.input;
+        let is_text = input.media_bytes == 0 && input.images + input.audios + input.files == 0;
+        Carried {
+            request_bytes: is_text.then_some(input.text_bytes),
+            took: self.began.elapsed(),
+        }
+    }
+
+    fn believed(&self, seen: &Observation) -> Option<Usage> {
+        believed(seen, self.carried())
+    }
 }
 
 /// Of the channel and model tried last.
@@ -360,14 +381,15 @@ impl Account {
     /// Takes note of bytes of the answer, before they are sent on. What has been seen so far.
     pub fn observe(&mut self, bytes: &[u8]) -> Option<&Observation> {
         let current = self.current.as_mut()?;
+        let carried = current.carried();
         let observer = current.observer.as_mut()?;
         observer.feed(bytes);
         current.relayed_bytes += bytes.len() as u64;
         if let Some(flight) = &mut self.flight {
             let seen = observer.seen();
             flight.relayed(current.relayed_bytes, seen.generated_bytes);
-            if let Some(weir_dialect::neutral::Reported::Plausible(usage)) = &seen.usage {
-                flight.usage(usage);
+            if let Some(usage) = believed(seen, carried) {
+                flight.usage(&usage);
             }
         }
         Some(observer.seen())
@@ -383,13 +405,7 @@ impl Account {
     /// The charge as far as the upstream has reported usage, for `x-weir-cost`.
     pub fn charge_so_far(&self) -> Option<Money> {
         let current = self.current.as_ref()?;
-        let usage = current
-            .observer
-            .as_ref()?
-            .seen()
-            .usage
-            .as_ref()?
-            .plausible()?;
+        let usage = believed(current.observer.as_ref()?.seen(), current.carried())?;
         current
             .candidate
             .rates
@@ -492,10 +508,14 @@ impl Account {
             .attempt(&current.candidate.channel.name, reason);
         let is_error = current.attempt.status.is_some_and(|status| status >= 400);
         let spent = if is_error {
-            Spent::Known(reported(seen.as_ref()))
+            let reported = seen.as_ref().and_then(|seen| current.believed(seen));
+            Spent::Known(reported.unwrap_or_default())
         } else {
             self.spent(&current, seen.as_ref())
         };
+        let is_reported = seen
+            .as_ref()
+            .is_some_and(|seen| current.believed(seen).is_some());
         let attempt = &mut current.attempt;
         attempt.took_us = micros(took);
         attempt.failure = matches!(outcome, Outcome::CutByUpstream | Outcome::UpstreamError)
@@ -503,11 +523,8 @@ impl Account {
         let text = match spent {
             Spent::Known(usage) => {
                 attempt.usage = usage;
-                let reported = seen.as_ref().is_some_and(
-                    |seen| matches!(seen.usage, Some(reported) if reported.plausible().is_some()),
-                );
-                attempt.estimated = !reported && !is_error;
-                if let (Some(model), true) = (self.last.model_id, reported) {
+                attempt.estimated = !is_reported && !is_error;
+                if let (Some(model), true) = (self.last.model_id, is_reported) {
                     self.learn(model, &usage, seen.as_ref(), &current.input, took);
                 }
                 None
@@ -525,7 +542,7 @@ impl Account {
 
     /// What an attempt has spent: as reported, or estimated.
     fn spent(&self, current: &Current, seen: Option<&Observation>) -> Spent {
-        if let Some(usage) = seen.and_then(|seen| seen.usage.as_ref()?.plausible()) {
+        if let Some(usage) = seen.and_then(|seen| current.believed(seen)) {
             return Spent::Known(usage);
         }
         if !self.endpoint.needs_model() && self.endpoint != Endpoint::Proxy {
@@ -702,11 +719,6 @@ fn by_type(usage: &Usage) -> [(TokenType, u64); 9] {
         (TokenType::AudioOutput, usage.audio_output),
         (TokenType::ImageOutput, usage.image_output),
     ]
-}
-
-fn reported(seen: Option<&Observation>) -> Usage {
-    seen.and_then(|seen| seen.usage.as_ref()?.plausible())
-        .unwrap_or_default()
 }
 
 /// Four bytes a token, rounded up: for text that no tokenizer will see.

@@ -16,6 +16,7 @@ mod leash;
 mod models;
 mod pace;
 mod path;
+mod plausible;
 mod relay;
 mod respond;
 mod scrub;
