@@ -441,6 +441,12 @@ fn lies() -> Vec<(&'static str, Fault)> {
             ),
         ),
         (
+            "a billion for a line",
+            usage(
+                json!({"prompt_tokens": 1_000_000_000, "completion_tokens": 1_000_000_000, "total_tokens": 2_000_000_000}),
+            ),
+        ),
+        (
             "words",
             usage(
                 json!({"prompt_tokens": "many", "completion_tokens": "few", "total_tokens": null}),
@@ -479,6 +485,21 @@ both_stores!(
             assert_eq!((event.cached_tokens, event.reasoning_tokens), (0, 0), "{context}");
             assert_eq!(event.charge_nanos, 1_000 * event.input_tokens + 2_000 * event.output_tokens, "{context}");
         }
+        books.assert_sums();
+    }
+);
+
+both_stores!(
+    /// B9: a vendor that reports after each event, and once more at the end, is billed for its last word alone.
+    usage_that_is_reported_again_and_again_counts_once,
+    |bench| {
+        let event = |output: u64| json!({"id": "c", "object": "chat.completion.chunk", "choices": [{"index": 0, "delta": {"content": "word "}}], "usage": {"prompt_tokens": 6, "completion_tokens": output, "total_tokens": 6 + output}});
+        let events: String = (1..=5).chain([5]).map(|output| format!("data: {}\n\n", event(output))).collect();
+        bench.vendor.push(Behaviour::body(events + "data: [DONE]\n\n"));
+        drop(bench.chat(hello_stream("gpt-test")).await.text().await.unwrap());
+        let books = bench.books().await;
+        let event = books.only();
+        assert_eq!((event.input_tokens, event.output_tokens, event.estimated), (6, 5, false));
         books.assert_sums();
     }
 );

@@ -217,6 +217,18 @@ both_stores!(
             )
             .await;
         stuck.read_until("data: {").await;
+        // Stuck is when the vendor cannot write any more.
+        let (mut pieces, mut still) = (0, 0);
+        while still < 5 {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            let written = bench.vendor.bill()[0].pieces;
+            still = if written == pieces { still + 1 } else { 0 };
+            pieces = written;
+        }
+        assert!(
+            bench.vendor.bill()[0].end.is_none(),
+            "all of it fits into the buffers"
+        );
         revoke(&bench, "one").await;
         let revoked = Instant::now();
         bench.vendor.client_left(1, SOON).await.unwrap();
@@ -314,6 +326,14 @@ async fn another_instance_is_told_over_redis_and_notices_by_itself_when_the_word
         200,
         "nothing else has changed"
     );
+    let health = bench
+        .http
+        .get(format!("{}/health", other.url))
+        .send()
+        .await
+        .unwrap();
+    let health: serde_json::Value = health.json().await.unwrap();
+    assert_eq!(health["status"], "degraded", "{health}");
     assert!(status_becomes(&other.url, &key("three"), 401).await < Duration::from_secs(15));
     stream.read_until("\"key_disabled\"").await;
 

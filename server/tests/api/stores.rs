@@ -79,7 +79,7 @@ both_stores!(
         assert_eq!(bench.books().await.events.len(), 1);
         let outage = bench.lose_database().await;
         let calls = stream::iter((0..60).map(Mark)).map(async |mark| {
-            let body = if mark.0 % 2 == 0 {
+            let body = if mark.0.is_multiple_of(2) {
                 hello("gpt-test")
             } else {
                 hello_stream("gpt-test")
@@ -126,6 +126,51 @@ both_stores!(
             metric(&bench, "gateway_store_up{store=\"database\"}").await,
             "1"
         );
+        books.assert_sums();
+    }
+);
+
+both_stores!(
+    a_database_that_comes_and_goes_amid_calls_and_bookings_books_each_call_once,
+    outages(),
+    |bench| {
+        const CALLS: u64 = 300;
+        let flapping = async {
+            for _ in 0..5 {
+                let outage = bench.lose_database().await;
+                tokio::time::sleep(Duration::from_millis(60)).await;
+                outage.end().await;
+                tokio::time::sleep(Duration::from_millis(90)).await;
+            }
+        };
+        let calls = stream::iter((0..CALLS).map(Mark)).map(async |mark| {
+            let answer = mark
+                .put_on(bench.post("/v1/chat/completions"))
+                .json(&hello("gpt-test"))
+                .send()
+                .await
+                .unwrap();
+            assert_eq!(answer.status(), 200);
+            // Closes the running segment, so that there is always something to book.
+            if mark.0.is_multiple_of(10) {
+                drop(
+                    bench
+                        .admin(reqwest::Method::GET, "/usage?by=key&wait=10ms")
+                        .send()
+                        .await,
+                );
+            }
+        });
+        tokio::join!(calls.buffer_unordered(4).collect::<Vec<()>>(), flapping);
+        let books = bench
+            .books_when(|books| books.events.len() as u64 >= CALLS)
+            .await;
+        assert_eq!(
+            (books.events.len() as u64, booked(&books).len() as u64),
+            (CALLS, CALLS)
+        );
+        let billed = bench.vendor.counters();
+        assert_eq!(books.tokens(), (billed.input_tokens, billed.output_tokens));
         books.assert_sums();
     }
 );
