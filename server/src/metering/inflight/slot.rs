@@ -357,7 +357,7 @@ fn read_start(area: &[u8]) -> Option<UsageEvent> {
     })
 }
 
-/// At most 232 bytes of content, so that with length and tag it fits into its 256.
+/// At most 233 bytes of content, so that with length and tag it fits into its 256.
 fn sealed_attempt(attempt: &Attempt, number: u8, over: bool, key: &MacKey) -> Vec<u8> {
     let mut area = Encoder(Vec::with_capacity(256));
     area.byte(number);
