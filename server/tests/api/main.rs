@@ -14,6 +14,7 @@ mod books;
 mod catalog;
 mod chat;
 mod crash;
+mod lies;
 mod prices;
 mod stores;
 mod usage;
