@@ -6,7 +6,9 @@
 
 pub mod demo;
 mod keys;
+mod listener;
 pub mod pages;
+mod patience;
 mod runtime;
 mod tls;
 
@@ -17,12 +19,14 @@ use std::{
     time::Duration,
 };
 
-use actix_web::{App, HttpServer, dev::ServerHandle, web};
+use actix_web::{App, dev::ServerHandle, middleware::from_fn, web};
 use anyhow::Context as _;
 use runtime::Jobs;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use weir_api_types::manage::CredentialState;
+
+use listener::Listener;
 
 use crate::{
     admin,
@@ -128,15 +132,17 @@ pub async fn start(
         servers.push(server.handle());
         serving.spawn_local(server);
     };
-    let state = built.state.clone();
     let is_public = separate.is_none();
     let pool = upstream::Config {
         keep_alive: config.proxy.upstream_keep_alive,
         lifetime: config.proxy.upstream_lifetime,
     };
-    let server = HttpServer::new(move || {
+    let public = Listener::public(&config, tls.clone());
+    let state = built.state.clone().on(reach_of(address));
+    spawn(public.serve(listener, move || {
         let upstream = upstream::Upstream::new(&pool, Arc::clone(&upstream_tls));
         let app = App::new()
+            .wrap(from_fn(patience::count))
             .app_data(web::Data::new(upstream))
             .configure(|app| state.configure(app));
         let app = app.configure(routes::open).configure(routes::data_plane);
@@ -146,43 +152,19 @@ pub async fn start(
             app
         }
         .configure(routes::unknown)
-    });
-    let server = server
-        .workers(config.worker_count())
-        .backlog(8192)
-        .max_connections(config.proxy.max_connections)
-        .keep_alive(config.proxy.keep_alive.0)
-        .client_request_timeout(config.proxy.head_timeout.0)
-        .client_disconnect_timeout(Duration::from_secs(1))
-        .tls_handshake_timeout(config.proxy.head_timeout.0)
-        // actix leaves Nagle on: small chunks would wait for an ACK.
-        .tcp_nodelay(true)
-        // A caller's FIN is its leaving: without this it goes unseen in a silent second.
-        .h1_allow_half_closed(false)
-        // Calls end themselves at the deadline; this is for those that cannot.
-        .shutdown_timeout((config.shutdown_deadline.0 + config.proxy.cut_grace.0).as_secs() + 2)
-        .disable_signals();
+    })?);
     let is_tls = tls.is_some();
-    spawn(match tls {
-        Some(tls) => server.listen_rustls_0_23(listener, tls)?.run(),
-        None => server.listen(listener)?.run(),
-    });
     if let Some(listener) = separate {
-        let state = built.state.clone();
-        let server = HttpServer::new(move || {
+        let state = built.state.clone().on(pages::Reach::Operators);
+        let admin = Listener::admin(&config, tls);
+        spawn(admin.serve(listener, move || {
             App::new()
+                .wrap(from_fn(patience::count))
                 .configure(|app| state.configure(app))
                 .configure(routes::open)
                 .configure(routes::management)
                 .configure(routes::unknown)
-        });
-        let server = server
-            .workers(1)
-            .tcp_nodelay(true)
-            .h1_allow_half_closed(false)
-            .shutdown_timeout(5)
-            .disable_signals();
-        spawn(server.listen(listener)?.run());
+        })?);
     }
     Ok(Running {
         address,
@@ -201,6 +183,14 @@ pub async fn start(
     })
 }
 
+fn reach_of(address: SocketAddr) -> pages::Reach {
+    if address.ip().to_canonical().is_loopback() {
+        pages::Reach::ThisMachine
+    } else {
+        pages::Reach::Anybody
+    }
+}
+
 /// What a worker's handlers are given.
 #[derive(Clone)]
 pub struct State {
@@ -210,6 +200,12 @@ pub struct State {
 }
 
 impl State {
+    /// The same on a listener of this reach.
+    fn on(mut self, reach: pages::Reach) -> Self {
+        self.pages.reach = reach;
+        self
+    }
+
     fn configure(&self, app: &mut web::ServiceConfig) {
         app.app_data(web::Data::from(Arc::clone(&self.shared)))
             .app_data(web::Data::from(Arc::clone(&self.admin)))
@@ -293,6 +289,7 @@ async fn build(
         draining: false.into(),
         out_of_time: tokio::sync::watch::Sender::new(false),
         repeated: Repeated::default(),
+        strangers: proxy::Strangers::new(config.proxy.unidentified_per_minute),
     });
     let pages = pages::State {
         shared: Arc::clone(&shared),
@@ -303,6 +300,7 @@ async fn build(
             .as_ref()
             .map(|token| admin::Token::new(token.expose()))
             .transpose()?,
+        reach: pages::Reach::Anybody,
     };
     let admin = Arc::new(admin_state(
         &config,
@@ -480,11 +478,17 @@ fn migrate(setting: config::Migrate) -> store::Migrate {
 impl Running {
     /// The address that people are told.
     pub fn url(&self) -> String {
-        format!(
-            "{}://{}",
-            if self.tls { "https" } else { "http" },
-            self.address
-        )
+        self.url_of(self.address)
+    }
+
+    /// The address of management: the same, unless it has a listener of its own.
+    pub fn admin_url(&self) -> String {
+        self.url_of(self.admin_address)
+    }
+
+    fn url_of(&self, address: SocketAddr) -> String {
+        let scheme = if self.tls { "https" } else { "http" };
+        format!("{scheme}://{address}")
     }
 
     fn announce(&self) {

@@ -28,6 +28,17 @@ pub struct State {
     pub redis: Option<Redis>,
     /// What opens the metrics where they are not on loopback.
     pub metrics_token: Option<admin::Token>,
+    pub reach: Reach,
+}
+
+/// Who can reach a listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    Anybody,
+    /// It listens on loopback.
+    ThisMachine,
+    /// It is management's own.
+    Operators,
 }
 
 /// One document: its name in the URL, its title, its Markdown.
@@ -143,7 +154,7 @@ pub async fn ready(state: web::Data<State>) -> HttpResponse {
         .json(serde_json::json!({ "status": word }))
 }
 
-/// `GET /metrics`: open where only this machine can ask, elsewhere by token.
+/// `GET /metrics`: open where only this machine or an operator can ask, elsewhere by token.
 pub async fn metrics(request: HttpRequest, state: web::Data<State>) -> HttpResponse {
     if !may_read_metrics(&request, &state) {
         return HttpResponse::Unauthorized()
@@ -164,11 +175,12 @@ pub async fn metrics(request: HttpRequest, state: web::Data<State>) -> HttpRespo
 
 /// A listener on loopback is asked by this machine alone, unless a proxy stands before it and says so.
 fn may_read_metrics(request: &HttpRequest, state: &State) -> bool {
-    let listens_on_loopback = request.app_config().local_addr().ip().is_loopback();
     let is_forwarded = request.headers().contains_key("x-forwarded-for")
         || request.headers().contains_key("forwarded");
-    if listens_on_loopback && !is_forwarded {
-        return true;
+    match state.reach {
+        Reach::Operators => return true,
+        Reach::ThisMachine if !is_forwarded => return true,
+        Reach::ThisMachine | Reach::Anybody => {}
     }
     let presented = request
         .headers()

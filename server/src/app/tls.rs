@@ -16,9 +16,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 
-/// How often the files are looked at.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
-
 /// The certificate that handshakes get.
 #[derive(Debug)]
 struct Present(ArcSwap<CertifiedKey>);
@@ -44,11 +41,13 @@ pub fn server_config(
     };
     let present = Arc::new(Present(ArcSwap::from_pointee(files.read()?)));
     let provider = Arc::new(aws_lc_rs::default_provider());
-    let server = ServerConfig::builder_with_provider(provider)
+    let mut server = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
         .with_cert_resolver(Arc::clone(&present) as Arc<dyn ResolvesServerCert>);
-    jobs.spawn(follow(files, present, shutdown.clone()));
+    server.alpn_protocols = vec![b"http/1.1".to_vec()];
+    let every = config.tls_reload_every.0;
+    jobs.spawn(follow(files, present, every, shutdown.clone()));
     Ok(Some(server))
 }
 
@@ -104,10 +103,10 @@ fn read_certificates(path: &PathBuf) -> anyhow::Result<Vec<CertificateDer<'stati
 }
 
 /// Puts a changed certificate in place; a broken one leaves the old.
-async fn follow(files: Files, present: Arc<Present>, shutdown: CancellationToken) {
+async fn follow(files: Files, present: Arc<Present>, every: Duration, shutdown: CancellationToken) {
     let mut seen = files.stamp();
     while shutdown
-        .run_until_cancelled(tokio::time::sleep(LOOK_EVERY))
+        .run_until_cancelled(tokio::time::sleep(every))
         .await
         .is_some()
     {

@@ -64,6 +64,7 @@ pub struct Config {
     pub tls_cert: Option<PathBuf>,
     #[serde(deserialize_with = "value::optional")]
     pub tls_key: Option<PathBuf>,
+    pub tls_reload_every: Span,
     pub proxy: Proxy,
     pub spool: Spool,
     pub catalog: Catalog,
@@ -243,6 +244,7 @@ fn check(config: &Config) -> Result<(), (&'static str, String)> {
     }
     let never_zero = [
         ("shutdown_deadline", config.shutdown_deadline.0.is_zero()),
+        ("tls_reload_every", config.tls_reload_every.0.is_zero()),
         ("catalog.poll", config.catalog.poll.0.is_zero()),
         ("proxy.body_bytes", proxy.body_bytes.0 == 0),
         ("proxy.upload_bytes", proxy.upload_bytes.0 == 0),

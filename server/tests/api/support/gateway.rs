@@ -29,6 +29,8 @@ pub struct Bench {
     pub stores: Stores,
     pub vendor: Vendor,
     pub url: String,
+    /// Where management answers: the same, unless it has a listener of its own.
+    pub admin_url: String,
     pub http: reqwest::Client,
     /// What differs from the stores' usual environment.
     pub differs: Vec<(String, String)>,
@@ -37,6 +39,7 @@ pub struct Bench {
 }
 
 struct Gateway {
+    admin_url: String,
     stop: oneshot::Sender<()>,
     thread: JoinHandle<()>,
 }
@@ -73,10 +76,13 @@ impl Bench {
             differs.push(("WEIR_DATABASE_URL".to_owned(), url));
             pipe = Some(made);
         }
+        // Tests of TLS present certificates that nobody has signed.
+        drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
         // Tests of idle and dead connections want to see each one: the client keeps none.
         let http = reqwest::Client::builder()
             .pool_max_idle_per_host(0)
             .tcp_nodelay(true)
+            .tls_danger_accept_invalid_certs(true)
             .no_proxy()
             .build()
             .unwrap();
@@ -84,6 +90,7 @@ impl Bench {
             stores,
             vendor,
             url: String::new(),
+            admin_url: String::new(),
             http,
             differs,
             pipe,
@@ -103,6 +110,7 @@ impl Bench {
     pub async fn process(&mut self) -> Process {
         let process = Process::start(&self.stores, self.environment("one"), &[]).await;
         self.url.clone_from(&process.url);
+        self.admin_url.clone_from(&process.url);
         process
     }
 
@@ -152,7 +160,7 @@ tenants:
         let resources = resources.replace("{vendor}", &self.vendor.base_url());
         let request = self
             .http
-            .post(format!("{}/v1/admin/resources/apply", self.url))
+            .post(format!("{}/v1/admin/resources/apply", self.admin_url))
             .bearer_auth(ADMIN_TOKEN);
         request
             .header("content-type", "application/yaml")
@@ -165,7 +173,7 @@ tenants:
     /// A management request, to be sent.
     pub fn admin(&self, method: reqwest::Method, path: &str) -> reqwest::RequestBuilder {
         self.http
-            .request(method, format!("{}/v1/admin{path}", self.url))
+            .request(method, format!("{}/v1/admin{path}", self.admin_url))
             .bearer_auth(ADMIN_TOKEN)
     }
 
@@ -216,6 +224,7 @@ tenants:
     /// Starts the gateway anew on the same stores.
     pub async fn start_again(&mut self) {
         let (url, gateway) = run(self.environment("one")).await;
+        self.admin_url.clone_from(&gateway.admin_url);
         (self.url, self.gateway) = (url, Some(gateway));
     }
 }
@@ -267,16 +276,21 @@ async fn run(environment: Vec<(String, String)>) -> (String, Gateway) {
             let running = app::start(config, app::Options::default(), telemetry)
                 .await
                 .unwrap();
-            ready.send(running.url()).unwrap();
+            ready.send((running.url(), running.admin_url())).unwrap();
             // The other side dropped means the same as told.
             drop(stopped.await);
             running.stop().await;
         });
     });
-    (
-        started.await.expect("the gateway starts"),
-        Gateway { stop, thread },
-    )
+    let (url, admin_url) = started.await.expect("the gateway starts");
+    // A listener on every address is called on one that management answers to.
+    let [url, admin_url] = [url, admin_url].map(|url| url.replace("[::]", "127.0.0.1"));
+    let gateway = Gateway {
+        admin_url,
+        stop,
+        thread,
+    };
+    (url, gateway)
 }
 
 /// A chat request as programs send it.

@@ -1,0 +1,137 @@
+//! One listener: HTTP/1.1, with TLS or without, its bounds and deadlines.
+//!
+//! It does not use `HttpServer`, for two reasons. With TLS that offers HTTP/2 before everything else as soon as any crate
+//! of the build has it (awc does), and actix's h2 has no release with the fix for its floods (threats.md, H8). And it
+//! lets nobody stand between the socket and the parser, where [`Patient`] times every head.
+
+use std::{fmt, io, net::SocketAddr, net::TcpListener, time::Duration};
+
+use actix_http::{HttpService, Request, Response, body::MessageBody};
+use actix_server::Server;
+use actix_service::{
+    IntoServiceFactory, Service, ServiceFactory, ServiceFactoryExt as _, fn_service, map_config,
+};
+use actix_tls::accept::{TlsError, rustls_0_23::Acceptor};
+use actix_web::{dev::AppConfig, rt::net::TcpStream};
+use rustls::ServerConfig;
+
+use super::patience::{Deadlines, Patient};
+use crate::config::Config;
+
+/// How long a connection that has been answered may take to end.
+const DISCONNECT: Duration = Duration::from_secs(1);
+
+/// What differs between listeners.
+#[derive(Clone)]
+pub struct Listener {
+    pub workers: usize,
+    pub max_connections: usize,
+    pub deadlines: Deadlines,
+    /// How long open streams may go on when the instance stops.
+    pub shutdown: Duration,
+    pub tls: Option<ServerConfig>,
+}
+
+impl Listener {
+    /// The one that programs call.
+    pub fn public(config: &Config, tls: Option<ServerConfig>) -> Self {
+        Self {
+            workers: config.worker_count(),
+            max_connections: config.proxy.max_connections,
+            deadlines: Deadlines {
+                head: config.proxy.head_timeout.0,
+                idle: config.proxy.keep_alive.0,
+            },
+            // Calls end themselves at the deadline; what is left then is for those that cannot.
+            shutdown: config.shutdown_deadline.0 + config.proxy.cut_grace.0 + DISCONNECT * 2,
+            tls,
+        }
+    }
+
+    /// The one for people and their tools, where they have one of their own.
+    pub fn admin(config: &Config, tls: Option<ServerConfig>) -> Self {
+        Self {
+            workers: 1,
+            shutdown: Duration::from_secs(5),
+            ..Self::public(config, tls)
+        }
+    }
+
+    /// A server of an application on this listener. The application is wrapped in `patience::count`.
+    pub fn serve<F, I, S, B>(self, socket: TcpListener, application: F) -> io::Result<Server>
+    where
+        F: Fn() -> I + Send + Clone + 'static,
+        I: IntoServiceFactory<S, Request>,
+        S: ServiceFactory<Request, Config = AppConfig> + 'static,
+        S::Error: Into<actix_web::Error> + 'static,
+        S::InitError: fmt::Debug,
+        S::Response: Into<Response<B>> + 'static,
+        <S::Service as Service<Request>>::Future: 'static,
+        S::Service: 'static,
+        B: MessageBody + 'static,
+    {
+        let address = socket.local_addr()?;
+        let builder = Server::build()
+            .workers(self.workers)
+            .backlog(8192)
+            .max_concurrent_connections(self.max_connections)
+            .shutdown_timeout(self.shutdown.as_secs().max(1))
+            .disable_signals();
+        let stopping = builder.graceful_shutdown_signal();
+        let deadlines = self.deadlines;
+        macro_rules! http {
+            ($is_tls:expr) => {{
+                let stopping = stopping.clone();
+                let application = application()
+                    .into_factory()
+                    .map_err(|error| error.into().error_response());
+                let http = HttpService::build()
+                    .graceful_shutdown_signal(move || {
+                        let stopping = stopping.clone();
+                        async move { stopping.notified().await }
+                    })
+                    .keep_alive(deadlines.idle)
+                    .client_request_timeout(deadlines.head)
+                    .client_disconnect_timeout(DISCONNECT)
+                    // A caller's FIN is its leaving: without this it goes unseen in a silent second.
+                    .h1_allow_half_closed(false)
+                    .local_addr(address)
+                    .on_connect_ext(|stream: &Patient<_>, data| {
+                        data.insert(stream.requests());
+                    });
+                let http = if $is_tls { http.secure() } else { http };
+                http.h1(map_config(application, |()| AppConfig::default()))
+            }};
+        }
+        let builder = match self.tls {
+            None => builder.listen("http", socket, move || {
+                fn_service(move |stream: TcpStream| async move {
+                    let peer = prepare(&stream);
+                    Ok((Patient::new(stream, deadlines), peer))
+                })
+                .and_then(http!(false))
+            })?,
+            Some(tls) => builder.listen("https", socket, move || {
+                let mut handshake = Acceptor::new(tls.clone());
+                handshake.set_handshake_timeout(deadlines.head);
+                handshake
+                    .map_init_err(|_| ())
+                    .map_err(TlsError::into_service_error)
+                    .map(move |stream| {
+                        let peer = prepare(stream.get_ref().0);
+                        (Patient::new(stream, deadlines), peer)
+                    })
+                    .and_then(http!(true).map_err(TlsError::Service))
+            })?,
+        };
+        Ok(builder.run())
+    }
+}
+
+/// Small chunks must not wait for an ACK: actix leaves Nagle on. The peer.
+fn prepare(socket: &TcpStream) -> Option<SocketAddr> {
+    if let Err(error) = socket.set_nodelay(true) {
+        tracing::debug!(%error, "a connection keeps Nagle's algorithm");
+    }
+    socket.peer_addr().ok()
+}
