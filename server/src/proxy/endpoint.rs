@@ -3,6 +3,8 @@
 use actix_web::http::Method;
 use weir_dialect::openai;
 
+use super::ingress::Shape;
+
 /// An endpoint of the data plane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Endpoint {
@@ -27,16 +29,6 @@ pub enum Endpoint {
     Models,
     /// `/proxy/{channel}/{path}`.
     Proxy,
-}
-
-/// What of a body is read before it is sent on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reading {
-    /// JSON, whatever the content type says.
-    Json,
-    /// The model of a multipart form; anything else as JSON.
-    JsonOrForm,
-    Nothing,
 }
 
 impl Endpoint {
@@ -128,15 +120,11 @@ impl Endpoint {
         matches!(self, Self::SessionChat | Self::SessionEmbeddings)
     }
 
-    /// What of a body is read before it is sent on. Under `/proxy/` that is decided by the path: what a vendor would
-    /// infer from is checked and priced like any other call, whatever content type it claims.
-    pub fn reading(self, is_inference: bool) -> Reading {
+    /// What its bodies may be; under `/proxy/` the path decides.
+    pub fn shape(self) -> Shape {
         match self {
-            Self::Files | Self::Batches | Self::Models => Reading::Nothing,
-            Self::Images | Self::Audio => Reading::JsonOrForm,
-            Self::Proxy if is_inference => Reading::JsonOrForm,
-            Self::Proxy => Reading::Nothing,
-            _ => Reading::Json,
+            Self::Images | Self::Audio | Self::Files | Self::Proxy => Shape::JsonOrForm,
+            _ => Shape::Json,
         }
     }
 

@@ -26,6 +26,14 @@ pub enum Refusal {
         hint: Option<String>,
     },
     MethodNotAllowed,
+    /// Too many requests without a valid key from one address.
+    TooManyStrangers {
+        retry_after: Duration,
+    },
+    /// A header that readers would take differently: it stands there twice.
+    DoubledHeader(&'static str),
+    /// A WebSocket where none is spoken.
+    NoWebSocket,
     BadPath,
     MissingModel,
     /// A body, or a field of it, that cannot be read.
@@ -112,6 +120,16 @@ pub const CODES: &[(u16, &str, &str)] = &[
     ),
     (
         400,
+        "invalid_header",
+        "A header that may stand in a request once only was sent twice; `param` names it.",
+    ),
+    (
+        400,
+        "websocket_not_supported",
+        "The path speaks no WebSocket. Send a plain request.",
+    ),
+    (
+        400,
         "broken_body",
         "The request's body ended before its announced end.",
     ),
@@ -176,6 +194,11 @@ pub const CODES: &[(u16, &str, &str)] = &[
         "encoded_body",
         "Bodies with a content-encoding are not read. Send the body as it is.",
     ),
+    (
+        429,
+        "rate_limit_exceeded",
+        "Too many requests without a valid key came from this address. Mend the key, and wait for `retry-after`.",
+    ),
     (500, "internal_error", "Weir failed. Report the request id."),
     (
         502,
@@ -210,6 +233,8 @@ impl Refusal {
             Self::SeveralKeys
             | Self::BadPath
             | Self::MissingModel
+            | Self::DoubledHeader(_)
+            | Self::NoWebSocket
             | Self::BadBody { .. }
             | Self::BrokenBody => 400,
             Self::NoKey | Self::InvalidKey | Self::KeyDisabled | Self::KeyExpired => 401,
@@ -222,6 +247,7 @@ impl Refusal {
             Self::SlowBody => 408,
             Self::TooLarge { .. } => 413,
             Self::EncodedBody => 415,
+            Self::TooManyStrangers { .. } => 429,
             Self::SpoolFull | Self::NoHealthyUpstream(_) | Self::Stopping => 503,
         }
     }
@@ -239,6 +265,9 @@ impl Refusal {
             Self::NotOnSharedChannel => "not_on_shared_channel",
             Self::UnknownPath { .. } => "unknown_path",
             Self::MethodNotAllowed => "method_not_allowed",
+            Self::TooManyStrangers { .. } => "rate_limit_exceeded",
+            Self::DoubledHeader(_) => "invalid_header",
+            Self::NoWebSocket => "websocket_not_supported",
             Self::BadPath => "invalid_path",
             Self::MissingModel => "missing_model",
             Self::BadBody { code, .. } => code,
@@ -273,6 +302,11 @@ impl Refusal {
             Self::UnknownPath { hint: Some(hint) } => format!("There is no such path. Did you mean {hint}?"),
             Self::UnknownPath { hint: None } => "There is no such path. GET /docs lists them.".to_owned(),
             Self::MethodNotAllowed => "This path does not take this method.".to_owned(),
+            Self::TooManyStrangers { .. } => {
+                "Too many requests without a valid key came from your address. Check the key, and wait before you try again.".to_owned()
+            }
+            Self::DoubledHeader(name) => format!("Send the header '{name}' once only."),
+            Self::NoWebSocket => "No WebSocket is spoken here. Send a plain request.".to_owned(),
             Self::BadPath => "The path holds a dot segment, an empty segment, a backslash, a control character or a broken \
                               escape."
                 .to_owned(),
@@ -292,6 +326,7 @@ impl Refusal {
         match self {
             Self::BadBody { param, .. } => param.as_deref(),
             Self::MissingModel | Self::ModelNotFound(_) | Self::ModelNotAllowed(_) => Some("model"),
+            Self::DoubledHeader(name) => Some(name),
             _ => None,
         }
     }
@@ -365,8 +400,9 @@ impl Error {
 
     /// When it is worth trying again, where it is.
     pub fn retry_after(&self) -> Option<Duration> {
-        match self.status() {
-            503 => Some(Duration::from_secs(1)),
+        match self {
+            Self::Refusal(Refusal::TooManyStrangers { retry_after }) => Some(*retry_after),
+            _ if self.status() == 503 => Some(Duration::from_secs(1)),
             _ => None,
         }
     }
@@ -450,6 +486,11 @@ mod tests {
             Refusal::NotOnSharedChannel,
             Refusal::UnknownPath { hint: None },
             Refusal::MethodNotAllowed,
+            Refusal::TooManyStrangers {
+                retry_after: Duration::from_secs(1),
+            },
+            Refusal::DoubledHeader("content-type"),
+            Refusal::NoWebSocket,
             Refusal::BadPath,
             Refusal::MissingModel,
             Refusal::EncodedBody,

@@ -24,7 +24,7 @@ use super::{
     account::Account,
     endpoint::Endpoint,
     error::{Error, Failure, Refusal},
-    headers, ingress, scrub,
+    headers, ingress, path, scrub,
     upstream::{self, Answer, Upstream},
 };
 use crate::{
@@ -292,6 +292,8 @@ fn call(
                 headers.insert(name, value);
             }
             Auth::Query(name, value) => {
+                // Of two, some vendors take the first.
+                query = path::without(&query, &name).0;
                 let separator = if query.is_empty() { "" } else { "&" };
                 query = format!(
                     "{query}{separator}{}={}",

@@ -115,6 +115,8 @@ const ANSWER_STOP: &[&str] = &[
     "reporting-endpoints",
     "link",
     "location",
+    "sourcemap",
+    "x-sourcemap",
     "x-client-request-id",
 ];
 

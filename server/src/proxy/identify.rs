@@ -136,10 +136,10 @@ fn presented(headers: &HeaderMap, query_keys: Vec<Vec<u8>>) -> Result<Vec<u8>, R
     Ok(first)
 }
 
-/// What follows `Bearer` and one space; anything else as it is, which then is no key.
+/// What follows `Bearer` and one space; anything else is no key, whatever it says.
 fn bearer(value: &[u8]) -> Vec<u8> {
     match value.split_first_chunk::<7>() {
         Some((scheme, rest)) if scheme.eq_ignore_ascii_case(b"bearer ") => rest.to_vec(),
-        _ => value.to_vec(),
+        _ => Vec::new(),
     }
 }

@@ -7,7 +7,7 @@
 use std::{io, time::Duration};
 
 use actix_web::{
-    http::header::{self, HeaderMap},
+    http::header::{self, HeaderMap, HeaderValue},
     web,
 };
 use bytes::{Bytes, BytesMut};
@@ -21,7 +21,6 @@ use weir_dialect::multipart::{self, Multipart};
 
 use super::{
     Config,
-    endpoint::Reading,
     error::Refusal,
     upstream::{BoxError, BoxStream},
 };
@@ -31,9 +30,26 @@ const MEMORY_BYTES: usize = 1024 * 1024;
 /// Pieces in which a temporary file is read back.
 const PIECE_BYTES: usize = 64 * 1024;
 
+/// What a body may be, and how much of it Weir reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shape {
+    /// JSON, whatever the content type says: many vendors do not look at it either.
+    Json,
+    /// A form where the content type says so, else JSON.
+    JsonOrForm,
+    /// Anything, on a channel that tenants share: a form is read for its model, and so is all that says or looks as if it
+    /// were JSON.
+    Shared,
+    /// Anything, on a channel of the caller's own tenant: read where it says that it is JSON.
+    Dedicated,
+}
+
 /// A caller's body.
 pub enum Body {
-    Whole(Bytes),
+    /// To be read as JSON.
+    Json(Bytes),
+    /// None of Weir's business.
+    Opaque(Bytes),
     /// A multipart form, held whole, with the place of its model.
     Form {
         bytes: Bytes,
@@ -68,74 +84,147 @@ struct Rest {
 
 /// Reads a body as far as it must be read before it can be sent on.
 pub async fn read(
-    reading: Reading,
+    shape: Shape,
     headers: &HeaderMap,
     payload: web::Payload,
     config: &Config,
 ) -> Result<Body, Refusal> {
-    let encoding = headers.get(header::CONTENT_ENCODING);
+    let encoding = only(headers, "content-encoding")?;
     if encoding.is_some_and(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity")) {
         return Err(Refusal::EncodedBody);
     }
-    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
-    let content_type = text(header::CONTENT_TYPE).unwrap_or_default();
-    let length = text(header::CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok());
-    let is_form = content_type
+    let content_type = only(headers, "content-type")?
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    let length = headers
+        .get(header::CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    let is_multipart = content_type
         .trim_start()
         .to_ascii_lowercase()
         .starts_with("multipart/form-data");
-    let is_json = reading == Reading::Json || (reading == Reading::JsonOrForm && !is_form);
-    let limit_bytes = if is_json {
-        config.body_bytes.0
-    } else {
-        config.upload_bytes.0
+    let is_json = match shape {
+        Shape::Json => true,
+        Shape::JsonOrForm => !is_multipart,
+        Shape::Shared | Shape::Dedicated => !is_multipart && says_json(content_type),
     };
-    if length.is_some_and(|length| length > limit_bytes) {
-        return Err(Refusal::TooLarge { limit_bytes });
-    }
-    let rest = Rest {
+    let mut rest = Rest {
         payload,
         reader: None,
         read_bytes: 0,
-        limit_bytes,
+        limit_bytes: config.upload_bytes.0,
         idle: config.body_idle_timeout.0,
         deadline: Instant::now() + config.body_timeout.0,
     };
-    match reading {
-        _ if is_json => whole(length, rest).await.map(Body::Whole),
-        Reading::JsonOrForm => multipart(content_type, length, rest).await,
-        Reading::Json | Reading::Nothing => whole_or_streamed(length, rest).await,
+    if is_json {
+        rest.limit_bytes = config.body_bytes.0;
+    }
+    rest.check(length)?;
+    match shape {
+        _ if is_json => whole(Vec::new(), length, rest).await.map(Body::Json),
+        Shape::JsonOrForm | Shape::Shared if is_multipart => {
+            multipart(content_type, length, rest).await
+        }
+        _ => whole_or_streamed(shape, length, rest, config.body_bytes.0).await,
     }
 }
 
-async fn whole(length: Option<u64>, mut rest: Rest) -> Result<Bytes, Refusal> {
-    let Some(first) = rest.next().await? else {
-        return Ok(Bytes::new());
-    };
-    if length == Some(first.len() as u64) {
-        return Ok(first);
+/// The header's value, if it stands there once. Of two, each reader takes another.
+fn only<'a>(
+    headers: &'a HeaderMap,
+    name: &'static str,
+) -> Result<Option<&'a HeaderValue>, Refusal> {
+    let mut values = headers.get_all(name);
+    match (values.next(), values.next()) {
+        (_, Some(_)) => Err(Refusal::DoubledHeader(name)),
+        (only, None) => Ok(only),
     }
+}
+
+fn says_json(content_type: &str) -> bool {
+    let kind = content_type
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .to_ascii_lowercase();
+    kind == "application/json" || kind.ends_with("+json")
+}
+
+/// Whether some reader would take the beginning of a body for a JSON object, in UTF-8 or one of the encodings that
+/// lenient ones recognise; `None` while there is nothing but white space.
+fn looks_like_json(head: &[Bytes]) -> Option<bool> {
+    const MARKS: [&[u8]; 6] = [
+        b"\xEF\xBB\xBF",
+        b"\xFF\xFE",
+        b"\xFE\xFF",
+        b"\0{",
+        b"\0\0\0{",
+        b"{",
+    ];
+    let mut bytes = head.iter().flatten().copied();
+    let first = bytes.find(|byte| !byte.is_ascii_whitespace())?;
+    let start: Vec<u8> = std::iter::once(first).chain(bytes.take(3)).collect();
+    Some(MARKS.iter().any(|mark| start.starts_with(mark)))
+}
+
+/// All of a body, of which some may have been read.
+async fn whole(head: Vec<Bytes>, length: Option<u64>, mut rest: Rest) -> Result<Bytes, Refusal> {
+    if head.is_empty() {
+        let Some(first) = rest.next().await? else {
+            return Ok(Bytes::new());
+        };
+        if length == Some(first.len() as u64) {
+            return Ok(first);
+        }
+        return gathered(&[first], length, rest).await;
+    }
+    gathered(&head, length, rest).await
+}
+
+async fn gathered(head: &[Bytes], length: Option<u64>, mut rest: Rest) -> Result<Bytes, Refusal> {
     let announced = length.unwrap_or(0).min(MEMORY_BYTES as u64) as usize;
-    let mut body = BytesMut::with_capacity(announced.max(first.len()));
-    body.extend_from_slice(&first);
+    let read = head.iter().map(Bytes::len).sum();
+    let mut body = BytesMut::with_capacity(announced.max(read));
+    for piece in head {
+        body.extend_from_slice(piece);
+    }
     while let Some(piece) = rest.next().await? {
         body.extend_from_slice(&piece);
     }
     Ok(body.freeze())
 }
 
-/// A small body is held, so that the call can be retried; a larger one is streamed.
-async fn whole_or_streamed(length: Option<u64>, mut rest: Rest) -> Result<Body, Refusal> {
+/// A small body is held, so that the call can be retried; a larger one is streamed, unless it must be read.
+async fn whole_or_streamed(
+    shape: Shape,
+    length: Option<u64>,
+    mut rest: Rest,
+    json_bytes: u64,
+) -> Result<Body, Refusal> {
     let mut head = Vec::new();
     let mut bytes = 0;
-    while bytes <= MEMORY_BYTES {
+    let mut ended = false;
+    while !ended && bytes <= MEMORY_BYTES {
         match rest.next().await? {
             Some(piece) => {
                 bytes += piece.len();
                 head.push(piece);
             }
-            None => return Ok(Body::Whole(joined(head))),
+            None => ended = true,
         }
+    }
+    if shape == Shape::Shared && bytes > 0 && looks_like_json(&head) != Some(false) {
+        rest.limit_bytes = json_bytes;
+        rest.check(length)?;
+        return if ended {
+            Ok(Body::Json(joined(head)))
+        } else {
+            whole(head, length, rest).await.map(Body::Json)
+        };
+    }
+    if ended {
+        return Ok(Body::Opaque(joined(head)));
     }
     Ok(Body::Stream(Box::new(Streamed {
         length,
@@ -224,6 +313,16 @@ fn joined(pieces: Vec<Bytes>) -> Bytes {
 }
 
 impl Rest {
+    /// Refuses what is announced, or was read, beyond the bound.
+    fn check(&self, announced: Option<u64>) -> Result<(), Refusal> {
+        if announced.unwrap_or(0).max(self.read_bytes) > self.limit_bytes {
+            return Err(Refusal::TooLarge {
+                limit_bytes: self.limit_bytes,
+            });
+        }
+        Ok(())
+    }
+
     fn model(&self) -> Option<&multipart::Model> {
         self.reader.as_ref().and_then(Multipart::model)
     }
@@ -243,11 +342,7 @@ impl Rest {
         };
         let piece = piece.map_err(|_| Refusal::BrokenBody)?;
         self.read_bytes += piece.len() as u64;
-        if self.read_bytes > self.limit_bytes {
-            return Err(Refusal::TooLarge {
-                limit_bytes: self.limit_bytes,
-            });
-        }
+        self.check(None)?;
         if let Some(reader) = &mut self.reader {
             reader.feed(&piece).map_err(bad_multipart)?;
         }
@@ -363,6 +458,28 @@ fn read_back(file: Option<File>) -> impl Stream<Item = Result<Bytes, BoxError>> 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_lenient_reader_takes_for_json_is_recognised() {
+        let looks = |text: &[u8]| looks_like_json(&[Bytes::copy_from_slice(text)]);
+        for text in [
+            &b"{}"[..],
+            b" \r\n\t{",
+            b"\xEF\xBB\xBF{",
+            b"\xFF\xFE{\0",
+            b"\0{",
+        ] {
+            assert_eq!(looks(text), Some(true), "{text:?}");
+        }
+        for text in [&b"\xFF\xFB\x90\0"[..], b"RIFF", b"a{", b"\0\0\0\x18ftyp"] {
+            assert_eq!(looks(text), Some(false), "{text:?}");
+        }
+        assert_eq!(looks(b" \n"), None);
+        assert_eq!(
+            looks_like_json(&[Bytes::from_static(b" "), Bytes::from_static(b"{")]),
+            Some(true)
+        );
+    }
 
     #[test]
     fn a_model_is_replaced_however_the_body_is_cut() {

@@ -20,6 +20,7 @@ mod plausible;
 mod relay;
 mod respond;
 mod scrub;
+mod strangers;
 pub mod upstream;
 
 use std::{
@@ -28,25 +29,33 @@ use std::{
     time::Instant,
 };
 
-use actix_web::{HttpRequest, HttpResponse, http::Method, web};
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::{
+        Method,
+        header::{self, HeaderMap},
+    },
+    web,
+};
 use ipnet::IpNet;
 use tokio::sync::watch;
-use weir_dialect::openai::{Ask, quote};
+use weir_dialect::openai::{self, Ask, quote};
 
 use account::{Account, Asked};
 use ending::Ending;
 pub use endpoint::Endpoint;
-use endpoint::Reading;
 use error::{Error, Refusal};
 pub use forward::now_ms;
 use forward::{OutBody, Outbound};
 use identify::{Caller, Unidentified};
+use ingress::Shape;
 pub use pace::Pace;
 use respond::Common;
+pub use strangers::Strangers;
 use upstream::Upstream;
 
 use crate::{
-    catalog::{self, Catalog, Channel},
+    catalog::{self, Catalog},
     config::Proxy as Config,
     metering::Recorder,
     routing::{self, Asker, Candidate, Health},
@@ -76,6 +85,8 @@ pub struct Shared {
     /// Set when the time of a stopping instance is over: calls that are still under way end now.
     pub out_of_time: watch::Sender<bool>,
     pub repeated: Repeated,
+    /// How often addresses came without a valid key.
+    pub strangers: Strangers,
 }
 
 /// A request of the data plane, with what its path says.
@@ -114,8 +125,11 @@ pub async fn handle(
 ) -> HttpResponse {
     let started = Instant::now();
     let common = Common::of(RequestId::new(), call.request.headers());
-    if *call.request.method() == Method::OPTIONS {
-        return respond::preflight(call.request.headers());
+    match *call.request.method() {
+        Method::OPTIONS => return respond::preflight(&common, call.request.headers()),
+        // Whoever asks: one would show what was sent, the other leads anywhere.
+        Method::TRACE | Method::CONNECT => return common.error(&Refusal::MethodNotAllowed.into()),
+        _ => {}
     }
     let catalog = shared.catalog.load();
     let (query, query_keys) = path::without_key(call.request.query_string());
@@ -136,6 +150,10 @@ pub async fn handle(
             return common.error(&refusal.into());
         }
         Err(Unidentified::Unknown(refusal)) => {
+            let refusal = match shared.strangers.admit(address, started) {
+                Ok(()) => refusal,
+                Err(retry_after) => Refusal::TooManyStrangers { retry_after },
+            };
             note_unidentified(shared, &call, address, &common, &refusal, started);
             return common.error(&refusal.into());
         }
@@ -219,6 +237,9 @@ async fn prepare(
     if !call.endpoint.allows(call.request.method()) {
         return Err(Refusal::MethodNotAllowed);
     }
+    if wants_websocket(call.request.headers()) {
+        return Err(Refusal::NoWebSocket);
+    }
     let asker = Asker {
         tenant: &caller.tenant,
         key: &caller.key,
@@ -232,19 +253,14 @@ async fn prepare(
         Some(rest) if call.endpoint == Endpoint::Proxy => rest.clone(),
         _ => call.endpoint.path_below_base(raw_path),
     };
-    let channel = named_channel(
-        call.endpoint,
-        call.channel.as_deref(),
-        &path,
-        catalog,
-        asker,
-    )?;
-    let is_inference = channel
-        .is_some_and(|channel| routing::proxied::is_inference(channel.kind, &path::decoded(&path)));
     let method = call.request.method().clone();
-    let reading = call.endpoint.reading(is_inference);
-    let body = ingress::read(reading, &headers, payload, &shared.config).await?;
-    let (body, ask) = read_body(call.endpoint, reading, body)?;
+    let channel = match &call.channel {
+        Some(name) => Some(named_channel(call.endpoint, name, &path, catalog, asker)?),
+        None => None,
+    };
+    let shape = shape(call.endpoint, channel, &path);
+    let body = ingress::read(shape, &headers, payload, &shared.config).await?;
+    let (body, ask) = read_body(call.endpoint, shape, body)?;
     let model = match (&ask, &body) {
         (Some(ask), _) => ask.model.clone(),
         (None, OutBody::Form { model, .. }) => model.as_ref().map(|model| model.name.clone()),
@@ -278,25 +294,77 @@ async fn prepare(
     })
 }
 
+/// Whether the connection is to become a WebSocket: actix then reads all that follows as the body, whatever its length.
+fn wants_websocket(headers: &HeaderMap) -> bool {
+    headers
+        .get_all(header::UPGRADE)
+        .any(|value| value.as_bytes().to_ascii_lowercase().trim_ascii() == b"websocket")
+}
+
+/// The channel that the path names, if the caller may reach the path through it.
+fn named_channel<'a>(
+    endpoint: Endpoint,
+    name: &str,
+    path: &str,
+    catalog: &'a Catalog,
+    asker: Asker<'_>,
+) -> Result<&'a Arc<catalog::Channel>, Refusal> {
+    use routing::proxied;
+    let channel = asker
+        .channel(catalog, name)
+        .map_err(|error| refusal(error, None, Some(name)))?;
+    let is_administration = || {
+        path::forms(path)
+            .iter()
+            .any(|form| proxied::is_administration(form))
+    };
+    if endpoint == Endpoint::Proxy
+        && (is_administration() || !proxied::may_reach(channel, &path::decoded(path)))
+    {
+        return Err(Refusal::NotOnSharedChannel);
+    }
+    Ok(channel)
+}
+
+/// What the body may be. Under `/proxy/` a model is looked for wherever the tenant does not pay the vendor itself.
+fn shape(endpoint: Endpoint, channel: Option<&Arc<catalog::Channel>>, path: &str) -> Shape {
+    match channel {
+        Some(channel) if endpoint == Endpoint::Proxy => {
+            if routing::proxied::is_inference(channel.kind, &path::decoded(path)) {
+                Shape::JsonOrForm
+            } else if channel.owner.is_none() {
+                Shape::Shared
+            } else {
+                Shape::Dedicated
+            }
+        }
+        _ => endpoint.shape(),
+    }
+}
+
 /// Reads of a body what Weir acts on.
 fn read_body(
     endpoint: Endpoint,
-    reading: Reading,
+    shape: Shape,
     body: ingress::Body,
 ) -> Result<(OutBody, Option<Ask>), Refusal> {
     match body {
         ingress::Body::Form { bytes, model } => Ok((OutBody::Form { bytes, model }, None)),
         ingress::Body::Stream(streamed) => Ok((OutBody::Stream(Some(streamed)), None)),
-        ingress::Body::Whole(bytes) => {
-            let is_read = match reading {
-                Reading::Nothing => false,
-                Reading::Json | Reading::JsonOrForm => !bytes.is_empty() || endpoint.needs_model(),
-            };
-            let ask = is_read
-                .then(|| Ask::read(&bytes, endpoint.reads()))
-                .transpose()?;
-            Ok((OutBody::Whole(bytes), ask))
+        ingress::Body::Opaque(bytes) => Ok((OutBody::Whole(bytes), None)),
+        ingress::Body::Json(bytes) if bytes.is_empty() && !endpoint.needs_model() => {
+            Ok((OutBody::Whole(bytes), None))
         }
+        ingress::Body::Json(bytes) => match Ask::read(&bytes, endpoint.reads()) {
+            Ok(ask) => Ok((OutBody::Whole(bytes), Some(ask))),
+            // What is no object names no model.
+            Err(openai::Error::NotAnObject)
+                if matches!(shape, Shape::Shared | Shape::Dedicated) =>
+            {
+                Ok((OutBody::Whole(bytes), None))
+            }
+            Err(error) => Err(error.into()),
+        },
     }
 }
 
@@ -310,30 +378,10 @@ fn body_bytes(body: &OutBody) -> u64 {
     }
 }
 
-/// The channel that the path names, if it names one and the asker may go there.
-fn named_channel<'c>(
-    endpoint: Endpoint,
-    name: Option<&str>,
-    path: &str,
-    catalog: &'c Catalog,
-    asker: Asker<'_>,
-) -> Result<Option<&'c Arc<Channel>>, Refusal> {
-    let Some(name) = name else { return Ok(None) };
-    let channel = asker.channel(catalog, name);
-    let channel = channel.map_err(|error| refusal(error, None, Some(name)))?;
-    let reaches =
-        endpoint != Endpoint::Proxy || routing::proxied::may_reach(channel, &path::decoded(path));
-    if reaches {
-        Ok(Some(channel))
-    } else {
-        Err(Refusal::NotOnSharedChannel)
-    }
-}
-
 /// Where the request may go, best first.
 fn candidates(
     endpoint: Endpoint,
-    channel: Option<&Arc<Channel>>,
+    channel: Option<&Arc<catalog::Channel>>,
     model: Option<&str>,
     catalog: &Catalog,
     asker: Asker<'_>,
@@ -343,10 +391,10 @@ fn candidates(
         return Err(Refusal::MissingModel);
     }
     if let Some(channel) = channel {
-        let found = match endpoint {
-            // The body goes untouched: its model is the name that the vendor will read.
-            Endpoint::Proxy => routing::by_upstream_name(catalog, asker, channel, model),
-            _ => routing::on_channel(catalog, asker, channel, model),
+        let found = if endpoint == Endpoint::Proxy {
+            routing::as_named_upstream(catalog, asker, channel, model)
+        } else {
+            routing::on_channel(catalog, asker, channel, model)
         };
         return found.map(|candidate| vec![candidate]).map_err(refused);
     }
@@ -495,6 +543,9 @@ fn note_unidentified(
 /// The answer to a path that does not exist: a program that left out `/v1` is told so.
 pub fn unknown_path(request: &HttpRequest) -> HttpResponse {
     let common = Common::of(RequestId::new(), request.headers());
+    if matches!(*request.method(), Method::TRACE | Method::CONNECT) {
+        return common.error(&Refusal::MethodNotAllowed.into());
+    }
     let path = request.path();
     let known = [
         "/chat/completions",

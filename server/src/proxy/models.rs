@@ -18,7 +18,7 @@ struct Entry<'a> {
     object: &'static str,
     created: i64,
     owned_by: &'static str,
-    /// Name of the channel that goes first.
+    /// Name of the channel that goes first for the asker.
     provider: Option<&'a str>,
     max_tokens: Option<u64>,
     /// USD per million tokens, as the tenant is charged.
@@ -56,14 +56,21 @@ fn is_usable(catalog: &Catalog, asker: Asker<'_>, model: &Arc<Model>) -> bool {
 
 fn entry<'a>(catalog: &'a Catalog, asker: Asker<'_>, model: &'a Arc<Model>) -> Entry<'a> {
     let rates = model.rates(asker.now_ms);
-    let first = model
+    // Only a channel that the asker may use: the others' names are none of its business (threats.md, T11).
+    let usable = model
         .routes
         .iter()
         .filter(|route| route.enabled)
-        .max_by_key(|route| (route.priority, route.weight));
-    let provider = first
-        .and_then(|route| catalog.channel(route.channel))
-        .map(|channel| channel.name.as_str());
+        .filter_map(|route| {
+            let channel = catalog.channel(route.channel)?;
+            asker.may_use(channel).then_some((route, channel))
+        });
+    let provider = usable
+        .max_by_key(|(route, channel)| {
+            let own = asker.key.channel_priority(channel.id).flatten();
+            (own, route.priority, route.weight)
+        })
+        .map(|(_, channel)| channel.name.as_str());
     Entry {
         id: &model.name,
         object: "model",

@@ -52,6 +52,14 @@ pub fn decoded(raw: &str) -> Cow<'_, str> {
     }
 }
 
+/// The path as vendors that decode it once, or twice, slashes included, would see it: for what must never be reached.
+pub fn forms(raw: &str) -> [String; 2] {
+    let decoded = |text: &[u8]| decode_bytes(text).unwrap_or_else(|BadPath| text.to_vec());
+    let once = decoded(raw.as_bytes());
+    let twice = decoded(&once);
+    [once, twice].map(|form| String::from_utf8_lossy(&form).into_owned())
+}
+
 /// A segment of a raw path as a name: decoded, or as it is where its escapes are broken.
 pub fn name(raw: &str) -> String {
     decode(raw)
@@ -62,12 +70,17 @@ pub fn name(raw: &str) -> String {
 
 /// A query without the parameter `key`, in which Gemini's clients carry their key; with its decoded values.
 pub fn without_key(query: &str) -> (String, Vec<Vec<u8>>) {
+    without(query, "key")
+}
+
+/// A query without a parameter, however its name is escaped; with the decoded values.
+pub fn without(query: &str, parameter: &str) -> (String, Vec<Vec<u8>>) {
     let mut kept = Vec::new();
     let mut keys = Vec::new();
     for part in query.split('&') {
         let (name, value) = part.split_once('=').unwrap_or((part, ""));
         match decode(name) {
-            Ok(name) if name == b"key" => {
+            Ok(name) if name == parameter.as_bytes() => {
                 keys.push(decode(value).unwrap_or_else(|BadPath| value.as_bytes().to_vec()))
             }
             _ => kept.push(part),

@@ -97,13 +97,12 @@ pub fn name_route(
 }
 
 /// Answers a browser's preflight, before anybody is identified: the data plane reads no cookies, so any origin may ask.
-pub fn preflight(caller_headers: &HeaderMap) -> HttpResponse {
+pub fn preflight(common: &Common, caller_headers: &HeaderMap) -> HttpResponse {
     let asked = caller_headers
         .get(header::ACCESS_CONTROL_REQUEST_HEADERS)
         .cloned();
-    let mut response = HttpResponse::NoContent();
+    let mut response = common.start(204);
     response
-        .insert_header((header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"))
         .insert_header((
             header::ACCESS_CONTROL_ALLOW_METHODS,
             "GET, HEAD, POST, PUT, PATCH, DELETE",

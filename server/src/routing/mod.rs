@@ -76,7 +76,8 @@ impl Asker<'_> {
         channel.ok_or(Error::ChannelNotFound)
     }
 
-    fn may_use(&self, channel: &Channel) -> bool {
+    /// Whether the channel is enabled and both tenant and key may use it.
+    pub fn may_use(&self, channel: &Channel) -> bool {
         let granted = match channel.owner {
             None => self.tenant.may_use_channel(&channel.name),
             Some(owner) => owner == self.tenant.id,
@@ -143,32 +144,46 @@ pub fn on_channel(
                     Some(model),
                     asker.now_ms,
                 )),
-                None => by_upstream_name(catalog, asker, channel, Some(name)),
+                None => by_upstream_name(catalog, asker, channel, name),
             }
         }
         Err(Error::ModelNotAllowed) => Err(Error::ModelNotAllowed),
-        Err(_) => by_upstream_name(catalog, asker, channel, Some(name)),
+        Err(_) => by_upstream_name(catalog, asker, channel, name),
     }
 }
 
-/// The one candidate on a channel for a model by the name that it has at the vendor. Only a dedicated channel serves one
-/// that no route names: on a shared one it would be free and ungranted.
-pub fn by_upstream_name(
+/// The one candidate for a call that goes through untouched: the vendor reads the model's name as the caller wrote it,
+/// so that is the name that is looked for, among the channel's routes.
+pub fn as_named_upstream(
     catalog: &Catalog,
     asker: Asker<'_>,
     channel: &Arc<Channel>,
     name: Option<&str>,
 ) -> Result<Candidate, Error> {
-    let Some(name) = name else {
-        return Ok(candidate(channel, None, None, asker.now_ms));
-    };
+    match name {
+        Some(name) => by_upstream_name(catalog, asker, channel, name),
+        None => Ok(candidate(channel, None, None, asker.now_ms)),
+    }
+}
+
+/// A model by the name that it has at the vendor. Only a dedicated channel serves one that no route names: on a shared
+/// one it would be free and ungranted.
+fn by_upstream_name(
+    catalog: &Catalog,
+    asker: Asker<'_>,
+    channel: &Arc<Channel>,
+    name: &str,
+) -> Result<Candidate, Error> {
     let routed = |model: &&Arc<Model>| {
         model.routes.iter().any(|route| {
             route.enabled && route.channel == channel.id && route.upstream_model == name
         })
     };
     let mut refused = Error::ModelNotFound;
-    for model in catalog.models().filter(routed) {
+    // Several may lead there: the one of the same name, else the first by name, whatever the map's order.
+    let mut models: Vec<&Arc<Model>> = catalog.models().filter(routed).collect();
+    models.sort_by(|a, b| (a.name != name, &a.name).cmp(&(b.name != name, &b.name)));
+    for model in models {
         match asker.model(catalog, &model.name) {
             Ok(found) if found.id == model.id => {
                 return Ok(candidate(

@@ -53,11 +53,9 @@ const ADMINISTRATION: &[&str] = &[
     "keys",
 ];
 
-/// Whether a path, decoded and below the vendor's root, may be reached through the channel.
+/// Whether a path, decoded and below the vendor's root, may be reached through the channel, unless it is
+/// [administration](is_administration).
 pub fn may_reach(channel: &Channel, path: &str) -> bool {
-    if is_administration(path) {
-        return false;
-    }
     match (&channel.owner, &channel.proxy_paths) {
         (Some(_), None) => true,
         (_, Some(listed)) => listed.iter().any(|pattern| fits(pattern, path)),
@@ -65,7 +63,7 @@ pub fn may_reach(channel: &Channel, path: &str) -> bool {
     }
 }
 
-/// Whether a path, decoded and below the vendor's root, is one that the vendor infers from and keeps nothing of.
+/// Whether the path is one of the kind's that generate something and keep nothing.
 pub fn is_inference(kind: Kind, path: &str) -> bool {
     let path = path.strip_suffix('/').unwrap_or(path);
     match kind {
@@ -96,13 +94,16 @@ fn fits(pattern: &str, path: &str) -> bool {
     }
 }
 
-fn is_administration(path: &str) -> bool {
+/// Whether a path, in any form in which the vendor may read it, leads to the administration of the vendor's account.
+pub fn is_administration(path: &str) -> bool {
     let is_version = |segment: &&str| {
         let digits = segment.strip_prefix(['v', 'V']).unwrap_or_default();
         digits.starts_with(|c: char| c.is_ascii_digit()) || segment.is_empty()
     };
     let first = path
-        .split(['/', ';'])
+        .split('/')
+        // Some servers cut parameters off every segment.
+        .map(|segment| segment.split(';').next().unwrap_or_default())
         .find(|segment| !is_version(segment))
         .unwrap_or_default();
     ADMINISTRATION
@@ -122,6 +123,7 @@ mod tests {
             "/v1/Organizations/x",
             "/dashboard/billing",
             "/v1//organization",
+            "/v1;x=1/organization;y",
             "/v1beta/projects/1",
         ] {
             assert!(is_administration(path), "{path}");

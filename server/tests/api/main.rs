@@ -10,11 +10,19 @@
 
 mod support;
 
+mod bad_input;
 mod books;
 mod catalog;
 mod chat;
 mod crash;
+mod environment;
+mod front;
+mod identify;
 mod lies;
+mod models;
+mod multipart;
 mod prices;
+mod proxied;
 mod stores;
+mod tls;
 mod usage;

@@ -6,6 +6,7 @@ pub mod marked;
 pub mod outage;
 mod process;
 mod raw;
+mod refused;
 pub mod stores;
 
 pub use books::Books;
@@ -14,6 +15,7 @@ pub use marked::Mark;
 pub use outage::Pipe;
 pub use process::{Process, weir};
 pub use raw::Raw;
+pub use refused::{assert_refused, refused};
 pub use stores::{Store, Stores};
 
 use std::time::Duration;

@@ -34,8 +34,24 @@ impl Process {
         process
     }
 
+    /// The same, with its log where a test can read it.
+    pub async fn start_logging(stores: &Stores, environment: Vec<(String, String)>, log: Stdio) -> Self {
+        let process = Self::spawn_with(stores, environment, &[], log);
+        process.ready().await;
+        process
+    }
+
     /// Starts `weir serve` and waits for nothing. The port is taken by a listener first, so that it is a free one.
     pub fn spawn(stores: &Stores, environment: Vec<(String, String)>, arguments: &[&str]) -> Self {
+        Self::spawn_with(stores, environment, arguments, Stdio::inherit())
+    }
+
+    fn spawn_with(
+        stores: &Stores,
+        environment: Vec<(String, String)>,
+        arguments: &[&str],
+        log: Stdio,
+    ) -> Self {
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = free.local_addr().unwrap();
         drop(free);
@@ -43,6 +59,7 @@ impl Process {
         command.arg("serve").args(arguments);
         command
             .env("WEIR_LISTEN", address.to_string())
+            .stderr(log)
             .stdout(Stdio::null());
         command.current_dir(stores.folder.path());
         let child = command.spawn().unwrap();

@@ -55,6 +55,33 @@ impl Raw {
         String::from_utf8_lossy(&read).into_owned()
     }
 
+    /// Reads one answer, with its body by length or chunks; `None` where the connection ends before.
+    pub async fn answer(&mut self) -> Option<Answer> {
+        let mut read = Vec::new();
+        loop {
+            if let Some(answer) = Answer::parse(&read) {
+                return Some(answer);
+            }
+            let mut piece = [0; 4096];
+            match timeout(SOON, self.0.read(&mut piece))
+                .await
+                .expect("in time")
+            {
+                Ok(0) | Err(_) => return None,
+                Ok(bytes) => read.extend_from_slice(&piece[..bytes]),
+            }
+        }
+    }
+
+    /// Whether the other side ends the connection, by FIN or RST, within a time, and sends nothing more before.
+    pub async fn is_closed(&mut self, within: Duration) -> bool {
+        let mut piece = [0; 1];
+        matches!(
+            timeout(within, self.0.read(&mut piece)).await,
+            Ok(Ok(0) | Err(_))
+        )
+    }
+
     /// Reads to the connection's end, within a time.
     pub async fn read_to_end(&mut self, within: Duration) -> String {
         let mut read = Vec::new();
@@ -75,5 +102,36 @@ impl Raw {
     /// Leaves by RST.
     pub fn reset(self) {
         self.0.set_zero_linger().unwrap();
+    }
+}
+
+/// An answer as it stood on the wire.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    /// Status line and headers, in lower case.
+    pub head: String,
+    pub body: String,
+}
+
+impl Answer {
+    fn parse(bytes: &[u8]) -> Option<Self> {
+        let text = String::from_utf8_lossy(bytes);
+        let (head, rest) = text.split_once("\r\n\r\n")?;
+        let status = head.split(' ').nth(1)?.parse().ok()?;
+        let head = head.to_ascii_lowercase();
+        if status == 100 {
+            return Self::parse(rest.as_bytes());
+        }
+        let length = head
+            .split("content-length: ")
+            .nth(1)
+            .and_then(|rest| rest.lines().next()?.trim().parse::<usize>().ok());
+        let body = if head.contains("transfer-encoding: chunked") {
+            rest.strip_suffix("0\r\n\r\n")?.to_owned()
+        } else {
+            rest.get(..length.unwrap_or(0))?.to_owned()
+        };
+        Some(Self { status, head, body })
     }
 }
