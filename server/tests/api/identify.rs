@@ -165,7 +165,7 @@ fn odd_values() -> Vec<(String, Vec<u8>)> {
         KEY[..KEY.len() - 1].to_owned(),
         upper,
         format!("Bearer {KEY}"),
-        format!("' OR '1'='1"),
+        "' OR '1'='1".to_owned(),
         "ключ-ключ-ключ-ключ-ключ".to_owned(),
         "0".to_owned(),
         long,

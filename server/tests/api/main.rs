@@ -16,6 +16,7 @@ mod catalog;
 mod chat;
 mod crash;
 mod environment;
+mod framing;
 mod front;
 mod identify;
 mod lies;
