@@ -344,6 +344,7 @@ both_stores!(
             &format!("value: \"{KEY}\""),
             &format!("value: \"{KEY}\", ip_allow: [\"127.0.0.1\"]"),
         )),
+        ..Setup::default()
     },
     |bench| {
         let port = bench.url.rsplit_once(':').unwrap().1;

@@ -35,7 +35,11 @@ impl Process {
     }
 
     /// The same, with its log where a test can read it.
-    pub async fn start_logging(stores: &Stores, environment: Vec<(String, String)>, log: Stdio) -> Self {
+    pub async fn start_logging(
+        stores: &Stores,
+        environment: Vec<(String, String)>,
+        log: Stdio,
+    ) -> Self {
         let process = Self::spawn_with(stores, environment, &[], log);
         process.ready().await;
         process
