@@ -262,7 +262,12 @@ fn call(
     let mut query = outbound.query.clone();
     let mut headers = match outbound.endpoint {
         Endpoint::Proxy => {
-            headers::for_proxy(&outbound.caller_headers, channel.settings.allow_beta)
+            let is_dedicated = channel.owner.is_some();
+            headers::for_proxy(
+                &outbound.caller_headers,
+                channel.settings.allow_beta,
+                is_dedicated,
+            )
         }
         _ => headers::for_inference(&outbound.caller_headers, channel.settings.allow_beta),
     };

@@ -27,8 +27,6 @@ const REQUEST_STOP: &[&str] = &[
     "expect",
     "forwarded",
     "host",
-    // Callers who share a credential would share its keys: one would get another's answer.
-    "idempotency-key",
     "keep-alive",
     "max-forwards",
     "ocp-apim-subscription-key",
@@ -140,8 +138,9 @@ pub fn for_inference(caller: &HeaderMap, allow_beta: bool) -> HeaderMap {
     pick(caller, passes)
 }
 
-/// The headers of a call under `/proxy/`: everything but a list.
-pub fn for_proxy(caller: &HeaderMap, allow_beta: bool) -> HeaderMap {
+/// The headers of a call under `/proxy/`: everything but a list. An idempotency key passes on a channel of the tenant's
+/// own alone: callers who share a credential would share its keys, and one would get another's answer.
+pub fn for_proxy(caller: &HeaderMap, allow_beta: bool, is_dedicated: bool) -> HeaderMap {
     let named = named_by_connection(caller);
     let passes = |name: &HeaderName| {
         let text = name.as_str();
@@ -149,6 +148,7 @@ pub fn for_proxy(caller: &HeaderMap, allow_beta: bool) -> HeaderMap {
             && !REQUEST_STOP_PREFIXES
                 .iter()
                 .any(|prefix| text.starts_with(prefix))
+            && (is_dedicated || text != "idempotency-key")
             && (allow_beta || !BETA.contains(&text))
             && !named.iter().any(|other| other == text)
     };
@@ -254,7 +254,7 @@ mod tests {
     #[test]
     fn proxied_calls_lose_credentials_cookies_and_account_headers() {
         assert_eq!(
-            names(&for_proxy(&map(HOSTILE), false)),
+            names(&for_proxy(&map(HOSTILE), false, false)),
             ["accept", "content-type", "x-other"]
         );
     }

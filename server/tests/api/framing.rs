@@ -145,10 +145,11 @@ both_stores!(
             assert!(heads.count() <= 1, "{:?}", found[0].headers);
             assert_eq!(found[0].header("x"), None, "a trailer is no header");
         }
-        assert_eq!(
-            bench.books().await.events.len(),
-            bench.vendor.requests().len()
-        );
+        // Some callers left before their second answer: their events come when the calls have ended.
+        let admitted = bench.vendor.requests().len();
+        bench
+            .books_when(|books| books.events.len() == admitted)
+            .await;
     }
 );
 
