@@ -144,7 +144,7 @@ pub struct CredentialItem {
 pub enum CredentialState {
     /// In the rotation.
     Ready,
-    /// The vendor refused it with this status: not used until it is changed or the instance starts anew.
+    /// The vendor refused it with this status: not used, but for one call a minute that tries it again.
     SetAside { status: u16 },
     /// The vendor asked for a pause.
     Resting {

@@ -16,7 +16,7 @@ use actix_web::{dev::AppConfig, rt::net::TcpStream};
 use rustls::ServerConfig;
 
 use super::patience::{Deadlines, Patient};
-use crate::config::Config;
+use crate::{config::Config, proxy::Peer};
 
 /// How long a connection that has been answered may take to end.
 const DISCONNECT: Duration = Duration::from_secs(1);
@@ -98,6 +98,7 @@ impl Listener {
                     .local_addr(address)
                     .on_connect_ext(|stream: &Patient<_>, data| {
                         data.insert(stream.requests());
+                        Peer::note(stream.inner(), data);
                     });
                 let http = if $is_tls { http.secure() } else { http };
                 http.h1(map_config(application, |()| AppConfig::default()))

@@ -127,6 +127,11 @@ impl<S> Patient<S> {
         }
     }
 
+    /// The connection below.
+    pub fn inner(&self) -> &S {
+        &self.inner
+    }
+
     /// For the extensions of the connection, where [`count`] finds it.
     pub fn requests(&self) -> Requests {
         self.requests.clone()

@@ -5,6 +5,7 @@
 //! asked by mistake. Rules, limits, cache and translation take their places here when they are built.
 
 mod account;
+mod answer;
 mod ending;
 pub mod endpoint;
 pub mod error;
@@ -14,12 +15,14 @@ mod identify;
 mod ingress;
 mod leash;
 mod models;
+mod outbound;
 mod pace;
 mod path;
 mod plausible;
 mod relay;
 mod respond;
 mod scrub;
+mod stall;
 mod strangers;
 pub mod upstream;
 
@@ -46,11 +49,12 @@ use ending::Ending;
 pub use endpoint::Endpoint;
 use error::{Error, Refusal};
 pub use forward::now_ms;
-use forward::{OutBody, Outbound};
 use identify::{Caller, Unidentified};
 use ingress::Shape;
+use outbound::{OutBody, Outbound};
 pub use pace::Pace;
 use respond::Common;
+pub use stall::Peer;
 pub use strangers::Strangers;
 use upstream::Upstream;
 
@@ -159,6 +163,7 @@ pub async fn handle(
         }
     };
     let mut account = Account::open(shared, &caller, call.endpoint, common.id, started, head);
+    let peer = call.request.conn_data::<Peer>().cloned();
     let wants_cost = call
         .request
         .headers()
@@ -198,6 +203,7 @@ pub async fn handle(
                 shared: Arc::clone(shared),
                 ending,
                 common,
+                peer,
                 wants_cost,
             };
             match answered {

@@ -19,12 +19,13 @@ use weir_dialect::openai::{Piece, Sieve, Which, with_cost};
 use super::{
     Shared,
     account::Account,
+    answer::{self, AnswerBody, Answered},
     ending::Ending,
     error::{Error, Failure, Refusal},
-    forward::{self, AnswerBody, Answered},
     headers,
     leash::Leash,
     respond::{self, Common},
+    stall::{Peer, Stall},
     upstream::Answer,
 };
 use crate::{billing::Money, catalog, metering::Outcome};
@@ -38,6 +39,8 @@ pub struct Context {
     /// What may end the answer before its time.
     pub ending: Ending,
     pub common: Common,
+    /// The caller's connection.
+    pub peer: Option<Peer>,
     /// Whether the caller wants the cost in the usage chunk.
     pub wants_cost: bool,
     /// Whether the caller asked for the head alone.
@@ -67,7 +70,7 @@ pub async fn relay(context: Context, answered: Answered, mut account: Account) -
     }
     let status = answered.status;
     if context.is_head {
-        account.close(forward::outcome(status), status, None).await;
+        account.close(answer::outcome(status), status, None).await;
         let length = content_length(&answered.headers).unwrap_or(0);
         let nothing = stream::empty::<Result<Bytes, Cut>>();
         return response.body(SizedStream::new(length, nothing));
@@ -78,17 +81,23 @@ pub async fn relay(context: Context, answered: Answered, mut account: Account) -
             account.observe(&body);
             account.first_byte();
             let code = is_error.then_some("upstream_error");
-            account.close(forward::outcome(status), status, code).await;
+            account.close(answer::outcome(status), status, code).await;
             if !is_error {
                 response.insert_header(("x-weir-cost", account.charge().to_string()));
             }
             response.body(body)
         }
+        // These have no body, and actix takes none from them: it would cut the caller off.
+        AnswerBody::Rest { .. } if matches!(status, 204 | 304) => {
+            account.close(answer::outcome(status), status, None).await;
+            response.finish()
+        }
         AnswerBody::Rest { read, answer } => {
             let length = content_length(&answered.headers);
-            let is_sse = forward::content_type(&answered.headers) == "text/event-stream";
+            let is_sse = answer::is_event_stream(&answered.headers);
             let cut = Rc::new(Cell::new(None));
             let leash = (context.ending.clone(), context.shared.config.cut_grace.0);
+            let stall = Stall::watched(context.peer.clone(), answered.deadline);
             let stream = Relay {
                 cut: Rc::clone(&cut),
                 sieve: sieve(is_sse, context.wants_cost, answered.asked_usage),
@@ -101,13 +110,17 @@ pub async fn relay(context: Context, answered: Answered, mut account: Account) -
                 within_event: false,
                 state: State::Running,
                 channel: Arc::clone(&answered.candidate.channel),
+                waits_since: None,
                 deadline: answered.deadline,
                 answer,
                 account,
                 context,
             };
-            let body = stream::unfold(stream, |mut relay| async move {
-                relay.next().await.map(|piece| (piece, relay))
+            let body = stream::unfold((stream, stall), |(mut relay, stall)| async move {
+                stall.is_asked();
+                let piece = relay.next().await?;
+                stall.has_given();
+                Some((piece, (relay, stall)))
             });
             let body = Leash::put_on(body, leash.0, leash.1, cut);
             match length {
@@ -156,6 +169,8 @@ struct Relay {
     state: State,
     /// When the next comment is due; `None` once something has been sent.
     silence: Option<Instant>,
+    /// Since when the next piece is waited for: neither a comment of Weir's own nor a changed catalog begins that anew.
+    waits_since: Option<Instant>,
     deadline: Instant,
     /// Says why, when the leash ends an answer whose caller does not take it.
     cut: Rc<Cell<Option<&'static str>>>,
@@ -227,16 +242,21 @@ impl Relay {
         if let Some(piece) = self.arrived.pop_front() {
             return Event::Piece(piece);
         }
+        let since = *self.waits_since.get_or_insert_with(Instant::now);
+        let until = self.deadline.min(since + self.channel.timeouts.idle.0);
         let silent_at = self
             .silence
             .unwrap_or_else(|| Instant::now() + Duration::from_secs(24 * 3600));
         tokio::select! {
             biased;
-            piece = forward::next(&mut self.answer, &self.channel, self.deadline) => match piece {
-                Ok(Some(piece)) => Event::Piece(piece),
-                Ok(None) => Event::End,
-                Err(failure) => Event::Failed(failure),
-            },
+            piece = answer::next(&mut self.answer, until) => {
+                self.waits_since = None;
+                match piece {
+                    Ok(Some(piece)) => Event::Piece(piece),
+                    Ok(None) => Event::End,
+                    Err(failure) => Event::Failed(failure),
+                }
+            }
             refusal = self.context.ending.reason() => Event::MustEnd(refusal),
             () = sleep_until(silent_at), if self.silence.is_some() => Event::Silent,
         }
@@ -265,7 +285,7 @@ impl Relay {
             self.send(piece, charge);
         }
         if is_over || self.left == Some(0) {
-            self.close(forward::outcome(self.status), None).await;
+            self.close(answer::outcome(self.status), None).await;
         }
     }
 
@@ -307,7 +327,7 @@ impl Relay {
                 .flatten();
             self.send(piece, charge);
         }
-        self.close(forward::outcome(self.status), None).await;
+        self.close(answer::outcome(self.status), None).await;
         self.state = State::Ended;
     }
 

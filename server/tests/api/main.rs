@@ -26,4 +26,5 @@ mod prices;
 mod proxied;
 mod stores;
 mod tls;
+mod upstream;
 mod usage;

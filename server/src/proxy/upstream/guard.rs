@@ -18,6 +18,11 @@ use super::{
     framing::{self, Body, Head},
 };
 
+/// Room for one read, and the least of it that is worth a read: a buffer left to itself grows by 64 bytes, and would cut
+/// every event into pieces.
+const READ_BYTES: usize = 16 * 1024;
+const LEAST_READ_BYTES: usize = 2 * 1024;
+
 /// A connection that keeps count of its exchanges.
 #[derive(Debug)]
 pub struct Guard<S> {
@@ -61,6 +66,9 @@ impl<S> Guard<S> {
 impl<S: AsyncRead + Unpin> Guard<S> {
     /// Reads what is there into `unread`. The number of bytes; 0 is the end.
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if self.unread.capacity() - self.unread.len() < LEAST_READ_BYTES {
+            self.unread.reserve(READ_BYTES);
+        }
         tokio_util::io::poll_read_buf(Pin::new(&mut self.inner), cx, &mut self.unread)
     }
 
@@ -167,6 +175,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guard<S> {
         let bytes = this.ready.len().min(buffer.remaining());
         buffer.put_slice(&this.ready[..bytes]);
         this.ready.advance(bytes);
+        if this.ready.is_empty() && matches!(this.phase, Phase::Idle) {
+            // An idle connection holds no buffer: there may be many thousands.
+            (this.ready, this.unread) = (BytesMut::new(), BytesMut::new());
+        }
         Poll::Ready(Ok(()))
     }
 }
@@ -262,6 +274,21 @@ mod tests {
             b"HTTP/1.1 204 No\r\n\r\n"
         );
         assert!(is_reusable(&mut guard));
+    }
+
+    #[tokio::test]
+    async fn what_arrives_at_once_is_read_at_once() {
+        let (mut guard, mut upstream) = pair();
+        for size in [0xbb8, 0x100, 0xc00] {
+            let answer = format!(
+                "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n{size:x}\r\n{}\r\n0\r\n\r\n",
+                "x".repeat(size)
+            );
+            let read = exchange(&mut guard, &mut upstream, answer.as_bytes()).await;
+            assert_eq!(read.len(), answer.len());
+            assert!(is_reusable(&mut guard));
+            assert_eq!(guard.unread.capacity() + guard.ready.capacity(), 0);
+        }
     }
 
     #[tokio::test]

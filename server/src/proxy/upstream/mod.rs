@@ -11,7 +11,7 @@ mod guard;
 
 use std::{rc::Rc, sync::Arc, time::Duration};
 
-use actix_web::http::{Method, Uri, header::HeaderMap};
+use actix_web::http::{Method, StatusCode, Uri, header::HeaderMap};
 use awc::{
     Client, ClientResponse, Connector,
     body::{BodySize, BoxBody, MessageBody, SizedStream},
@@ -137,26 +137,32 @@ impl Upstream {
 
     /// Makes the call. A call that dies on a connection used before, without any byte of an answer, most likely met
     /// the upstream's closing of an idle connection: it is sent once more on a fresh one (RFC 9110, section 9.2.2 leaves
-    /// this to the client where it knows that nothing was processed; a vendor that bills such a call does so once).
+    /// this to the client where it knows that nothing was processed; a vendor that bills such a call does so once). A 408
+    /// there says the same in words (section 15.5.9): it was on its way before the request was.
     pub async fn send(&self, call: &Call<'_>, body: Body) -> Result<Answer, Error> {
+        let exchange = Exchange::new(call.connect_timeout);
         match body {
-            Body::Whole(bytes) => match self
-                .send_once(&self.pooled, call, whole(bytes.clone()))
-                .await
-            {
-                Err((Error::Broken(_), exchange)) if exchange.reused() && !exchange.answered() => {
-                    self.send_once(&self.fresh, call, whole(bytes))
-                        .await
-                        .map_err(|(error, _)| error)
+            Body::Whole(bytes) => {
+                let body = whole(bytes.clone());
+                let sent = self.send_once(&self.pooled, call, body, &exchange).await;
+                let met_a_closing = exchange.reused()
+                    && match &sent {
+                        Ok(answer) => answer.status() == StatusCode::REQUEST_TIMEOUT,
+                        Err(Error::Broken(_)) => !exchange.answered(),
+                        Err(_) => false,
+                    };
+                if !met_a_closing {
+                    return sent;
                 }
-                sent => sent.map_err(|(error, _)| error),
-            },
+                drop(sent);
+                let exchange = Exchange::new(call.connect_timeout);
+                self.send_once(&self.fresh, call, whole(bytes), &exchange)
+                    .await
+            }
             // A body that can be sent only once goes over a connection that cannot be stale.
             Body::Stream { length, body } => {
-                let sent = self
-                    .send_once(&self.fresh, call, streamed(length, body))
-                    .await;
-                sent.map_err(|(error, _)| error)
+                let body = streamed(length, body);
+                self.send_once(&self.fresh, call, body, &exchange).await
             }
         }
     }
@@ -166,27 +172,23 @@ impl Upstream {
         client: &Client,
         call: &Call<'_>,
         body: BoxBody,
-    ) -> Result<Answer, (Error, Rc<Exchange>)> {
-        let exchange = Exchange::new(call.connect_timeout);
+        exchange: &Rc<Exchange>,
+    ) -> Result<Answer, Error> {
         let authority = self.targets.authority(&Target::new(call.base, call.owner));
-        let uri = match Uri::builder()
+        let uri = Uri::builder()
             .scheme("http")
             .authority(&*authority)
             .path_and_query(call.path)
             .build()
-        {
-            Ok(uri) => uri,
-            Err(error) => return Err((Error::BadAnswer(error.to_string()), exchange)),
-        };
+            .map_err(|error| Error::BadAnswer(error.to_string()))?;
         let mut request = client.request(call.method.clone(), uri).no_decompress();
         *request.headers_mut() = call.headers.clone();
         let sent = exchange
             .during(timeout(call.head_timeout, request.send_body(body)))
             .await;
         match sent {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(error)) => Err((error.into(), exchange)),
-            Err(_) => Err((Error::HeadTimeout, exchange)),
+            Ok(answer) => answer.map_err(Error::from),
+            Err(_) => Err(Error::HeadTimeout),
         }
     }
 }
