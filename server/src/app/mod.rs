@@ -136,6 +136,7 @@ pub async fn start(
     let pool = upstream::Config {
         keep_alive: config.proxy.upstream_keep_alive,
         lifetime: config.proxy.upstream_lifetime,
+        connections: config.proxy.upstream_connections,
     };
     let public = Listener::public(&config, tls.clone());
     let state = built.state.clone().on(reach_of(address));
@@ -230,8 +231,9 @@ async fn build(
     let keys = keys::load(&config)?;
     let sealer = Arc::new(keys.sealer);
     let stores = store::connect::open(&store_config(&config), &config.data_dir).await?;
-    for step in store::connect::migrate(&stores, migrate(config.migrate)).await? {
-        tracing::info!(step, "migrated");
+    let steps = store::connect::migrate(&stores, migrate(config.migrate)).await?;
+    if let Some(last) = steps.last() {
+        tracing::info!(steps = steps.len(), last, "the schema was migrated");
     }
     let redis = Redis::open(&crate::redis::Config {
         url: config.redis_url.clone(),
@@ -353,7 +355,13 @@ fn admin_state(
         sealer: Arc::clone(sealer),
         catalog: Arc::clone(&shared.catalog),
         token: admin::Token::new(token.expose())?,
-        hosts: admin::Hosts::new(config.public_url.as_deref()),
+        hosts: admin::Hosts::new(
+            config
+                .public_url
+                .iter()
+                .chain(&config.management_hosts)
+                .map(String::as_str),
+        ),
         flush: Box::new(move |at_most| {
             let (recorder, booked) = (recorder.clone(), spool_is_empty.clone());
             Box::pin(async move {

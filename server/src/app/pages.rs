@@ -62,6 +62,21 @@ const DOCUMENTS: &[Document] = &[
         include_str!("../../../docs/errors.md"),
     ),
     (
+        "configuration",
+        "Configuration as code",
+        include_str!("../../../docs/configuration.md"),
+    ),
+    (
+        "operations",
+        "Operations",
+        include_str!("../../../docs/operations.md"),
+    ),
+    (
+        "security",
+        "Security",
+        include_str!("../../../docs/security.md"),
+    ),
+    (
         "changelog",
         "Changelog",
         include_str!("../../../CHANGELOG.md"),

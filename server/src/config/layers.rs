@@ -8,6 +8,7 @@ use std::{collections::BTreeMap, ffi::OsString, fmt, path::PathBuf};
 use serde::Deserialize as _;
 use thiserror::Error;
 use toml::{Table, Value};
+use zeroize::Zeroizing;
 
 use super::{
     Config,
@@ -161,8 +162,12 @@ impl<'a> Layers<'a> {
             .filter(|(name, _)| name.starts_with("WEIR_"))
             .collect();
         variables.sort();
-        for (variable, value) in variables {
-            let Some(setting) = self.settings.of_variable(&variable) else {
+        for (variable, value) in &variables {
+            let Some(setting) = self.settings.of_variable(variable) else {
+                if let Some(setting) = self.secret_in_file(variable) {
+                    self.secret_from_file(setting, variable, value, &variables)?;
+                    continue;
+                }
                 if !OTHER_VARIABLES.contains(&variable.as_str())
                     && !variable.starts_with(TEST_VARIABLES)
                 {
@@ -172,7 +177,7 @@ impl<'a> Layers<'a> {
                 }
                 continue;
             };
-            let origin = Origin::Variable(variable);
+            let origin = Origin::Variable(variable.clone());
             let Some(text) = value.to_str() else {
                 return Err(Error::Bad {
                     name: setting.name.clone(),
@@ -183,6 +188,47 @@ impl<'a> Layers<'a> {
             self.give_text(setting, text, origin)?;
         }
         Ok(())
+    }
+
+    /// The secret that a variable names a file for: `WEIR_DATABASE_URL_FILE`.
+    fn secret_in_file(&self, variable: &str) -> Option<&'a Setting> {
+        let setting = self.settings.of_variable(variable.strip_suffix("_FILE")?)?;
+        setting.secret.then_some(setting)
+    }
+
+    /// Takes a secret out of a file, as orchestrators mount them; the line's end belongs to the file, not to the secret.
+    fn secret_from_file(
+        &mut self,
+        setting: &Setting,
+        variable: &str,
+        path: &OsString,
+        variables: &[(String, &OsString)],
+    ) -> Result<(), Error> {
+        if path.is_empty() {
+            return Ok(());
+        }
+        let origin = Origin::Variable(variable.to_owned());
+        let bad = |reason: String| Error::Bad {
+            name: setting.name.clone(),
+            origin: origin.clone(),
+            reason,
+        };
+        let is_given =
+            |(name, value): &(String, &OsString)| *name == setting.env && !value.is_empty();
+        if variables.iter().any(is_given) {
+            return Err(bad(format!(
+                "must not be given together with {}",
+                setting.env
+            )));
+        }
+        let path = PathBuf::from(path);
+        let text = std::fs::read_to_string(&path)
+            .map_err(|error| bad(format!("{}: {error}", path.display())))?;
+        let text = Zeroizing::new(text);
+        if text.trim().is_empty() {
+            return Err(bad(format!("{} is empty", path.display())));
+        }
+        self.give_text(setting, &text, origin)
     }
 
     fn flags(&mut self, flags: &[(String, String)]) -> Result<(), Error> {

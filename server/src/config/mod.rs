@@ -38,6 +38,7 @@ pub struct Config {
     pub admin_listen: Option<SocketAddr>,
     #[serde(deserialize_with = "value::public_url")]
     pub public_url: Option<String>,
+    pub management_hosts: Vec<String>,
     pub trusted_proxies: Vec<IpNet>,
     pub data_dir: PathBuf,
     #[serde(deserialize_with = "value::secret")]
@@ -228,6 +229,12 @@ fn check(config: &Config) -> Result<(), (&'static str, String)> {
     if config.data_dir.as_os_str().is_empty() {
         return Err(("data_dir", "must not be empty".to_owned()));
     }
+    if let Some(name) = config.management_hosts.iter().find(|name| !is_host(name)) {
+        return Err((
+            "management_hosts",
+            format!("{name:?} is not a name such as weir.internal"),
+        ));
+    }
     if config.redis.prefix.is_empty() || !config.redis.prefix.bytes().all(is_word_byte) {
         let reason = "must be made of letters, digits, `-`, `_` and `.`";
         return Err(("redis.prefix", reason.to_owned()));
@@ -308,6 +315,14 @@ fn check_tokens(config: &Config) -> Result<(), (&'static str, String)> {
 
 fn is_word_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.')
+}
+
+/// A name or an address, with a port or without; no URL and no pattern.
+fn is_host(name: &str) -> bool {
+    !name.is_empty()
+        && name
+            .bytes()
+            .all(|byte| is_word_byte(byte) || b"[]:".contains(&byte))
 }
 
 /// The host's name, or a random one where the host tells none that can stand in a label.

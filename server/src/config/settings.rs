@@ -118,7 +118,8 @@ flags (`--set proxy.body_bytes=64MiB`, and named ones such as `--listen`). An un
 a bad value anywhere, stops the start with its name and the reason; an unknown `WEIR_…` variable is a warning. Lengths of
 time are written `250ms`, `5s`, `30m`, `2h` or `7d`, sizes `64KiB`, `32MiB` or `4GiB`; lists stand in the environment and
 in flags with commas between. A secret is taken from the file or the environment, never from a flag, which every user of
-the machine could read.
+the machine could read; the environment may also name a file that holds it, by the variable's name and `_FILE`
+(`WEIR_DATABASE_URL_FILE=/run/secrets/database_url`).
 ";
 
 fn setting(defaults: &Table, section: Option<&str>, key: &str, doc: &str) -> Option<Setting> {

@@ -187,6 +187,10 @@ fn a_bad_file_is_refused_with_name_place_and_reason() {
             "setting `redis.prefix` from FILE: must be made of",
         ),
         (
+            "management_hosts = ['https://weir']",
+            "setting `management_hosts` from FILE: \"https://weir\" is not a name",
+        ),
+        (
             "data_dir = ''",
             "setting `data_dir` from FILE: must not be empty",
         ),
@@ -330,6 +334,58 @@ fn the_master_key_may_stand_in_a_file() {
         .variable("WEIR_MASTER_KEY_FILE", "/nonexistent/key")
         .load();
     assert!(config.sealer().is_err());
+}
+
+#[test]
+fn every_secret_may_stand_in_a_file() {
+    let secret = "secret-0123456789-0123456789-0123456789";
+    let held = file(&format!("{secret}\n \n"));
+    let path = held.file.path().display().to_string();
+    for name in [
+        "WEIR_DATABASE_URL",
+        "WEIR_REDIS_URL",
+        "WEIR_ADMIN_TOKEN",
+        "WEIR_METRICS_TOKEN",
+    ] {
+        let in_file = format!("{name}_FILE");
+        let given = file("").variable(&in_file, &path);
+        let loaded = load(&given.sources).expect("good settings");
+        assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
+        let config = loaded.config;
+        let taken = [
+            config.database_url,
+            config.redis_url,
+            config.admin_token,
+            config.metrics_token,
+        ];
+        let taken: Vec<Secret> = taken.into_iter().flatten().collect();
+        assert!(
+            matches!(&taken[..], [one] if one.expose() == secret),
+            "{name}"
+        );
+
+        let both = given.variable(name, secret).refused();
+        assert!(
+            both.ends_with(&format!("must not be given together with {name}"))
+                && !both.contains(secret),
+            "{both}"
+        );
+        let gone = file("").variable(&in_file, "/nonexistent/secret").refused();
+        assert!(gone.contains("/nonexistent/secret: "), "{gone}");
+    }
+    let empty = file(" \n");
+    let path = empty.file.path().display().to_string();
+    let refused = file("").variable("WEIR_ADMIN_TOKEN_FILE", &path).refused();
+    assert!(refused.ends_with("is empty"), "{refused}");
+    // Only secrets: another setting's name with `_FILE` is none of ours.
+    let unknown = file("").variable("WEIR_LISTEN_FILE", &path);
+    assert_eq!(
+        load(&unknown.sources)
+            .expect("good settings")
+            .warnings
+            .len(),
+        1
+    );
 }
 
 #[test]

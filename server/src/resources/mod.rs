@@ -11,6 +11,7 @@ pub mod export;
 mod make_key;
 pub mod merge;
 pub mod picture;
+mod place;
 pub mod plan;
 pub mod read;
 pub mod watch;

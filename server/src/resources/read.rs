@@ -6,7 +6,7 @@
 use serde_yaml_ng::{Mapping, Value};
 use weir_api_types::{problem::FieldError, resources::Resources};
 
-use super::expand;
+use super::{expand, place};
 
 /// Sections and fields of the design that this build does not know yet, wherever they stand.
 const NOT_BUILT: &[&str] = &[
@@ -47,6 +47,7 @@ fn read(text: &str, expand: Expand<'_>) -> Result<Resources, Vec<FieldError>> {
     let mut errors = Vec::new();
     walk(&mut document, "", expand, &mut errors);
     if !errors.is_empty() {
+        place::add(text, &mut errors);
         return Err(errors);
     }
     serde_path_to_error::deserialize(document).map_err(|error| {
@@ -174,13 +175,13 @@ rules: []
         assert_eq!(
             refused(text),
             [
-                "limits is not built in this version (channels[0].limits)",
-                "max_rps is not built in this version (models[0].routes[0].max_rps)",
-                "budgets is not built in this version (tenants[0].budgets)",
-                "limits is not built in this version (tenants[0].keys[0].limits)",
-                "budgets is not built in this version (tenants[0].keys[0].budgets)",
-                "platform is not built in this version (platform)",
-                "rules is not built in this version (rules)",
+                "line 2 column 22: limits is not built in this version (channels[0].limits)",
+                "line 3 column 42: max_rps is not built in this version (models[0].routes[0].max_rps)",
+                "line 4 column 21: budgets is not built in this version (tenants[0].budgets)",
+                "line 4 column 51: limits is not built in this version (tenants[0].keys[0].limits)",
+                "line 4 column 63: budgets is not built in this version (tenants[0].keys[0].budgets)",
+                "line 5 column 1: platform is not built in this version (platform)",
+                "line 6 column 1: rules is not built in this version (rules)",
             ]
         );
     }
@@ -220,8 +221,8 @@ rules: []
         assert_eq!(
             errors,
             [
-                "the environment has no variable NOT_SET (channels[0].credentials[1])",
-                "the environment has no variable ALSO_NOT (channels[0].base_url)",
+                "line 1 column 46: the environment has no variable NOT_SET (channels[0].credentials[1])",
+                "line 1 column 61: the environment has no variable ALSO_NOT (channels[0].base_url)",
             ]
         );
         let channels = parse(text).expect("the server expands nothing").channels;

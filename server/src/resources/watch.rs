@@ -16,7 +16,7 @@ use tokio::{sync::Notify, time};
 use tokio_util::sync::CancellationToken;
 use weir_api_types::{apply::Applied, problem::FieldError};
 
-use super::{Error, Options, apply, read};
+use super::{Error, Options, apply, place, read};
 use crate::{
     secrets::Sealer,
     store::{self, Stores},
@@ -141,7 +141,10 @@ async fn apply_text(
     let wanted = read::parse_expanding(text, &read::environment).map_err(refused)?;
     let applied = apply(stores, sealer, &wanted, Options::default()).await;
     applied.map_err(|error| match error {
-        Error::Refused(errors) => refused(errors),
+        Error::Refused(mut errors) => {
+            place::add(text, &mut errors);
+            refused(errors)
+        }
         Error::Store(error) => FileError::Store(error),
         Error::Broken(_) => FileError::Broken(error),
     })

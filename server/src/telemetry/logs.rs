@@ -1,7 +1,8 @@
 //! The log: one line an event, text or JSON, to standard error.
 //!
-//! The setting `log` decides what Weir's own code tells. Libraries tell nothing below `info` unless the filter names
-//! them, because at `trace` some print what goes through them (threats.md, D1). The access log has its own switch.
+//! The setting `log` decides what Weir's own code tells. Libraries tell nothing below `warn` unless the filter names
+//! them: at `info` they tell of their own workers and queries, and at `trace` some print what goes through them
+//! (threats.md, D1). The access log has its own switch.
 
 use std::io;
 
@@ -102,7 +103,7 @@ fn named_targets(filter: &str) -> Vec<String> {
 
 fn may_tell(metadata: &Metadata<'_>, named: &[String]) -> bool {
     let target = metadata.target();
-    *metadata.level() <= tracing::Level::INFO
+    *metadata.level() <= tracing::Level::WARN
         || OWN_TARGETS.iter().any(|own| target.starts_with(own))
         || named.iter().any(|name| target.starts_with(name.as_str()))
 }
@@ -180,12 +181,13 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn libraries_stay_quiet_below_info_unless_named() {
+    fn libraries_stay_quiet_below_warn_unless_named() {
         let tell = || {
             tracing::trace!(target: "hyper::proto", "from hyper");
             tracing::trace!(target: "sqlx::query", "from sqlx");
             tracing::trace!(target: "weir::proxy", "from weir");
-            tracing::info!(target: "sqlx::query", "notable");
+            tracing::info!(target: "sqlx::query", "from sqlx");
+            tracing::warn!(target: "sqlx::query", "notable");
         };
         let text = logged(&settings("trace", LogFormat::Text), tell);
         assert!(

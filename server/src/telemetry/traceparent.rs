@@ -1,7 +1,7 @@
 //! The header `traceparent` of W3C trace context: version, trace, parent, flags.
 //!
-//! It comes from outside, so what is not exactly the form of version 00 counts as no header at all. `tracestate` and
-//! `baggage` are not read, and nothing of them goes on.
+//! It comes from outside, so what is not exactly the form of version 00 counts as no header at all. `tracestate` is not
+//! read and passes as it came (`proxy::forward`); nothing of `baggage` goes on.
 
 use std::{fmt, str::FromStr};
 

@@ -37,6 +37,8 @@ pub struct Config {
     pub keep_alive: Span,
     /// How long a connection is used at all, so that changed addresses are noticed.
     pub lifetime: Span,
+    /// Connections in use at a time; further calls wait.
+    pub connections: usize,
 }
 
 impl Default for Config {
@@ -44,6 +46,7 @@ impl Default for Config {
         Self {
             keep_alive: Span(Duration::from_secs(60)),
             lifetime: Span(Duration::from_secs(3600)),
+            connections: 20_000,
         }
     }
 }
@@ -116,7 +119,7 @@ impl Upstream {
         let client = |keep_alive: Duration| {
             let connector = Connector::new()
                 .connector(Connect::new(targets.clone(), Arc::clone(&tls)))
-                .limit(0)
+                .limit(config.connections)
                 // Each call brings its own limit; this one only must not be shorter.
                 .timeout(Duration::from_secs(3600))
                 .conn_keep_alive(keep_alive)

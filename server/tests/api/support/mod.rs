@@ -1,5 +1,6 @@
 //! The bench: a gateway, a vendor, the stores, and short ways to ask them.
 
+pub mod binary;
 pub mod books;
 pub mod gateway;
 pub mod marked;
@@ -9,6 +10,7 @@ mod raw;
 mod refused;
 pub mod stores;
 
+pub use binary::Binary;
 pub use books::Books;
 pub use gateway::{Bench, Setup};
 pub use marked::Mark;

@@ -57,7 +57,11 @@ async fn rounds(bench: &Bench, vendor: &Vendor, behaviours: &[Behaviour]) -> (us
             let request = bench
                 .http
                 .post(format!("{}/v1/chat/completions", bench.url))
-                .bearer_auth(if caller.is_multiple_of(2) { KEY } else { OTHER_KEY });
+                .bearer_auth(if caller.is_multiple_of(2) {
+                    KEY
+                } else {
+                    OTHER_KEY
+                });
             let answer = request.json(&body).send().await.unwrap();
             let status = answer.status();
             let text = answer.text().await.unwrap();
