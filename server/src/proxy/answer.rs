@@ -14,7 +14,8 @@ use crate::{catalog::Channel, metering::Outcome, routing::Candidate};
 
 /// Most of an upstream's error body that is read.
 const ERROR_BYTES: usize = 1024 * 1024;
-const EVENT_STREAM: &str = "text/event-stream";
+pub const EVENT_STREAM: &str = "text/event-stream";
+const JSON: &str = "application/json";
 
 /// An answer to relay.
 pub struct Answered {
@@ -150,8 +151,13 @@ pub async fn gather(
         let failure = Failure::BadAnswer("it is a page".to_owned());
         return broken(account, channel, failure);
     }
-    let is_stream = arrived.kind == EVENT_STREAM && !arrived.is_packed;
-    account.answered(arrived.status, arrived.request_id(), is_stream);
+    // What is packed cannot be read: it is counted by its bytes.
+    let kind = if arrived.is_packed {
+        JSON
+    } else {
+        arrived.kind.as_str()
+    };
+    account.answered(arrived.status, arrived.request_id(), kind);
     let limit = shared.config.gathered_bytes.0;
     let announced = arrived
         .headers
@@ -245,7 +251,7 @@ pub async fn error_answer(
     if retry {
         account.end_attempt(Some(status), reason(status), false);
     } else {
-        account.answered(status, id, false);
+        account.answered(status, id, JSON);
     }
     let body = AnswerBody::Whole(body);
     let answered = Answered {

@@ -1,4 +1,5 @@
-//! Why Weir itself ends a call that is under way: its key was revoked, or a stopping instance's time is over.
+//! Why Weir itself ends a call that is under way: its key was revoked, a grant was withdrawn, or a stopping instance's
+//! time is over.
 //!
 //! A call is watched from its first attempt to its last byte. Every other change of the configuration, expiry included,
 //! counts from the next call.
@@ -12,20 +13,25 @@ use super::{
     error::Refusal,
     identify::{self, Caller},
 };
-use crate::catalog::Version;
+use crate::{
+    catalog::{Model, Version},
+    routing::{self, Candidate},
+};
 
 /// Watches for a reason to end one call.
 #[derive(Clone)]
 pub struct Ending {
     shared: Arc<Shared>,
     caller: Arc<Caller>,
+    /// Where the call goes.
+    candidate: Option<Candidate>,
     changes: watch::Receiver<Version>,
     out_of_time: watch::Receiver<bool>,
 }
 
 impl Ending {
     /// Watches over a call of this caller, who was identified by some earlier picture.
-    pub fn of(shared: &Arc<Shared>, caller: &Caller) -> Self {
+    pub fn of(shared: &Arc<Shared>, caller: &Caller, candidate: Option<&Candidate>) -> Self {
         let (mut changes, mut out_of_time) =
             (shared.catalog.subscribe(), shared.out_of_time.subscribe());
         // What happened between identification and now counts too: a body may have taken minutes to come.
@@ -34,6 +40,7 @@ impl Ending {
         Self {
             shared: Arc::clone(shared),
             caller: Arc::new(caller.clone()),
+            candidate: candidate.cloned(),
             changes,
             out_of_time,
         }
@@ -75,8 +82,26 @@ impl Ending {
         }
     }
 
+    /// The call has been answered by this one.
+    pub fn goes_to(&mut self, candidate: &Candidate) {
+        self.candidate = Some(candidate.clone());
+    }
+
     fn revoked(&self) -> Option<Refusal> {
         let catalog = self.shared.catalog.load();
-        (!identify::still_allowed(&self.caller, &catalog)).then_some(Refusal::KeyDisabled)
+        if !identify::still_allowed(&self.caller, &catalog) {
+            return Some(Refusal::KeyDisabled);
+        }
+        // By the tenant's present grants; what its keys may use counts from the next call.
+        let tenant = catalog.tenant(self.caller.tenant.id)?;
+        let candidate = self.candidate.as_ref()?;
+        let is_withdrawn =
+            |model: &&Arc<Model>| model.owner.is_none() && !tenant.may_use_model(&model.name);
+        if let Some(model) = candidate.model.as_ref().filter(is_withdrawn) {
+            return Some(Refusal::ModelNotAllowed(model.name.clone()));
+        }
+        let channel = &candidate.channel;
+        let is_granted = routing::is_granted(tenant, channel);
+        (!is_granted).then(|| Refusal::ChannelNotFound(channel.name.clone()))
     }
 }

@@ -115,6 +115,11 @@ impl Endpoint {
         matches!(self, Self::Files | Self::Batches)
     }
 
+    /// Whether some of its paths keep something at the vendor: those are for dedicated channels.
+    pub fn may_keep(self) -> bool {
+        matches!(self, Self::Images | Self::Audio)
+    }
+
     /// Whether the session labels of `/api/v1` are taken out of the body.
     pub fn has_labels(self) -> bool {
         matches!(self, Self::SessionChat | Self::SessionEmbeddings)

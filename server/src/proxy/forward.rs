@@ -127,6 +127,7 @@ async fn attempt(
         headers: call.headers,
         connect_timeout: channel.timeouts.connect.0,
         head_timeout,
+        reached: account.reached(),
     };
     let stopped = Rc::new(RefCell::new(None));
     let body = outbound::body(outbound, candidate, asked_usage, &stopped);
@@ -152,6 +153,10 @@ async fn attempt(
             answer::retries(channel, status),
             true,
         ),
+        300..=399 if outbound.endpoint != Endpoint::Proxy => {
+            let what = "it redirects; is the channel's base_url right?";
+            broken(account, channel, Failure::BadAnswer(what.to_owned()))
+        }
         200..=399 => {
             answer::gather(candidate, arrived, shared, account, asked_usage, deadline).await
         }

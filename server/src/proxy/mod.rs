@@ -42,6 +42,7 @@ use actix_web::{
 };
 use ipnet::IpNet;
 use tokio::sync::watch;
+use weir_api_types::channel::Kind;
 use weir_dialect::openai::{self, Ask, quote};
 
 use account::{Account, Asked};
@@ -192,7 +193,7 @@ pub async fn handle(
             mut outbound,
         }) => {
             let is_head = outbound.method == Method::HEAD;
-            let mut ending = Ending::of(shared, &caller);
+            let mut ending = Ending::of(shared, &caller, candidates.first());
             let answered = tokio::select! {
                 biased;
                 refusal = ending.reason() => return cut(&common, account, refusal).await,
@@ -275,6 +276,10 @@ async fn prepare(
         }
         (None, _) => None,
     };
+    let model = match channel {
+        Some(channel) => path_model(channel, &path, model)?,
+        None => model,
+    };
     account.asked(&Asked {
         model: model.as_deref(),
         streamed: ask.as_ref().is_some_and(|ask| ask.stream),
@@ -283,7 +288,17 @@ async fn prepare(
             .as_ref()
             .and_then(|ask| ask.user_id.as_deref().or(ask.user.as_deref())),
     });
-    let candidates = candidates(call.endpoint, channel, model.as_deref(), catalog, asker)?;
+    let keeps = call.endpoint.is_stateful()
+        || (call.endpoint.may_keep() && !routing::proxied::is_inference(Kind::Openai, raw_path));
+    let candidates = candidates(
+        call.endpoint,
+        keeps,
+        channel,
+        model.as_deref(),
+        catalog,
+        asker,
+    )?;
+    account.routed(&candidates);
     account.record()?;
     let outbound = Box::new(Outbound {
         endpoint: call.endpoint,
@@ -330,6 +345,28 @@ fn named_channel<'a>(
         return Err(Refusal::NotOnSharedChannel);
     }
     Ok(channel)
+}
+
+/// The model of a call whose vendor reads it from the path; a body that names another has two meanings.
+fn path_model(
+    channel: &catalog::Channel,
+    path: &str,
+    in_body: Option<String>,
+) -> Result<Option<String>, Refusal> {
+    let path = path::decoded(path);
+    let Some(in_path) = routing::proxied::model_in_path(channel.kind, &path) else {
+        return Ok(in_body);
+    };
+    match in_body {
+        Some(other) if other.strip_prefix("models/").unwrap_or(&other) != in_path => {
+            Err(Refusal::BadBody {
+                code: "invalid_json",
+                message: "The path and the body name different models.".to_owned(),
+                param: Some("model".to_owned()),
+            })
+        }
+        _ => Ok(Some(in_path.to_owned())),
+    }
 }
 
 /// What the body may be. Under `/proxy/` a model is looked for wherever the tenant does not pay the vendor itself.
@@ -387,6 +424,7 @@ fn body_bytes(body: &OutBody) -> u64 {
 /// Where the request may go, best first.
 fn candidates(
     endpoint: Endpoint,
+    keeps: bool,
     channel: Option<&Arc<catalog::Channel>>,
     model: Option<&str>,
     catalog: &Catalog,
@@ -406,9 +444,9 @@ fn candidates(
     }
     let found = match model {
         Some(model) => routing::candidates(catalog, asker, model).map_err(refused)?,
-        None => routing::without_model(catalog, asker, false),
+        None => routing::without_model(catalog, asker),
     };
-    if endpoint.is_stateful() {
+    if keeps {
         let (dedicated, shared): (Vec<_>, Vec<_>) = found
             .into_iter()
             .partition(|candidate| candidate.channel.owner.is_some());

@@ -21,6 +21,7 @@ use super::{
     account::Account,
     answer::{self, AnswerBody, Answered},
     ending::Ending,
+    endpoint::Endpoint,
     error::{Error, Failure, Refusal},
     headers,
     leash::Leash,
@@ -48,7 +49,7 @@ pub struct Context {
 }
 
 /// Answers the caller with an upstream's answer.
-pub async fn relay(context: Context, answered: Answered, mut account: Account) -> HttpResponse {
+pub async fn relay(mut context: Context, answered: Answered, mut account: Account) -> HttpResponse {
     let mut response = context.common.start(answered.status);
     for (name, value) in headers::of_answer(&answered.headers) {
         response.append_header((name.clone(), value.clone()));
@@ -95,18 +96,23 @@ pub async fn relay(context: Context, answered: Answered, mut account: Account) -
         AnswerBody::Rest { read, answer } => {
             let length = content_length(&answered.headers);
             let is_sse = answer::is_event_stream(&answered.headers);
+            // Under `/proxy/` nothing is put into a stream: Weir does not speak its dialect.
+            let speaks = is_sse && account.endpoint() != Endpoint::Proxy;
+            context.wants_cost &= speaks;
+            context.ending.goes_to(&answered.candidate);
             let cut = Rc::new(Cell::new(None));
             let leash = (context.ending.clone(), context.shared.config.cut_grace.0);
             let stall = Stall::watched(context.peer.clone(), answered.deadline);
             let stream = Relay {
                 cut: Rc::clone(&cut),
-                sieve: sieve(is_sse, context.wants_cost, answered.asked_usage),
-                silence: is_sse.then(|| Instant::now() + context.shared.config.silence_comment.0),
+                sieve: sieve(speaks, context.wants_cost, answered.asked_usage),
+                silence: speaks.then(|| Instant::now() + context.shared.config.silence_comment.0),
                 arrived: read.into(),
                 ready: VecDeque::new(),
                 left: length,
                 status,
                 is_sse,
+                speaks,
                 within_event: false,
                 state: State::Running,
                 channel: Arc::clone(&answered.candidate.channel),
@@ -164,6 +170,8 @@ struct Relay {
     left: Option<u64>,
     status: u16,
     is_sse: bool,
+    /// Whether Weir may put something of its own into it.
+    speaks: bool,
     /// Whether what was sent last ended in the middle of an event.
     within_event: bool,
     state: State,
@@ -347,7 +355,7 @@ impl Relay {
     }
 
     fn break_off(&mut self, was_open: bool, error: &Error) {
-        if !self.is_sse {
+        if !self.speaks {
             self.state = State::Broken;
             return;
         }

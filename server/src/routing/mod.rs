@@ -78,11 +78,16 @@ impl Asker<'_> {
 
     /// Whether the channel is enabled and both tenant and key may use it.
     pub fn may_use(&self, channel: &Channel) -> bool {
-        let granted = match channel.owner {
-            None => self.tenant.may_use_channel(&channel.name),
-            Some(owner) => owner == self.tenant.id,
-        };
+        let granted = is_granted(self.tenant, channel);
         channel.enabled && granted && self.key.channel_priority(channel.id).is_some()
+    }
+}
+
+/// Whether the tenant is granted the channel, whatever a key of its may use.
+pub fn is_granted(tenant: &Tenant, channel: &Channel) -> bool {
+    match channel.owner {
+        None => tenant.may_use_channel(&channel.name),
+        Some(owner) => owner == tenant.id,
     }
 }
 
@@ -210,12 +215,10 @@ fn by_upstream_name(
 }
 
 /// The channels for a call that names no model: those that the asker may use, best first.
-pub fn without_model(catalog: &Catalog, asker: Asker<'_>, dedicated_only: bool) -> Vec<Candidate> {
-    let usable = catalog.channels().filter(|channel| {
-        asker.may_use(channel)
-            && speaks_openai(channel)
-            && (!dedicated_only || channel.owner == Some(asker.tenant.id))
-    });
+pub fn without_model(catalog: &Catalog, asker: Asker<'_>) -> Vec<Candidate> {
+    let usable = catalog
+        .channels()
+        .filter(|channel| asker.may_use(channel) && speaks_openai(channel));
     let weighed = usable.map(|channel| {
         let own = asker.key.channel_priority(channel.id).flatten();
         let item = candidate(channel, None, None, asker.now_ms);
@@ -229,7 +232,7 @@ pub fn without_model(catalog: &Catalog, asker: Asker<'_>, dedicated_only: bool) 
 }
 
 /// Whether a call in OpenAI's dialect can be relayed there without translation.
-fn speaks_openai(channel: &Channel) -> bool {
+pub fn speaks_openai(channel: &Channel) -> bool {
     matches!(
         channel.kind,
         Kind::Openai | Kind::AzureOpenai | Kind::Custom

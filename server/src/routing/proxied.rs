@@ -82,6 +82,15 @@ pub fn is_inference(kind: Kind, path: &str) -> bool {
     }
 }
 
+/// The model that a path names, for the kind whose requests carry it there: the vendor reads it from nowhere else.
+pub fn model_in_path(kind: Kind, path: &str) -> Option<&str> {
+    if kind != Kind::Gemini {
+        return None;
+    }
+    let (_, named) = path.split_once("/models/")?;
+    named.rsplit_once(':').map(|(model, _)| model)
+}
+
 /// A listed path fits itself, and with `/*` at its end everything below it.
 fn fits(pattern: &str, path: &str) -> bool {
     match pattern.strip_suffix("/*") {

@@ -141,6 +141,36 @@ both_stores!(
 );
 
 both_stores!(
+    a_grant_that_is_withdrawn_ends_the_streams_that_use_it,
+    revocable(),
+    |bench| {
+        bench.vendor.on_model(
+            "gpt-same",
+            Behaviour::tokens(100_000).with_chunk_delay_ms(20),
+        );
+        let withdrawals = [
+            ("one", "grants: {models: [gpt-test]}", "model_not_allowed"),
+            ("three", "grants: {channels: []}", "channel_not_found"),
+        ];
+        let mut bystander = open_stream(&bench.url, KEY).await;
+        for (tenant, withdrawal, code) in withdrawals {
+            let mut stream = open_stream(&bench.url, &key(tenant)).await;
+            let withdrawn = Instant::now();
+            let resources = format!("{{tenants: [{{name: {tenant}, {withdrawal}}}]}}");
+            bench.apply(&resources).await;
+            stream.read_until(&format!("\"{code}\"")).await;
+            assert!(
+                withdrawn.elapsed() < TOLD,
+                "{tenant}: {:?}",
+                withdrawn.elapsed()
+            );
+        }
+        bystander.read_until("data: {").await;
+        bystander.reset();
+    }
+);
+
+both_stores!(
     a_call_that_waits_for_its_first_byte_ends_when_its_key_is_revoked,
     revocable(),
     |bench| {
@@ -252,7 +282,7 @@ both_stores!(
             .vendor
             .on_model("gpt-same", Behaviour::tokens(60).with_chunk_delay_ms(20));
         let mut streams = Vec::new();
-        for tenant in ["one", "two", "three", "four"] {
+        for tenant in ["one", "two", "three"] {
             streams.push(open_stream(&bench.url, &key(tenant)).await);
         }
         let yesterday = jiff::Timestamp::now() - jiff::SignedDuration::from_hours(24);
@@ -260,11 +290,10 @@ both_stores!(
             r#"{{tenants: [
                 {{name: one, keys: [{{name: k, expires_at: "{yesterday}"}}]}},
                 {{name: two, keys: [{{name: k, models: [embed-test]}}]}},
-                {{name: three, keys: [{{name: k, ip_allow: ["10.9.8.7/32"]}}]}},
-                {{name: four, grants: {{models: [embed-test]}}}}]}}"#
+                {{name: three, keys: [{{name: k, ip_allow: ["10.9.8.7/32"]}}]}}]}}"#
         );
         bench.apply(&file).await;
-        for (tenant, status_now) in [("one", 401), ("two", 403), ("three", 403), ("four", 404)] {
+        for (tenant, status_now) in [("one", 401), ("two", 403), ("three", 403)] {
             assert_eq!(
                 status(&bench.url, &key(tenant)).await,
                 status_now,
@@ -278,7 +307,7 @@ both_stores!(
         let books = bench.books().await;
         assert_eq!(
             books.calls().filter(|event| event.outcome == "ok").count(),
-            4
+            3
         );
     }
 );

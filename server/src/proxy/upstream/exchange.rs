@@ -14,14 +14,17 @@ tokio::task_local! {
 pub struct Exchange {
     /// How long a new connection may take, TLS included.
     pub connect_timeout: Duration,
+    /// Set when the request goes out.
+    reached: Rc<Cell<bool>>,
     connected: Cell<bool>,
     answered: Cell<bool>,
 }
 
 impl Exchange {
-    pub fn new(connect_timeout: Duration) -> Rc<Self> {
+    pub fn new(connect_timeout: Duration, reached: &Rc<Cell<bool>>) -> Rc<Self> {
         Rc::new(Self {
             connect_timeout,
+            reached: Rc::clone(reached),
             connected: Cell::new(false),
             answered: Cell::new(false),
         })
@@ -51,6 +54,11 @@ pub fn connect_timeout() -> Option<Duration> {
 /// The present call got a new connection.
 pub fn note_connected() {
     note(|exchange| exchange.connected.set(true));
+}
+
+/// The present call's request goes out.
+pub fn note_request() {
+    note(|exchange| exchange.reached.set(true));
 }
 
 /// The present call got a byte of an answer.

@@ -189,6 +189,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guard<S> {
         if let Poll::Ready(ended) = self.poll_idle(cx) {
             return Err(ended.err().unwrap_or_else(tainted));
         }
+        exchange::note_request();
         self.phase = Phase::Head {
             to_head_request: request.starts_with(b"HEAD "),
         };

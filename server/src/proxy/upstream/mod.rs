@@ -9,7 +9,7 @@ mod exchange;
 mod framing;
 mod guard;
 
-use std::{rc::Rc, sync::Arc, time::Duration};
+use std::{cell::Cell, rc::Rc, sync::Arc, time::Duration};
 
 use actix_web::http::{Method, StatusCode, Uri, header::HeaderMap};
 use awc::{
@@ -64,6 +64,8 @@ pub struct Call<'a> {
     pub connect_timeout: Duration,
     /// How long to wait for the answer's head once the request is sent.
     pub head_timeout: Duration,
+    /// Set as soon as the request goes out: from then on the vendor may work on it.
+    pub reached: Rc<Cell<bool>>,
 }
 
 /// The body of a call.
@@ -143,7 +145,7 @@ impl Upstream {
     /// this to the client where it knows that nothing was processed; a vendor that bills such a call does so once). A 408
     /// there says the same in words (section 15.5.9): it was on its way before the request was.
     pub async fn send(&self, call: &Call<'_>, body: Body) -> Result<Answer, Error> {
-        let exchange = Exchange::new(call.connect_timeout);
+        let exchange = Exchange::new(call.connect_timeout, &call.reached);
         match body {
             Body::Whole(bytes) => {
                 let body = whole(bytes.clone());
@@ -158,7 +160,7 @@ impl Upstream {
                     return sent;
                 }
                 drop(sent);
-                let exchange = Exchange::new(call.connect_timeout);
+                let exchange = Exchange::new(call.connect_timeout, &call.reached);
                 self.send_once(&self.fresh, call, whole(bytes), &exchange)
                     .await
             }

@@ -157,7 +157,9 @@ tenants:
     }
 
     pub async fn try_apply(&self, resources: &str) -> reqwest::Response {
-        let resources = resources.replace("{vendor}", &self.vendor.base_url());
+        let resources = resources
+            .replace("{vendor}", &self.vendor.base_url())
+            .replace("{vendor_root}", &self.vendor.root_url());
         let request = self
             .http
             .post(format!("{}/v1/admin/resources/apply", self.admin_url))

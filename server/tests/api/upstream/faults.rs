@@ -435,3 +435,95 @@ async fn odd_words_of_an_upstream_stay_one_line() {
     assert_eq!(code(answer).await, "invalid_value");
     assert!(bench.books().await.events.len() >= 3);
 }
+
+#[tokio::test]
+async fn a_redirect_is_no_answer_and_costs_nothing() {
+    let bench = bench(&plain()).await;
+    let page = Behaviour::status(307).with_header("location", "https://elsewhere.example/v1");
+    let answer = ask(&bench, page, hello(MODEL)).await;
+    assert_eq!(answer.status(), 502);
+    assert!(!answer.headers().contains_key("location"));
+    assert_eq!(code(answer).await, "upstream_error");
+    let books = bench.books().await;
+    assert_eq!(failures(&books.only().attempts), ["bad_answer"]);
+}
+
+#[tokio::test]
+async fn nothing_is_put_into_a_stream_under_proxy() {
+    let bench = bench(&plain()).await;
+    let cut = Behaviour::fault(Fault::Close(Cut::AfterChunks(3)));
+    bench.vendor.push(cut);
+    let sent = bench
+        .post("/proxy/vendor/v1/chat/completions")
+        .header("x-weir-cost", "1")
+        .json(&hello_stream(MODEL));
+    let mut answer = sent.send().await.unwrap();
+    let mut text = Vec::new();
+    let ended = loop {
+        match answer.chunk().await {
+            Ok(Some(chunk)) => text.extend_from_slice(&chunk),
+            other => break other,
+        }
+    };
+    assert!(ended.is_err(), "the caller can tell that it is not whole");
+    assert!(!String::from_utf8_lossy(&text).contains("request_id"));
+    let books = bench.books_when(|books| !books.events.is_empty()).await;
+    assert_eq!(books.only().outcome, "cut_by_upstream");
+}
+
+#[tokio::test]
+async fn what_another_kind_of_vendor_reports_is_estimated_until_its_dialect_is_read() {
+    let channel = |kind: &str| {
+        format!(
+            "{{name: vendor, kind: {kind}, base_url: \"{{vendor_root}}\", {}}}",
+            plain()
+        )
+    };
+    let route = "{channel: vendor, model: claude-upstream}";
+    let bench = super::start(Vec::new(), super::resources(&channel("anthropic"), route)).await;
+    let reported = json!({"type": "message", "content": [{"type": "text", "text": "hello there"}],
+        "usage": {"input_tokens": 7, "cache_read_input_tokens": 900, "output_tokens": 3}});
+    bench.vendor.push(Behaviour::body(reported.to_string()));
+    let body = json!({"model": "claude-upstream", "max_tokens": 9, "messages": []});
+    let sent = bench.post("/proxy/vendor/v1/messages").json(&body);
+    assert_eq!(sent.send().await.unwrap().status(), 200);
+    let books = bench.books().await;
+    let event = books.only();
+    assert_eq!(
+        (event.model.as_str(), event.estimated, event.unpriced),
+        (MODEL, true, false)
+    );
+    assert!(event.charge_nanos > 0, "{event:#?}");
+}
+
+#[tokio::test]
+async fn a_model_that_stands_in_the_path_is_checked_and_priced_there() {
+    let channel = format!(
+        "{{name: vendor, kind: gemini, base_url: \"{{vendor_root}}\", {}}}",
+        plain()
+    );
+    let route = "{channel: vendor, model: gemini-upstream}";
+    let bench = super::start(Vec::new(), super::resources(&channel, route)).await;
+    let post = |model: &str, body: Value| {
+        let path = format!("/proxy/vendor/v1beta/models/{model}:generateContent");
+        bench.post(&path).json(&body).send()
+    };
+    let plain = json!({"contents": []});
+    assert_eq!(
+        post("gemini-upstream", plain.clone())
+            .await
+            .unwrap()
+            .status(),
+        200
+    );
+    assert_eq!(post("gemini-dear", plain).await.unwrap().status(), 404);
+    let doubled = json!({"contents": [], "model": "models/gemini-dear"});
+    assert_eq!(
+        post("gemini-upstream", doubled).await.unwrap().status(),
+        400
+    );
+    assert_eq!(bench.vendor.requests().len(), 1);
+    let books = bench.books().await;
+    let served: Vec<_> = books.calls().collect();
+    assert_eq!((served.len(), served[0].model.as_str()), (1, MODEL));
+}

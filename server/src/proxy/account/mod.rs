@@ -1,11 +1,15 @@
 //! A request's account while it is under way: what becomes its usage event, its metrics, its span and its log line.
 //!
 //! Opened once the caller is known, and closed exactly once: by `refuse`, by `close`, or, when the caller leaves and
-//! actix drops the request, by `Drop`, which only hands over. What an attempt cost is decided here from what the
-//! observer saw: reported usage as it is, everything else estimated and marked.
+//! actix drops the request, by `Drop`, which only hands over. What an attempt cost is decided in `spent`, from what the
+//! observer saw; `tell` says it all to metrics, log and trace.
+
+mod spent;
+mod tell;
 
 use std::{
-    net::IpAddr,
+    cell::Cell,
+    rc::Rc,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -17,11 +21,8 @@ use weir_dialect::{
 };
 
 use super::{
-    Shared,
-    endpoint::Endpoint,
-    error::Refusal,
-    identify::Caller,
-    plausible::{Carried, believed},
+    Shared, answer::EVENT_STREAM, endpoint::Endpoint, error::Refusal, identify::Caller,
+    plausible::believed,
 };
 use crate::{
     billing::Money,
@@ -31,13 +32,12 @@ use crate::{
         recorder::{Draft, Flight},
     },
     routing::{Candidate, health::Lease},
-    telemetry::{
-        access_log,
-        metrics::{self, TokenType},
-        span::{AttemptSpan, Begin, End, RequestSpan},
-    },
-    tenancy::{ModelId, RequestId},
+    telemetry::span::{AttemptSpan, Begin},
+    tenancy::RequestId,
 };
+
+use spent::{Spent, bytes_as_tokens};
+use tell::{Open, Told};
 
 /// One request's account.
 pub struct Account {
@@ -52,16 +52,6 @@ pub struct Account {
     open: Option<Open>,
 }
 
-/// What is told to metrics, log and trace when all is known.
-struct Open {
-    method: String,
-    address: IpAddr,
-    tenant: String,
-    key: String,
-    span: RequestSpan,
-    _in_flight: metrics::InFlight,
-}
-
 /// The attempt under way.
 struct Current {
     attempt: Attempt,
@@ -74,32 +64,12 @@ struct Current {
     /// The most tokens that the call lets the model generate, if it says.
     bound: Option<u64>,
     relayed_bytes: u64,
-}
-
-impl Current {
-    fn carried(&self) -> Carried {
-        let input = &self.input;
-        let is_text = input.media_bytes == 0 && input.images + input.audios + input.files == 0;
-        Carried {
-            request_bytes: is_text.then_some(input.text_bytes),
-            took: self.began.elapsed(),
-        }
-    }
-
-    fn believed(&self, seen: &Observation) -> Option<Usage> {
-        believed(seen, self.carried())
-    }
-}
-
-/// Of the channel and model tried last.
-#[derive(Default, Clone)]
-struct Told {
-    channel: Option<String>,
-    kind: Option<weir_api_types::channel::Kind>,
-    model: Option<String>,
-    model_id: Option<ModelId>,
-    tokenizer: Option<String>,
-    response_model: Option<String>,
+    /// Whether the answer's bytes can be text that the model wrote; sound and pictures are not.
+    is_text: bool,
+    /// Whether the request went out at all: set by the call.
+    reached: Rc<Cell<bool>>,
+    /// How long after its beginning the first text came.
+    first_text: Option<Duration>,
 }
 
 /// What a request is, once its body has been read.
@@ -109,16 +79,6 @@ pub struct Asked<'a> {
     pub streamed: bool,
     pub request_bytes: u64,
     pub end_user: Option<&'a str>,
-}
-
-/// Tokens of an attempt as far as they are known.
-enum Spent {
-    Known(Usage),
-    /// Input is estimated; the text is still to be counted.
-    ToCount {
-        usage: Usage,
-        text: String,
-    },
 }
 
 impl Account {
@@ -172,7 +132,7 @@ impl Account {
             span: shared
                 .tracer
                 .request(head.method, endpoint.label(), head.traceparent),
-            _in_flight: shared.metrics.in_flight(),
+            in_flight: shared.metrics.in_flight(),
         };
         Self {
             shared: Arc::clone(shared),
@@ -205,6 +165,16 @@ impl Account {
         self.event.streamed = asked.streamed;
         self.event.request_bytes = asked.request_bytes;
         self.event.end_user = asked.end_user.map(bounded);
+    }
+
+    /// Takes note of the public model that the call is priced by, which under `/proxy/` is not the body's word.
+    pub fn routed(&mut self, candidates: &[Candidate]) {
+        if let Some(model) = candidates
+            .first()
+            .and_then(|candidate| candidate.model.as_ref())
+        {
+            self.event.model.clone_from(&model.name);
+        }
     }
 
     /// Closes the account of a request that no upstream saw.
@@ -321,8 +291,19 @@ impl Account {
             input,
             bound,
             relayed_bytes: 0,
+            is_text: true,
+            reached: Rc::default(),
+            first_text: None,
         });
         traceparent
+    }
+
+    /// What the call of the attempt under way marks when its request goes out.
+    pub fn reached(&self) -> Rc<Cell<bool>> {
+        self.current
+            .as_ref()
+            .map(|current| Rc::clone(&current.reached))
+            .unwrap_or_default()
     }
 
     /// The credential of the attempt under way.
@@ -353,7 +334,7 @@ impl Account {
             Spent::Known(usage) => usage,
             // A retried answer is not counted to the token: it is the vendor's side of the cost, marked estimated.
             Spent::ToCount { usage, text } => Usage {
-                output: usage.output + bytes_as_tokens(text.len()),
+                output: usage.output + bytes_as_tokens(text.len() as u64),
                 ..usage
             },
         };
@@ -365,15 +346,16 @@ impl Account {
     }
 
     /// An upstream answered with a head that will be relayed.
-    pub fn answered(&mut self, status: u16, upstream_request_id: Option<String>, is_stream: bool) {
+    pub fn answered(&mut self, status: u16, upstream_request_id: Option<String>, kind: &str) {
         self.event.upstream_request_id = upstream_request_id.as_deref().map(bounded);
         if let Some(current) = &mut self.current {
             current.attempt.status = Some(status);
+            current.is_text =
+                kind == EVENT_STREAM || kind.ends_with("json") || kind.starts_with("text/");
             let limits = Limits::default();
-            current.observer = Some(if is_stream {
-                Observer::stream(limits)
-            } else {
-                Observer::json(limits)
+            current.observer = Some(match kind {
+                EVENT_STREAM => Observer::stream(limits),
+                _ => Observer::json(limits),
             });
         }
     }
@@ -385,6 +367,9 @@ impl Account {
         let observer = current.observer.as_mut()?;
         observer.feed(bytes);
         current.relayed_bytes += bytes.len() as u64;
+        if current.first_text.is_none() && observer.seen().started {
+            current.first_text = Some(current.began.elapsed());
+        }
         if let Some(flight) = &mut self.flight {
             let seen = observer.seen();
             flight.relayed(current.relayed_bytes, seen.generated_bytes);
@@ -506,7 +491,7 @@ impl Account {
         self.shared
             .metrics
             .attempt(&current.candidate.channel.name, reason);
-        let is_error = current.attempt.status.is_some_and(|status| status >= 400);
+        let is_error = current.attempt.status.is_some_and(|status| status >= 300);
         let spent = if is_error {
             let reported = seen.as_ref().and_then(|seen| current.believed(seen));
             Spent::Known(reported.unwrap_or_default())
@@ -539,91 +524,6 @@ impl Account {
         self.event.attempts.push(current.attempt);
         text
     }
-
-    /// What an attempt has spent: as reported, or estimated.
-    fn spent(&self, current: &Current, seen: Option<&Observation>) -> Spent {
-        if let Some(usage) = seen.and_then(|seen| current.believed(seen)) {
-            return Spent::Known(usage);
-        }
-        if !self.endpoint.needs_model() && self.endpoint != Endpoint::Proxy {
-            return Spent::Known(Usage::default());
-        }
-        let input = self.estimated_input(
-            current.candidate.model.as_ref().map(|model| model.id),
-            &current.input,
-        );
-        let usage = Usage {
-            input,
-            ..Usage::default()
-        };
-        match seen {
-            Some(seen) if !seen.text.is_empty() => {
-                let untold = seen.generated_bytes.saturating_sub(seen.text.len() as u64);
-                let unread = seen.unread_bytes.saturating_add(untold);
-                Spent::ToCount {
-                    usage: Usage {
-                        output: bytes_as_tokens(unread as usize),
-                        ..usage
-                    },
-                    text: seen.text.clone(),
-                }
-            }
-            Some(seen) if seen.unread_bytes > 0 => Spent::Known(Usage {
-                output: bytes_as_tokens(seen.unread_bytes as usize),
-                ..usage
-            }),
-            // Nothing was shown: what the model may have done in secret meanwhile.
-            _ if self.endpoint.finishes() => {
-                let secret = self
-                    .shared
-                    .pace
-                    .tokens(self.last.model_id, current.began.elapsed());
-                let ceiling = current
-                    .candidate
-                    .model
-                    .as_ref()
-                    .and_then(|model| model.max_output_tokens);
-                let bound = current.bound.or(ceiling).unwrap_or(u64::MAX);
-                Spent::Known(Usage {
-                    output: secret.min(bound),
-                    ..usage
-                })
-            }
-            _ => Spent::Known(usage),
-        }
-    }
-
-    fn estimated_input(&self, model: Option<ModelId>, input: &Input) -> u64 {
-        self.shared.recorder.corrections().estimate_input(
-            model,
-            input.text_bytes,
-            u64::from(input.images),
-        )
-    }
-
-    fn learn(
-        &self,
-        model: ModelId,
-        usage: &Usage,
-        seen: Option<&Observation>,
-        input: &Input,
-        took: Duration,
-    ) {
-        let corrections = self.shared.recorder.corrections();
-        self.shared.pace.learn(model, usage.output, took);
-        if input.images == 0 && input.media_bytes == 0 {
-            corrections.learn_input(model, usage.input, input.text_bytes);
-        }
-        let text = seen.map(|seen| seen.text.as_str()).unwrap_or_default();
-        if !text.is_empty() && usage.reasoning == 0 && corrections.wants(model, text.len()) {
-            self.shared.recorder.learn(
-                model,
-                self.last.tokenizer.clone(),
-                text.to_owned(),
-                usage.output,
-            );
-        }
-    }
 }
 
 impl Drop for Account {
@@ -639,91 +539,6 @@ pub struct Head<'a> {
     pub method: &'a str,
     pub traceparent: Option<&'a str>,
     pub client_request_id: Option<&'a str>,
-}
-
-impl Open {
-    /// Tells metrics, log and trace.
-    fn tell(self, shared: &Shared, event: &UsageEvent, told: &Told, endpoint: Endpoint) {
-        let attempted = !event.attempts.is_empty();
-        let usage = &event.usage;
-        let tokens = by_type(usage);
-        let total = Duration::from_micros(event.total_us);
-        let first_byte = event.first_byte_us.map(Duration::from_micros);
-        let overhead = attempted.then(|| Duration::from_micros(event.overhead_us));
-        shared.metrics.request(&metrics::Request {
-            provider: told.channel.as_deref(),
-            model: told.model.as_deref(),
-            status: event.status,
-            total,
-            first_byte,
-            overhead,
-            tokens: &tokens,
-            estimated: event.estimated,
-            unpriced: event.unpriced,
-        });
-        let model = Some(event.model.as_str()).filter(|model| !model.is_empty());
-        let attempts = event.attempts.len() as u32;
-        let counted = |tokens: u64| attempted.then_some(tokens);
-        if access_log::is_on() {
-            access_log::write(&access_log::Line {
-                id: &event.id,
-                tenant: Some(&self.tenant),
-                key: Some(&self.key),
-                method: &self.method,
-                endpoint: endpoint.label(),
-                model,
-                channel: told.channel.as_deref(),
-                status: event.status,
-                input_tokens: counted(usage.input),
-                output_tokens: counted(usage.output),
-                charge: Some(&event.charge),
-                first_byte,
-                total,
-                overhead,
-                attempts,
-                outcome: event.outcome.as_str(),
-                code: event.error_code.as_deref(),
-                client: self.address,
-            });
-        }
-        self.span.end(&End {
-            status: event.status,
-            error: event.error_code.as_deref(),
-            tenant: Some(&self.tenant),
-            key: Some(&self.key),
-            channel: told.channel.as_deref(),
-            provider: told.kind,
-            operation: Some(endpoint.operation()),
-            model,
-            response_model: told.response_model.as_deref(),
-            input_tokens: counted(usage.input),
-            output_tokens: counted(usage.output),
-            attempts,
-        });
-    }
-}
-
-/// A usage as the metric counts it: each token under one type.
-fn by_type(usage: &Usage) -> [(TokenType, u64); 9] {
-    let input_parts =
-        usage.cached_read + usage.cached_write + usage.audio_input + usage.image_input;
-    let output_parts = usage.reasoning + usage.audio_output + usage.image_output;
-    [
-        (TokenType::Input, usage.input.saturating_sub(input_parts)),
-        (TokenType::CachedRead, usage.cached_read),
-        (TokenType::CachedWrite, usage.cached_write),
-        (TokenType::AudioInput, usage.audio_input),
-        (TokenType::ImageInput, usage.image_input),
-        (TokenType::Output, usage.output.saturating_sub(output_parts)),
-        (TokenType::Reasoning, usage.reasoning),
-        (TokenType::AudioOutput, usage.audio_output),
-        (TokenType::ImageOutput, usage.image_output),
-    ]
-}
-
-/// Four bytes a token, rounded up: for text that no tokenizer will see.
-fn bytes_as_tokens(bytes: usize) -> u64 {
-    (bytes as u64).div_ceil(4)
 }
 
 /// A caller's or an upstream's text, as long as an event keeps it.
