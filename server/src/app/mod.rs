@@ -4,6 +4,7 @@
 //! [`Running::stop`] ends it: not ready, streams finish up to the deadline, the spool is flushed and booked. `serve` is
 //! both, with signals in between. Jobs and stores live on a runtime of their own, requests on actix's workers.
 
+mod build;
 pub mod demo;
 mod keys;
 mod listener;
@@ -24,23 +25,18 @@ use anyhow::Context as _;
 use runtime::Jobs;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use weir_api_types::manage::CredentialState;
 
+use build::build;
 use listener::Listener;
 
 use crate::{
     admin,
-    catalog::Current,
     cli::ServeArgs,
     config::{self, Config},
-    jobs::{self, Health, RefreshCatalog, WriteUsage},
-    metering::{Recorder, UsageEvent, recorder::Recovered, spool},
     proxy::{self, upstream},
-    redis::Redis,
-    resources, routes, routing,
-    secrets::{Sealer, Secret},
-    store::{self, Stores},
-    telemetry::{self, metrics, repeated::Repeated},
+    routes,
+    secrets::Secret,
+    telemetry,
 };
 
 /// What `serve` is asked for besides the settings.
@@ -211,275 +207,6 @@ impl State {
         app.app_data(web::Data::from(Arc::clone(&self.shared)))
             .app_data(web::Data::from(Arc::clone(&self.admin)))
             .app_data(web::Data::new(self.pages.clone()));
-    }
-}
-
-/// What is there before any listener.
-struct Built {
-    state: State,
-    admin_token: Secret,
-    demo: Option<demo::Demo>,
-    shutdown: CancellationToken,
-    working: JoinSet<()>,
-}
-
-async fn build(
-    config: Config,
-    options: Options,
-    tracer: telemetry::span::Tracer,
-) -> anyhow::Result<Built> {
-    let keys = keys::load(&config)?;
-    let sealer = Arc::new(keys.sealer);
-    let stores = store::connect::open(&store_config(&config), &config.data_dir).await?;
-    let steps = store::connect::migrate(&stores, migrate(config.migrate)).await?;
-    if let Some(last) = steps.last() {
-        tracing::info!(steps = steps.len(), last, "the schema was migrated");
-    }
-    let redis = Redis::open(&crate::redis::Config {
-        url: config.redis_url.clone(),
-        prefix: config.redis.prefix.clone(),
-    })?;
-    let current = Arc::new(Current::default());
-    let health = Arc::new(Health::default());
-    let (recorder, recovered) = open_recorder(&config, &sealer, &current)?;
-
-    let refresh = RefreshCatalog {
-        stores: stores.clone(),
-        current: Arc::clone(&current),
-        sealer: Arc::clone(&sealer),
-        redis: redis.clone(),
-        health: Arc::clone(&health),
-        config: jobs::refresh_catalog::Config {
-            poll_every: config.catalog.poll,
-        },
-    };
-    refresh
-        .look()
-        .await
-        .context("the configuration cannot be read")?;
-    let write = WriteUsage {
-        stores: stores.clone(),
-        recorder: recorder.clone(),
-        health: Arc::clone(&health),
-        data_dir: config.data_dir.clone(),
-    };
-    let shutdown = CancellationToken::new();
-    settle_past(&recorder, recovered, &write, &shutdown).await;
-
-    let demo = if options.demo {
-        Some(demo::set_up(&stores, &sealer, &config.data_dir).await?)
-    } else {
-        None
-    };
-    if let Some(file) = &options.resources {
-        let applied = resources::apply_file(&stores, &sealer, file).await?;
-        tracing::info!(file = %file.display(), changes = applied.changes.len(), "applied");
-    }
-    refresh.look().await?;
-
-    let metrics = Arc::new(metrics::Registry::new(config.telemetry.max_series)?);
-    let shared = Arc::new(proxy::Shared {
-        catalog: Arc::clone(&current),
-        recorder: recorder.clone(),
-        health: routing::Health::default(),
-        pace: proxy::Pace::default(),
-        metrics,
-        tracer,
-        config: config.proxy.clone(),
-        trusted_proxies: config.trusted_proxies.clone(),
-        instance: config.instance.clone(),
-        draining: false.into(),
-        out_of_time: tokio::sync::watch::Sender::new(false),
-        repeated: Repeated::default(),
-        strangers: proxy::Strangers::new(config.proxy.unidentified_per_minute),
-    });
-    let pages = pages::State {
-        shared: Arc::clone(&shared),
-        jobs: Arc::clone(&health),
-        redis: redis.clone(),
-        metrics_token: config
-            .metrics_token
-            .as_ref()
-            .map(|token| admin::Token::new(token.expose()))
-            .transpose()?,
-        reach: pages::Reach::Anybody,
-    };
-    let admin = Arc::new(admin_state(
-        &config,
-        &stores,
-        &sealer,
-        &shared,
-        &keys.admin_token,
-    )?);
-    let mut working = JoinSet::new();
-    working.spawn(refresh.run(shutdown.clone()));
-    working.spawn(write.run(shutdown.clone()));
-    working.spawn(jobs::partitions::run(stores.clone(), shutdown.clone()));
-    working.spawn(jobs::prune_changes::run(stores.clone(), shutdown.clone()));
-    if let Some(redis) = redis {
-        working.spawn(jobs::tell_changes::run(&stores, redis, shutdown.clone()));
-    }
-    if let (Some(file), true) = (options.resources, options.watch) {
-        working.spawn(resources::watch(
-            stores.clone(),
-            Arc::clone(&sealer),
-            file,
-            shutdown.clone(),
-        ));
-    }
-    Ok(Built {
-        state: State {
-            shared,
-            admin,
-            pages,
-        },
-        admin_token: keys.admin_token,
-        demo,
-        shutdown,
-        working,
-    })
-}
-
-fn admin_state(
-    config: &Config,
-    stores: &Stores,
-    sealer: &Arc<Sealer>,
-    shared: &Arc<proxy::Shared>,
-    token: &Secret,
-) -> anyhow::Result<admin::State> {
-    let recorder = shared.recorder.clone();
-    let spool_is_empty = shared.recorder.clone();
-    let health = Arc::clone(shared);
-    Ok(admin::State {
-        stores: stores.clone(),
-        sealer: Arc::clone(sealer),
-        catalog: Arc::clone(&shared.catalog),
-        token: admin::Token::new(token.expose())?,
-        hosts: admin::Hosts::new(
-            config
-                .public_url
-                .iter()
-                .chain(&config.management_hosts)
-                .map(String::as_str),
-        ),
-        flush: Box::new(move |at_most| {
-            let (recorder, booked) = (recorder.clone(), spool_is_empty.clone());
-            Box::pin(async move {
-                tokio::time::timeout(at_most, flushed_and_booked(recorder, booked))
-                    .await
-                    .unwrap_or(false)
-            })
-        }),
-        health: Box::new(move |credential| {
-            credential_state(health.health.condition(credential, proxy::now_ms()))
-        }),
-    })
-}
-
-/// Everything answered before the call is in closed segments, and those have been booked.
-async fn flushed_and_booked(recorder: Recorder, booked: Recorder) -> bool {
-    if recorder.flush().await.is_err() {
-        return false;
-    }
-    let waiting: Vec<u64> = booked
-        .spool()
-        .closed_segments()
-        .iter()
-        .map(|segment| segment.serial)
-        .collect();
-    // The booking job tells nobody when a segment goes; it is asked every few milliseconds, for as long as the caller waits.
-    while booked
-        .spool()
-        .closed_segments()
-        .iter()
-        .any(|segment| waiting.contains(&segment.serial))
-    {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    true
-}
-
-fn credential_state(condition: routing::health::Condition) -> CredentialState {
-    use routing::health::Condition;
-    match condition {
-        Condition::Good => CredentialState::Ready,
-        Condition::Resting(until_ms) => CredentialState::Resting {
-            until: resources::export::moment(until_ms),
-        },
-        Condition::SetAside { status, .. } => CredentialState::SetAside { status },
-        Condition::Unusable => CredentialState::Unusable,
-    }
-}
-
-/// What a former process left is priced, written and booked before this one is ready.
-async fn settle_past(
-    recorder: &Recorder,
-    recovered: Recovered,
-    write: &WriteUsage,
-    shutdown: &CancellationToken,
-) {
-    let (segments, interrupted) = (recovered.segments.len(), recovered.interrupted.len());
-    if segments + interrupted > 0 {
-        tracing::info!(segments, interrupted, "booking what the last process left");
-    }
-    if let Err(error) = recorder.settle_interrupted(recovered.interrupted) {
-        tracing::error!(%error, "interrupted calls wait in memory");
-    }
-    if let Err(error) = recorder.flush().await {
-        tracing::error!(%error, "the spool cannot be flushed");
-    }
-    write.book_waiting(shutdown).await;
-}
-
-fn open_recorder(
-    config: &Config,
-    sealer: &Sealer,
-    current: &Arc<Current>,
-) -> anyhow::Result<(Recorder, Recovered)> {
-    let spool = spool::Config {
-        sync_every: config.spool.sync_every,
-        segment_bytes: config.spool.segment_bytes.0,
-        segment_age: config.spool.segment_age,
-        max_bytes: config.spool.max_bytes.0,
-        on_full: match config.spool.on_full {
-            config::OnFull::Refuse => spool::OnFull::Refuse,
-            config::OnFull::GoOn => spool::OnFull::GoOn,
-        },
-        ..spool::Config::default()
-    };
-    let catalog = Arc::clone(current);
-    let pricer = move |event: &mut UsageEvent| {
-        if event.rates.is_none() {
-            let catalog = catalog.peek();
-            let model = catalog.model_named(event.tenant, &event.model);
-            event.rates = model
-                .and_then(|model| model.rates(event.started_ms))
-                .cloned();
-        }
-        event.price();
-    };
-    let opened = Recorder::open(
-        &config.data_dir,
-        sealer.spool_key(),
-        spool,
-        &config.instance,
-        Arc::new(pricer),
-    );
-    opened.with_context(|| format!("the spool in {}", config.data_dir.display()))
-}
-
-fn store_config(config: &Config) -> store::Config {
-    store::Config {
-        database_url: config.database_url.clone(),
-        migrate: migrate(config.migrate),
-        ..store::Config::default()
-    }
-}
-
-fn migrate(setting: config::Migrate) -> store::Migrate {
-    match setting {
-        config::Migrate::Auto => store::Migrate::Auto,
-        config::Migrate::Never => store::Migrate::Never,
     }
 }
 

@@ -107,6 +107,30 @@ impl State {
         Providers { up, total }
     }
 
+    fn measure_books(&self) {
+        let registry = &self.shared.metrics;
+        let figures = self.shared.recorder.pending();
+        let spool = &figures.spool;
+        registry.set_spool(spool.pending_events, spool.pending_bytes);
+        registry.set_attention([
+            ("held", figures.held),
+            ("unwritable", figures.unwritable),
+            (
+                "unbookable",
+                self.jobs.unbookable_events.load(Ordering::Relaxed),
+            ),
+            ("damaged_slots", figures.damaged_slots),
+            ("set_aside", figures.set_aside + spool.set_aside),
+            ("skipped", spool.skipped),
+            ("torn", spool.torn),
+            ("sync_failures", spool.sync_failures),
+            (
+                "broken_entries",
+                self.jobs.broken_entries.load(Ordering::Relaxed),
+            ),
+        ]);
+    }
+
     /// Brings the gauges up to date, which nobody else does between scrapes.
     async fn measure(&self) {
         let registry = &self.shared.metrics;
@@ -122,8 +146,7 @@ impl State {
             })
             .collect();
         registry.set_channels(channels);
-        let spool = self.shared.recorder.spool();
-        registry.set_spool(spool.pending_events(), spool.pending_bytes());
+        self.measure_books();
         if let Some(lag) = self.jobs.catalog_lag() {
             registry.set_catalog_lag(lag);
         }

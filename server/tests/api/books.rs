@@ -16,6 +16,7 @@ use crate::{
         Bench, Books, Mark, Raw, SOON, Setup,
         gateway::{KEY, OTHER_KEY, hello, hello_stream},
         marked::{billed, booked},
+        window,
     },
 };
 
@@ -137,11 +138,11 @@ both_stores!(
     every_token_that_the_vendor_billed_is_booked_once_whatever_became_of_the_calls,
     mixed(),
     |bench| {
-        const CALLS: u64 = 300;
+        let calls_made: u64 = window(300, 3_000);
         bench.vendor.on_model("resets", Behaviour::fault(Fault::Reset(Cut::BeforeHead)));
         // Fresh upstream connections, so that a reset is never taken for a stale one and sent twice inside an attempt.
         let url = bench.url.clone();
-        let read: HashMap<Mark, usize> = stream::iter((0..CALLS).map(Mark))
+        let read: HashMap<Mark, usize> = stream::iter((0..calls_made).map(Mark))
             .map(|mark| {
                 let url = url.clone();
                 async move { (mark, perform(&url, mark, plan(mark.0)).await) }
@@ -149,10 +150,10 @@ both_stores!(
             .buffer_unordered(24)
             .collect()
             .await;
-        let books = bench.books_when(|books| books.events.len() as u64 >= CALLS).await;
-        assert_eq!(books.events.len() as u64, CALLS, "none lost, none double");
+        let books = bench.books_when(|books| books.events.len() as u64 >= calls_made).await;
+        assert_eq!(books.events.len() as u64, calls_made, "none lost, none double");
         let (events, bill) = (booked(&books), billed(&bench.vendor));
-        for mark in (0..CALLS).map(Mark) {
+        for mark in (0..calls_made).map(Mark) {
             check(mark, events[&mark], &bill[&mark], read[&mark]);
         }
         let cut = books.events.iter().filter(|event| event.outcome == "cut_by_client");

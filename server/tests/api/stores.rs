@@ -14,7 +14,7 @@ use crate::{
         Bench, Mark, Setup, Store,
         gateway::{hello, hello_stream},
         marked::booked,
-        weir,
+        weir, window,
     },
 };
 
@@ -114,6 +114,7 @@ both_stores!(
             .unwrap();
         assert_eq!(answer.status(), 401, "a key that was unknown stays unknown");
 
+        tokio::time::sleep(window(Duration::ZERO, Duration::from_secs(20))).await;
         outage.end().await;
         let back = Instant::now();
         health_becomes(&bench, "ok").await;
@@ -134,16 +135,16 @@ both_stores!(
     a_database_that_comes_and_goes_amid_calls_and_bookings_books_each_call_once,
     outages(),
     |bench| {
-        const CALLS: u64 = 300;
+        let count = window(300, 3_000);
         let flapping = async {
-            for _ in 0..5 {
+            for _ in 0..window(5, 50) {
                 let outage = bench.lose_database().await;
                 tokio::time::sleep(Duration::from_millis(60)).await;
                 outage.end().await;
                 tokio::time::sleep(Duration::from_millis(90)).await;
             }
         };
-        let calls = stream::iter((0..CALLS).map(Mark)).map(async |mark| {
+        let calls = stream::iter((0..count).map(Mark)).map(async |mark| {
             let answer = mark
                 .put_on(bench.post("/v1/chat/completions"))
                 .json(&hello("gpt-test"))
@@ -163,11 +164,11 @@ both_stores!(
         });
         tokio::join!(calls.buffer_unordered(4).collect::<Vec<()>>(), flapping);
         let books = bench
-            .books_when(|books| books.events.len() as u64 >= CALLS)
+            .books_when(|books| books.events.len() as u64 >= count)
             .await;
         assert_eq!(
             (books.events.len() as u64, booked(&books).len() as u64),
-            (CALLS, CALLS)
+            (count, count)
         );
         let billed = bench.vendor.counters();
         assert_eq!(books.tokens(), (billed.input_tokens, billed.output_tokens));

@@ -100,6 +100,11 @@ metrics! {
     spool_events: IntGauge = "gateway_spool_events" [];
     /// Bytes that the spool takes on disk.
     spool_bytes: IntGauge = "gateway_spool_bytes" [];
+    /// What a person should look at, by what it is: events that wait in memory (`held`) or that no table takes
+    /// (`unbookable`, `unwritable`), damaged or strange files and records of the spool (`set_aside`, `skipped`, `torn`,
+    /// `damaged_slots`), disks that did not sync (`sync_failures`), rows that cannot be read (`broken_entries`). All 0 is
+    /// well.
+    attention: IntGaugeVec = "gateway_attention" ["what"];
     /// Seconds since this instance last knew that its catalog was the newest.
     catalog_lag: Gauge = "gateway_catalog_lag_seconds" [];
     /// Whether a store answers, `database` or `redis`: 1 or 0; one that is not used has no series.

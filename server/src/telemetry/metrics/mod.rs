@@ -132,6 +132,14 @@ impl Registry {
         *shown = named;
     }
 
+    /// What a person should look at, and how much of it there is.
+    pub fn set_attention<'a>(&self, figures: impl IntoIterator<Item = (&'a str, u64)>) {
+        for (what, count) in figures {
+            let gauge = self.families.attention.with_label_values(&[what]);
+            gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+    }
+
     /// How much the spool holds that the database has not booked.
     pub fn set_spool(&self, events: u64, bytes: u64) {
         self.families

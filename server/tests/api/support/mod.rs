@@ -26,6 +26,12 @@ use std::time::Duration;
 /// if nothing came at all.
 pub const SOON: Duration = Duration::from_secs(10);
 
+/// How much of something a test does or how long a fault lasts: little in `make test`, all of it in `make faults`.
+pub fn window<T>(short: T, full: T) -> T {
+    let is_full = std::env::var("WEIR_FAULTS").is_ok_and(|length| length == "full");
+    if is_full { full } else { short }
+}
+
 /// Writes a test once for each store: `both_stores!(name, |bench| { ... })` with a default set-up, or with
 /// `both_stores!(name, Setup { .. }, |bench| { ... })`.
 #[macro_export]

@@ -9,6 +9,7 @@ use super::{MODEL, ONE, bench_with, plain, resources, start};
 use crate::support::{
     Bench, Raw, SOON,
     gateway::{KEY, OTHER_KEY, hello, hello_stream},
+    window,
 };
 
 fn one_worker() -> Vec<(&'static str, String)> {
@@ -39,13 +40,13 @@ fn word(caller: usize, round: usize) -> String {
 /// Sixteen callers of two tenants, 63 rounds each. Every answer is the caller's own or an error; how many were answers.
 async fn rounds(bench: &Bench, vendor: &Vendor, behaviours: &[Behaviour]) -> (usize, usize) {
     const CALLERS: usize = 16;
-    const ROUNDS: usize = 63;
-    for at in 0..CALLERS * ROUNDS {
+    let rounds_each = window(63, 630);
+    for at in 0..CALLERS * rounds_each {
         vendor.push(behaviours[at % behaviours.len()].clone());
     }
     let caller = |caller: usize| async move {
         let mut answered = 0;
-        for round in 0..ROUNDS {
+        for round in 0..rounds_each {
             let own = word(caller, round);
             let streamed = round % 2 == 1;
             let mut body = if streamed {
@@ -86,7 +87,7 @@ async fn rounds(bench: &Bench, vendor: &Vendor, behaviours: &[Behaviour]) -> (us
         answered
     };
     let answered = futures_util::future::join_all((0..CALLERS).map(caller)).await;
-    (answered.iter().sum(), CALLERS * ROUNDS)
+    (answered.iter().sum(), CALLERS * rounds_each)
 }
 
 fn interim(status: u16, gap_ms: u64, count: u32) -> Behaviour {
