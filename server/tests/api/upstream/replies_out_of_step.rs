@@ -532,7 +532,7 @@ async fn odd_streams_end_cleanly_too() {
 #[tokio::test]
 async fn a_line_without_an_end_flows_on_and_is_estimated() {
     let bench = bench_with(one_worker(), &plain()).await;
-    let bytes = 24 << 20;
+    let bytes = 9 << 20;
     let line = format!(
         "data: {{\"choices\":[{{\"delta\":{{\"content\":\"{}",
         "x".repeat(bytes)

@@ -264,16 +264,12 @@ async fn the_trace_goes_upstream_and_account_headers_do_not() {
     }
 }
 
-/// Each of the 20,000 events is a piece that the vendor writes by itself; what it could write bounds what Weir holds.
+/// Each comment is a piece that the vendor writes by itself; what it could write bounds what Weir holds.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_does_not_read_slows_its_own_upstream() {
     let bench = bench(&plain()).await;
-    let event = format!(
-        "data: {{\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"{}\"}}}}]}}\n\n",
-        "w".repeat(2_000)
-    );
-    let pieces = 20_000;
-    bench.vendor.push(Behaviour::body(event.repeat(pieces)));
+    let piece = format!(": {}\n\n", "w".repeat(8_000));
+    bench.vendor.push(Behaviour::body(piece.repeat(4_000)));
     let mut client = Raw::connect(&bench.url).await;
     client
         .post(
@@ -295,7 +291,7 @@ async fn a_client_that_does_not_read_slows_its_own_upstream() {
         written = now;
     }
     // The kernel's buffers take a few megabytes on each of the two connections.
-    let bytes = written * event.len() as u64;
+    let bytes = written * piece.len() as u64;
     assert!(
         bytes < 20 << 20,
         "the vendor could write {bytes} bytes to a client who reads nothing"
@@ -303,10 +299,10 @@ async fn a_client_that_does_not_read_slows_its_own_upstream() {
     let line = &bench.vendor.bill()[0];
     assert!(line.end.is_none(), "{line:?}");
     // Once the client reads, the stream goes on.
-    let mut piece = vec![0; 1 << 20];
+    let mut buffer = vec![0; 1 << 20];
     let before = Instant::now();
     while bench.vendor.bill()[0].pieces == written {
-        assert!(client.0.read(&mut piece).await.unwrap() > 0);
+        assert!(client.0.read(&mut buffer).await.unwrap() > 0);
         assert!(before.elapsed() < three_times(Duration::from_secs(2)));
     }
 }
