@@ -17,10 +17,11 @@ use super::{
 };
 
 /// Variables that begin with `WEIR_` and are no settings of the server: the CLI's, the tests' and those of modules to come.
-const OTHER_VARIABLES: [&str; 6] = [
+const OTHER_VARIABLES: [&str; 7] = [
     "WEIR_URL",
     "WEIR_TOKEN",
     "WEIR_RECORDINGS",
+    "WEIR_CACHE",
     "WEIR_FAULTS",
     "WEIR_SMTP_URL",
     "WEIR_UPDATE_DOCS",
