@@ -291,6 +291,28 @@ async fn a_call_that_met_a_closing_connection_is_sent_once_more_within_the_attem
     assert_eq!(books.tokens(), (billed.input_tokens, billed.output_tokens));
 }
 
+/// A 408 that was on its way before the request was is about the connection; on a new one it is the vendor's word.
+#[tokio::test]
+async fn a_408_on_a_reused_connection_is_no_answer() {
+    let settings = vec![("WEIR_WORKERS", "1".to_owned())];
+    let bench = super::bench_with(settings, &super::plain()).await;
+    let timed_out = || Behaviour::status(408).with_header("connection", "close");
+    bench.vendor.push(timed_out());
+    assert_eq!(bench.chat(hello(MODEL)).await.status(), 408);
+    for body in [hello(MODEL), hello_stream(MODEL)] {
+        assert_eq!(bench.chat(hello(MODEL)).await.status(), 200);
+        bench.vendor.push(timed_out());
+        let answer = bench.chat(body).await;
+        assert_eq!(answer.status(), 200);
+        assert_eq!(answer.headers()["x-weir-attempts"], "1");
+        answer.bytes().await.unwrap();
+    }
+    let books = bench.books().await;
+    assert_eq!(books.events.len(), 5);
+    let billed = bench.vendor.counters();
+    assert_eq!(books.tokens(), (billed.input_tokens, billed.output_tokens));
+}
+
 /// The connection dies under the very request: not before it, as above.
 #[tokio::test]
 async fn a_call_that_dies_on_a_reused_connection_is_sent_once_more_and_only_once() {

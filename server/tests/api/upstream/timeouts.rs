@@ -6,7 +6,7 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 use weir_upstream::{Behaviour, Cut, Fault, Then};
 
-use super::{MODEL, ONE, bench, bench_with, code, failures, three_times};
+use super::{MODEL, ONE, SOON, bench, bench_with, code, failures, three_times};
 use crate::support::gateway::{hello, hello_stream};
 
 fn times(fields: &str) -> String {
@@ -112,6 +112,7 @@ async fn comments_and_changes_do_not_put_the_idle_timeout_off() {
     let text = tokio::select! {
         text = answer.text() => text.unwrap(),
         () = changes => unreachable!(),
+        () = tokio::time::sleep(SOON) => panic!("the stream is still open"),
     };
     let took = before.elapsed();
     assert!(took < three_times(Duration::from_millis(400)), "{took:?}");
