@@ -8,6 +8,7 @@ use actix_web::{
     http::header::{self, HeaderName},
     web,
 };
+use pulldown_cmark::{Event, Options, Parser, Tag};
 use time::OffsetDateTime;
 use weir_frontend::Asset;
 
@@ -249,12 +250,36 @@ pub async fn documents() -> HttpResponse {
 pub async fn document(name: web::Path<String>) -> HttpResponse {
     match DOCUMENTS.iter().find(|(known, ..)| *known == name.as_str()) {
         Some((_, title, markdown)) => {
-            let mut body = String::new();
-            pulldown_cmark::html::push_html(&mut body, pulldown_cmark::Parser::new_ext(markdown, pulldown_cmark::Options::ENABLE_TABLES));
-            html(title, &body)
+            html(title, &rendered(markdown))
         }
         None => HttpResponse::NotFound().json(serde_json::json!({ "error": { "message": "There is no such document. GET /docs lists them." } })),
     }
+}
+
+fn rendered(markdown: &str) -> String {
+    let events = Parser::new_ext(markdown, Options::ENABLE_TABLES).map(|event| match event {
+        Event::Start(Tag::Link {
+            link_type,
+            dest_url,
+            title,
+            id,
+        }) => Event::Start(Tag::Link {
+            link_type,
+            dest_url: served_at(&dest_url).map_or(dest_url, Into::into),
+            title,
+            id,
+        }),
+        event => event,
+    });
+    let mut body = String::new();
+    pulldown_cmark::html::push_html(&mut body, events);
+    body
+}
+
+/// Where a document is served that others link to by its place in the repository.
+fn served_at(link: &str) -> Option<String> {
+    let name = link.strip_prefix("docs/")?.strip_suffix(".md")?;
+    Some(format!("/docs/{name}"))
 }
 
 fn html(title: &str, body: &str) -> HttpResponse {

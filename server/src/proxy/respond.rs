@@ -62,8 +62,10 @@ impl Common {
     pub fn error(&self, error: &Error) -> HttpResponse {
         let mut response = self.start(error.status());
         if let Some(after) = error.retry_after() {
+            // Rounded up: a caller that comes a moment early is refused once more.
+            let seconds = after.as_millis().div_ceil(1000).max(1);
             response
-                .insert_header((header::RETRY_AFTER, after.as_secs().max(1).to_string()))
+                .insert_header((header::RETRY_AFTER, seconds.to_string()))
                 .insert_header(("retry-after-ms", after.as_millis().to_string()))
                 .insert_header(("x-should-retry", "true"));
         }

@@ -265,12 +265,13 @@ both_stores!(
         }
         let refused = guess().await.unwrap();
         assert_eq!(refused.status(), 429);
-        let wait: u64 = refused.headers()["retry-after"]
-            .to_str()
-            .unwrap()
-            .parse()
-            .unwrap();
+        let header = |name: &str| -> u64 {
+            let value = refused.headers()[name].to_str().unwrap();
+            value.parse().unwrap()
+        };
+        let (wait, wait_ms) = (header("retry-after"), header("retry-after-ms"));
         assert!((1..=60).contains(&wait), "{wait}");
+        assert!(wait * 1000 >= wait_ms, "{wait} s is before {wait_ms} ms");
         let body: Value = refused.json().await.unwrap();
         assert_eq!(body["error"]["code"], "rate_limit_exceeded");
         assert_eq!(
@@ -343,6 +344,48 @@ both_stores!(health_and_readiness_say_how_it_is, |bench| {
     let found = samples(&bench).await;
     assert_eq!(found["gateway_channel_up{provider=\"vendor\"}"], 0.0);
 });
+
+both_stores!(
+    documents_are_served_and_every_link_in_them_leads_somewhere,
+    |bench| {
+        let get = async |path: &str| {
+            bench
+                .http
+                .get(format!("{}{path}", bench.url))
+                .send()
+                .await
+                .unwrap()
+        };
+        let links = |page: &str| -> Vec<String> {
+            let found = page.split("href=\"").skip(1);
+            found
+                .map(|rest| rest[..rest.find('"').unwrap()].to_owned())
+                .collect()
+        };
+        let index = get("/docs").await.text().await.unwrap();
+        let pages: Vec<String> = links(&index)
+            .into_iter()
+            .filter(|link| link.starts_with("/docs/"))
+            .collect();
+        assert!(pages.len() >= 7, "{pages:?}");
+        for page in pages {
+            let answer = get(&page).await;
+            assert_eq!(answer.status(), 200, "{page}");
+            let policy = answer.headers()["content-security-policy"]
+                .to_str()
+                .unwrap();
+            assert!(policy.starts_with("default-src 'none'"), "{policy}");
+            for link in links(&answer.text().await.unwrap()) {
+                if link.starts_with("https://") {
+                    continue;
+                }
+                assert!(link.starts_with('/'), "{page}: {link}");
+                assert_eq!(get(&link).await.status(), 200, "{page}: {link}");
+            }
+        }
+        assert_eq!(get("/docs/nothing").await.status(), 404);
+    }
+);
 
 /// The binary on stores of its own before a vendor, with the usual resources.
 async fn binary(stores: &Stores, vendor: &Vendor, further: &[(&str, &str)]) -> Binary {
