@@ -21,6 +21,9 @@ use crate::{config::Config, proxy::Peer};
 /// How long a connection that has been answered may take to end.
 const DISCONNECT: Duration = Duration::from_secs(1);
 
+/// How far behind the clock may be that actix sets its deadlines by.
+const CLOCK_TICK: Duration = Duration::from_millis(500);
+
 /// What differs between listeners.
 #[derive(Clone)]
 pub struct Listener {
@@ -91,7 +94,8 @@ impl Listener {
                         async move { stopping.notified().await }
                     })
                     .keep_alive(deadlines.idle)
-                    .client_request_timeout(deadlines.head)
+                    // actix's clock moves twice a second: a deadline may begin half a second in the past.
+                    .client_request_timeout(deadlines.head + CLOCK_TICK)
                     .client_disconnect_timeout(DISCONNECT)
                     // A caller's FIN is its leaving: without this it goes unseen in a silent second.
                     .h1_allow_half_closed(false)
