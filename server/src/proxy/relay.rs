@@ -221,6 +221,8 @@ impl Relay {
                 State::Ended => return None,
                 State::Broken => {
                     self.state = State::Ended;
+                    // actix drops what it has not yet written when a body fails: it writes while there is no piece.
+                    tokio::task::yield_now().await;
                     return Some(Err(Cut));
                 }
                 State::Running => {}

@@ -10,7 +10,7 @@ use std::{
     cell::Cell,
     net::{Shutdown, TcpStream},
     os::fd::AsFd as _,
-    rc::{Rc, Weak},
+    rc::Rc,
     sync::Arc,
     time::Duration,
 };
@@ -58,36 +58,45 @@ impl Peer {
 
 /// Since when a relay waits for its caller to take what it was given.
 #[derive(Debug)]
-pub struct Stall(Rc<Cell<Option<Instant>>>);
+pub struct Stall {
+    since: Rc<Cell<Option<Instant>>>,
+    watch: Option<rt::task::JoinHandle<()>>,
+}
 
 impl Stall {
     /// Begins to look at a relay, until this is dropped.
     pub fn watched(peer: Option<Peer>, deadline: Instant) -> Self {
         let since = Rc::new(Cell::new(None));
-        if let Some(peer) = peer {
-            rt::spawn(watch(Rc::downgrade(&since), peer, deadline));
-        }
-        Self(since)
+        let watch = peer.map(|peer| rt::spawn(watch(Rc::clone(&since), peer, deadline)));
+        Self { since, watch }
     }
 
     /// The caller wants the next piece.
     pub fn is_asked(&self) {
-        self.0.set(None);
+        self.since.set(None);
     }
 
     /// The caller was given one.
     pub fn has_given(&self) {
-        self.0.set(Some(Instant::now()));
+        self.since.set(Some(Instant::now()));
     }
 }
 
-async fn watch(stall: Weak<Cell<Option<Instant>>>, peer: Peer, deadline: Instant) {
+/// The handle keeps the connection open: what a caller is to see as its end is not seen before the watch is over.
+impl Drop for Stall {
+    fn drop(&mut self) {
+        if let Some(watch) = &self.watch {
+            watch.abort();
+        }
+    }
+}
+
+async fn watch(since: Rc<Cell<Option<Instant>>>, peer: Peer, deadline: Instant) {
     loop {
         sleep(LOOK_EVERY).await;
-        let Some(since) = stall.upgrade().map(|stall| stall.get()) else {
-            return;
-        };
-        let stands = since.is_some_and(|since| since.elapsed() >= LOOK_EVERY / 2);
+        let stands = since
+            .get()
+            .is_some_and(|since| since.elapsed() >= LOOK_EVERY / 2);
         if stands && (peer.has_left() || Instant::now() >= deadline) {
             return peer.shut();
         }

@@ -115,7 +115,11 @@ impl<S: AsyncRead + Unpin> Guard<S> {
                     }
                 }
                 Phase::Body(body) => {
-                    let (taken, complete) = body.take(&self.unread).map_err(refused)?;
+                    let (taken, complete) = match body.take(&self.unread) {
+                        // The head is good: it is handed over first.
+                        Err(_) if !self.ready.is_empty() => return Ok(()),
+                        taken => taken.map_err(refused)?,
+                    };
                     self.ready.unsplit(self.unread.split_to(taken));
                     if complete {
                         self.phase = self.after_exchange();
@@ -137,7 +141,17 @@ impl<S: AsyncRead + Unpin> Guard<S> {
     }
 
     fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while self.ready.is_empty() {
+        loop {
+            // What came together with an earlier piece may be waiting: bytes that break the framing.
+            if !self.unread.is_empty()
+                && let Err(error) = self.advance()
+            {
+                self.phase = Phase::Tainted;
+                return Poll::Ready(Err(error));
+            }
+            if !self.ready.is_empty() {
+                return Poll::Ready(Ok(()));
+            }
             let filled = ready!(self.poll_fill(cx))?;
             if filled == 0 {
                 let ended_by_close = matches!(self.phase, Phase::Body(Body::UntilClose));
@@ -149,12 +163,7 @@ impl<S: AsyncRead + Unpin> Guard<S> {
                 });
             }
             exchange::note_answer();
-            if let Err(error) = self.advance() {
-                self.phase = Phase::Tainted;
-                return Poll::Ready(Err(error));
-            }
         }
-        Poll::Ready(Ok(()))
     }
 }
 
@@ -336,6 +345,22 @@ mod tests {
             drop(upstream);
             let mut rest = Vec::new();
             assert_eq!(guard.read_to_end(&mut rest).await.is_ok(), whole, "{head}");
+            assert!(!is_reusable(&mut guard));
+        }
+    }
+
+    #[tokio::test]
+    async fn what_came_before_a_broken_chunk_is_handed_over() {
+        let head = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
+        for good in ["", "2\r\nok\r\n", "2\r\no"] {
+            let (mut guard, mut upstream) = pair();
+            let answer = format!("{head}{good}\u{1}\u{1}\r\n");
+            let read = exchange(&mut guard, &mut upstream, answer.as_bytes()).await;
+            let good = format!("{head}{good}");
+            assert!(read.starts_with(good.as_bytes()), "{good}");
+            let mut rest = Vec::new();
+            let error = guard.read_to_end(&mut rest).await.expect_err("refused");
+            assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{good}");
             assert!(!is_reusable(&mut guard));
         }
     }

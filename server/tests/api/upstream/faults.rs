@@ -1,7 +1,9 @@
 //! Vendors that break: what the caller is told, and what the books say.
 
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
-use weir_upstream::{Behaviour, Cut, Fault};
+use weir_upstream::{Behaviour, Cut, Fault, Then};
 
 use super::{MODEL, ONE, bench, code, failures, plain};
 use crate::support::{
@@ -451,24 +453,47 @@ async fn a_redirect_is_no_answer_and_costs_nothing() {
 #[tokio::test]
 async fn nothing_is_put_into_a_stream_under_proxy() {
     let bench = bench(&plain()).await;
-    let cut = Behaviour::fault(Fault::Close(Cut::AfterChunks(3)));
-    bench.vendor.push(cut);
-    let sent = bench
-        .post("/proxy/vendor/v1/chat/completions")
-        .header("x-weir-cost", "1")
-        .json(&hello_stream(MODEL));
-    let mut answer = sent.send().await.unwrap();
-    let mut text = Vec::new();
-    let ended = loop {
-        match answer.chunk().await {
-            Ok(Some(chunk)) => text.extend_from_slice(&chunk),
-            other => break other,
-        }
+    let event = "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"one\"}}]}\n\n";
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked";
+    // The good part and the end arrive together: the good part is passed on all the same.
+    let at_once = |rest: &str| {
+        let bytes = format!("{head}\r\n\r\n{:x}\r\n{event}\r\n{rest}", event.len());
+        Behaviour::raw_then([(0, bytes)], Then::Close)
     };
-    assert!(ended.is_err(), "the caller can tell that it is not whole");
-    assert!(!String::from_utf8_lossy(&text).contains("request_id"));
-    let books = bench.books_when(|books| !books.events.is_empty()).await;
-    assert_eq!(books.only().outcome, "cut_by_upstream");
+    let cuts = [
+        Behaviour::fault(Fault::Close(Cut::AfterChunks(3))),
+        at_once(""),
+        at_once("zz\r\n"),
+    ];
+    let rounds = 8;
+    let began = Instant::now();
+    for cut in cuts.iter().cycle().take(cuts.len() * rounds) {
+        bench.vendor.push(cut.clone());
+        let sent = bench
+            .post("/proxy/vendor/v1/chat/completions")
+            .header("x-weir-cost", "1")
+            .json(&hello_stream(MODEL));
+        let mut answer = sent.send().await.unwrap();
+        assert_eq!(answer.status(), 200);
+        let mut text = Vec::new();
+        let ended = loop {
+            match answer.chunk().await {
+                Ok(Some(chunk)) => text.extend_from_slice(&chunk),
+                other => break other,
+            }
+        };
+        assert!(ended.is_err(), "the caller can tell that it is not whole");
+        let text = String::from_utf8_lossy(&text);
+        assert!(text.starts_with("data: {"), "{text}");
+        assert!(!text.contains("request_id"), "{text}");
+    }
+    // A handle of the connection that outlives its answer would hide the end from the caller.
+    assert!(began.elapsed() < Duration::from_secs(5), "{began:?}");
+    let all = cuts.len() * rounds;
+    let books = bench.books_when(|books| books.events.len() == all).await;
+    for event in &books.events {
+        assert_eq!(event.outcome, "cut_by_upstream");
+    }
 }
 
 #[tokio::test]
