@@ -9,7 +9,7 @@ use weir_upstream::{Behaviour, Cut, Fault};
 
 use super::{MODEL, bench, bench_with, plain, received, three_times};
 use crate::support::{
-    Raw,
+    Bench, Raw,
     gateway::{KEY, hello, hello_stream},
 };
 
@@ -31,10 +31,24 @@ fn stamps(text: &str) -> impl Iterator<Item = u64> + '_ {
         .filter_map(|rest| rest.get(..19)?.parse().ok())
 }
 
-/// Delayed ACKs take 40 ms: if any write waited for one, half the chunks would be that late.
+/// Delayed ACKs take 40 ms: if any write waited for one, half the chunks would be that late, and each time again. A busy
+/// machine is late at times: so the best of a few rounds counts.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_chunk_waits_for_an_ack() {
     let bench = bench(&plain()).await;
+    let mut rounds = Vec::new();
+    for _ in 0..5 {
+        let (middle, worst) = lateness(&bench).await;
+        if middle < Duration::from_millis(10) && worst < Duration::from_millis(30) {
+            return;
+        }
+        rounds.push((middle, worst));
+    }
+    panic!("each time half the chunks, or one in a hundred, came late: {rounds:?}");
+}
+
+/// How late the chunks of one stream come: half of them at most, and one in a hundred.
+async fn lateness(bench: &Bench) -> (Duration, Duration) {
     let paced = Behaviour {
         stamp: true,
         ..Behaviour::tokens(200).with_chunk_delay_ms(5)
@@ -49,22 +63,13 @@ async fn no_chunk_waits_for_an_ack() {
     }
     let text: String = read.iter().map(|(_, text)| text.as_str()).collect();
     assert_eq!(late.len(), 200, "{} pieces: {text}", read.len());
+    assert!(read.len() < 220, "chunks were cut: {}", read.len());
     late.sort_unstable();
-    assert!(
-        late[100] < Duration::from_millis(10),
-        "half the chunks took more than {:?}",
-        late[100]
-    );
-    assert!(
-        late[197] < Duration::from_millis(30),
-        "one chunk in a hundred took more than {:?}",
-        late[197]
-    );
-    assert!(
-        (150..220).contains(&read.len()),
-        "chunks were put together, or cut: {}",
-        read.len()
-    );
+    // Chunks that were put together hide how late the first of them is; a delayed ACK joins eight of them.
+    if read.len() < 150 {
+        return (Duration::MAX, Duration::MAX);
+    }
+    (late[100], late[197])
 }
 
 #[tokio::test]
