@@ -4,7 +4,7 @@
 //! made by hand are compiled in; real ones are read from the folders of the options
 //! (`WEIR_RECORDINGS`, else `../shared/fixtures` beside the repository).
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, ensure};
 use memchr::memmem;
@@ -63,8 +63,17 @@ const NOT_REPLAYED: [&str; 6] = [
 
 /// The folders that are searched unless the options name others.
 pub(crate) fn default_folders() -> Vec<PathBuf> {
-    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/fixtures");
-    vec![std::env::var_os("WEIR_RECORDINGS").map_or_else(beside, PathBuf::from)]
+    vec![std::env::var_os("WEIR_RECORDINGS").map_or_else(beside_the_project, PathBuf::from)]
+}
+
+/// `shared/fixtures` beside the project that the working directory belongs to. Not beside the one that this was built
+/// from: clones share a target folder.
+fn beside_the_project() -> PathBuf {
+    let here = std::env::current_dir().unwrap_or_default();
+    let project = here
+        .ancestors()
+        .find(|folder| folder.join("Cargo.lock").is_file());
+    project.unwrap_or(&here).join("../shared/fixtures")
 }
 
 /// Loads a recording by its name.

@@ -116,9 +116,7 @@ fn tool(variable: &str) -> Option<PathBuf> {
 }
 
 fn suite(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/clients")
-        .join(name)
+    Path::new("tests/clients").join(name)
 }
 
 async fn python(kind: Store) {

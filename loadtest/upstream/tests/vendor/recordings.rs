@@ -63,8 +63,8 @@ async fn given_bodies_are_replayed_too() {
 /// Every real recording there is on this machine; none is no failure.
 #[tokio::test]
 async fn recorded_traffic_is_replayed_byte_for_byte() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/fixtures");
-    let Ok(dialects) = std::fs::read_dir(&root) else {
+    let root = Path::new("../../../shared/fixtures");
+    let Ok(dialects) = std::fs::read_dir(root) else {
         return;
     };
     let vendor = Vendor::spawn();

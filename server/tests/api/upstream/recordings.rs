@@ -115,7 +115,7 @@ fn folder(root: &Path) -> Vec<Case> {
 
 /// The project's own, which are always there.
 fn made() -> Vec<Case> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../loadtest/upstream/recordings");
+    let root = Path::new("../loadtest/upstream/recordings");
     let cases = folder(&root.join("openai-chat"));
     assert!(cases.len() >= 9, "{cases:?}");
     cases
@@ -127,10 +127,7 @@ fn recorded() -> Vec<Case> {
     if given.as_deref() == Some("none".as_ref()) {
         return Vec::new();
     }
-    let root = given.map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/fixtures"),
-        PathBuf::from,
-    );
+    let root = given.map_or_else(|| PathBuf::from("../../shared/fixtures"), PathBuf::from);
     let cases: Vec<Case> = FOLDERS
         .iter()
         .flat_map(|name| folder(&root.join(name)))
