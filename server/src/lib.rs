@@ -40,6 +40,7 @@ pub mod billing;
 pub mod tenancy;
 
 // Tools and vocabulary.
+pub mod clock;
 pub mod redis;
 pub mod secrets;
 pub mod telemetry;

@@ -13,8 +13,9 @@ use super::{
 };
 use crate::{
     catalog::Kind,
+    clock::now_ms,
     resources::{self, NotMade},
-    store::{self, Change, change::now_ms},
+    store::{self, Change},
     tenancy::{KeyId, TenantId},
 };
 

@@ -6,10 +6,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use weir_api_types::{problem::FieldError, span::Span, usage::UsageQuery};
 
 use super::{State, access::Operator, error::ApiError, list};
-use crate::{
-    reports,
-    store::{Scope, change::now_ms},
-};
+use crate::{clock::now_ms, reports, store::Scope};
 
 /// Longest wait for what is still on its way to the books.
 const MAX_WAIT: Duration = Duration::from_secs(30);

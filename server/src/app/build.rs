@@ -11,6 +11,7 @@ use super::{Options, State, demo, keys, pages};
 use crate::{
     admin,
     catalog::Current,
+    clock::now_ms,
     config::{self, Config},
     jobs::{self, Health, RefreshCatalog, WriteUsage},
     metering::{Recorder, UsageEvent, recorder::Recovered, spool},
@@ -180,7 +181,7 @@ fn admin_state(
             })
         }),
         health: Box::new(move |credential| {
-            credential_state(health.health.condition(credential, proxy::now_ms()))
+            credential_state(health.health.condition(credential, now_ms()))
         }),
     })
 }

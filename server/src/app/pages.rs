@@ -13,7 +13,9 @@ use time::OffsetDateTime;
 use weir_frontend::Asset;
 
 use crate::{
-    admin, jobs, proxy,
+    admin,
+    clock::now_ms,
+    jobs, proxy,
     redis::Redis,
     telemetry::{
         health::{Health, Providers, Store},
@@ -98,7 +100,7 @@ impl State {
 
     fn providers(&self) -> Providers {
         let catalog = self.shared.catalog.load();
-        let now_ms = proxy::now_ms();
+        let now_ms = now_ms();
         let enabled = catalog.channels().filter(|channel| channel.enabled);
         let (mut up, mut total) = (0, 0);
         for channel in enabled {
@@ -136,7 +138,7 @@ impl State {
     async fn measure(&self) {
         let registry = &self.shared.metrics;
         let catalog = self.shared.catalog.load();
-        let now_ms = proxy::now_ms();
+        let now_ms = now_ms();
         let channels: Vec<(&str, bool)> = catalog
             .channels()
             .map(|channel| {

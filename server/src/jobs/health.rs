@@ -7,7 +7,7 @@ use std::{
 
 use parking_lot::Mutex;
 
-use crate::store::change::now_ms;
+use crate::clock::now_ms;
 
 /// Figures of the jobs; the counters begin at the start.
 #[derive(Debug, Default)]

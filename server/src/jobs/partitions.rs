@@ -5,7 +5,10 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::repeat;
-use crate::store::{self, Stores, change::now_ms, usage::partitions};
+use crate::{
+    clock::now_ms,
+    store::{self, Stores, usage::partitions},
+};
 
 const PERIOD: Duration = Duration::from_secs(24 * 3_600);
 const MONTHS_AHEAD: u8 = 2;

@@ -2,7 +2,7 @@
 
 use weir_dialect::neutral::Usage;
 
-use super::{Attempt, Outcome, Source, Start, UsageEvent};
+use super::{Attempt, Outcome, Source, UsageEvent};
 use crate::{
     billing::Money,
     tenancy::{ChannelId, CredentialId, KeyId, RequestId, TenantId, UserId},
@@ -69,26 +69,5 @@ pub(crate) fn attempt() -> Attempt {
         usage: usage(),
         estimated: false,
         cost: Money::from_nanos(123_000),
-    }
-}
-
-/// What is known of that event before its first attempt leaves.
-pub(crate) fn start(event: &UsageEvent) -> Start<'_> {
-    Start {
-        id: event.id,
-        tenant: event.tenant,
-        key: event.key,
-        user: event.user,
-        group: event.group,
-        started_ms: event.started_ms,
-        endpoint: &event.endpoint,
-        dialect: &event.dialect,
-        model: &event.model,
-        source: event.source,
-        streamed: event.streamed,
-        request_bytes: event.request_bytes,
-        client_request_id: event.client_request_id.as_deref(),
-        end_user: event.end_user.as_deref(),
-        instance: &event.instance,
     }
 }

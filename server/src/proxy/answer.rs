@@ -336,7 +336,8 @@ fn is_json(body: &[u8]) -> bool {
     serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok()
 }
 
-fn joined(pieces: Vec<Bytes>) -> Bytes {
+/// One buffer of several pieces; a single one is not copied.
+pub(super) fn joined(pieces: Vec<Bytes>) -> Bytes {
     match <[Bytes; 1]>::try_from(pieces) {
         Ok([piece]) => piece,
         Err(pieces) => pieces.concat().into(),

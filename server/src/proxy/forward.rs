@@ -3,11 +3,7 @@
 //! attempt -> retry on the same channel -> fallback to the next, only as long as nothing has gone to the caller. Each
 //! attempt is on the account before it leaves. A body that can be sent only once has one attempt.
 
-use std::{
-    cell::RefCell,
-    rc::Rc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{cell::RefCell, rc::Rc};
 
 use actix_web::http::header::HeaderMap;
 use tokio::time::Instant;
@@ -24,6 +20,7 @@ use super::{
     upstream::{self, Answer, Upstream},
 };
 use crate::{
+    clock::now_ms,
     routing::{
         Candidate,
         health::{Lease, NoCredential},
@@ -206,12 +203,4 @@ fn retry_after_ms(headers: &HeaderMap) -> Option<i64> {
     let ms = number("retry-after-ms")
         .or_else(|| number("retry-after").map(|seconds| seconds * 1000.0))?;
     Some(ms.clamp(0.0, 1e12) as i64)
-}
-
-/// Unix milliseconds.
-pub fn now_ms() -> i64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or(Duration::ZERO);
-    since.as_millis() as i64
 }

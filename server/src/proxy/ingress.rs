@@ -21,6 +21,7 @@ use weir_dialect::multipart::{self, Multipart};
 
 use super::{
     Config,
+    answer::joined,
     error::Refusal,
     upstream::{BoxError, BoxStream},
 };
@@ -302,13 +303,6 @@ fn bad_multipart(error: multipart::Error) -> Refusal {
         code: error.code(),
         message: error.to_string(),
         param: error.param().map(str::to_owned),
-    }
-}
-
-fn joined(pieces: Vec<Bytes>) -> Bytes {
-    match <[Bytes; 1]>::try_from(pieces) {
-        Ok([piece]) => piece,
-        Err(pieces) => pieces.concat().into(),
     }
 }
 

@@ -42,7 +42,6 @@ use account::Account;
 use ending::Ending;
 pub use endpoint::Endpoint;
 use error::{Error, Refusal};
-pub use forward::now_ms;
 use identify::Unidentified;
 pub use pace::Pace;
 use prepare::{Prepared, prepare};

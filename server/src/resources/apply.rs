@@ -12,8 +12,9 @@ use super::{
 };
 use crate::{
     catalog::{Entry, Kind},
+    clock::now_ms,
     secrets::Sealer,
-    store::{self, Change, Stores, catalog, change::now_ms},
+    store::{self, Change, Stores, catalog},
     tenancy::key::Digest,
 };
 
@@ -221,7 +222,8 @@ fn changed<'a, I: Ord, T: PartialEq>(
     both.filter(|(value, before)| *before != Some(value))
 }
 
-fn words(errors: &[FieldError]) -> String {
+/// What is wrong, in one line.
+pub(super) fn words(errors: &[FieldError]) -> String {
     let words: Vec<String> = errors.iter().map(ToString::to_string).collect();
     words.join("; ")
 }

@@ -8,8 +8,9 @@ use weir_api_types::{
 
 use super::{Error, apply, merge};
 use crate::{
+    clock::now_ms,
     secrets::Sealer,
-    store::{Change, Stores, change::now_ms},
+    store::{Change, Stores},
     tenancy::name,
 };
 

@@ -16,7 +16,7 @@ use tokio::{sync::Notify, time};
 use tokio_util::sync::CancellationToken;
 use weir_api_types::{apply::Applied, problem::FieldError};
 
-use super::{Error, Options, apply, place, read};
+use super::{Error, Options, apply, apply::words, place, read};
 use crate::{
     secrets::Sealer,
     store::{self, Stores},
@@ -26,8 +26,10 @@ use crate::{
 const LOOK_EVERY: Duration = Duration::from_secs(300);
 /// Another try where the stores, not the file, were the reason.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
-/// Writers are given this long to finish.
+/// A writer has finished when nothing has happened for so long.
 const SETTLE: Duration = Duration::from_millis(100);
+/// One that does not finish is not waited for longer than this.
+const SETTLE_AT_MOST: Duration = Duration::from_secs(2);
 /// As through the management API.
 const MAX_BYTES: u64 = 8 * 1024 * 1024;
 
@@ -73,11 +75,17 @@ pub async fn watch(
     loop {
         tokio::select! {
             () = shutdown.cancelled() => return,
-            () = told.notified() => time::sleep(SETTLE).await,
+            () = told.notified() => settled(&told).await,
             () = time::sleep(pause) => {}
         }
         pause = look(&stores, &sealer, &path, &mut seen).await;
     }
+}
+
+/// Waits until the file is left alone: one that is written in place is empty or half there for a moment.
+async fn settled(told: &Notify) {
+    let until = time::Instant::now() + SETTLE_AT_MOST;
+    while time::timeout(SETTLE, told.notified()).await.is_ok() && time::Instant::now() < until {}
 }
 
 /// Applies the file if it is another one than was seen last, and says when to look again.
@@ -190,11 +198,6 @@ fn watcher(path: &Path, told: &Arc<Notify>) -> Option<notify::RecommendedWatcher
 
 fn digest(text: &str) -> [u8; 32] {
     Sha256::digest(text.as_bytes()).into()
-}
-
-fn words(errors: &[FieldError]) -> String {
-    let words: Vec<String> = errors.iter().map(ToString::to_string).collect();
-    words.join("; ")
 }
 
 #[cfg(test)]

@@ -5,14 +5,14 @@
 //! names every entry of the catalog that looks different afterwards; what the database deletes along with a tenant, user,
 //! group or channel needs no naming, as readers load in full then. Nothing outside the database is awaited in between.
 
-use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
+use std::{collections::BTreeMap, sync::Arc};
 
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, Statement, Value};
 use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::{Error, Result, Stores};
-use crate::catalog::Kind;
+use crate::{catalog::Kind, clock::now_ms};
 
 /// Rows of `catalog_changes` in one statement: five values each, and SQLite takes 32,766.
 const ROWS_PER_INSERT: usize = 5_000;
@@ -138,12 +138,6 @@ async fn insert(
     }
     let statement = Statement::from_sql_and_values(transaction.get_database_backend(), sql, values);
     transaction.execute_raw(statement).await.map(drop)
-}
-
-/// Unix milliseconds.
-pub fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    since.map_or(0, |since| since.as_millis() as i64)
 }
 
 #[cfg(test)]

@@ -477,11 +477,10 @@ async fn a_watched_file(kind: Store) {
         file("  - name: third\n  - name: fourth\n    colour: red\n"),
     )
     .unwrap();
-    let refused = server.logged("configuration file refused").await;
-    assert!(
-        refused.contains("line 5 column 5: unknown field `colour`"),
-        "{refused}"
-    );
+    let refused = server
+        .logged("line 5 column 5: unknown field `colour`")
+        .await;
+    assert!(refused.contains("configuration file refused"), "{refused}");
     assert!(refused.contains("the old configuration stays"), "{refused}");
     assert_eq!(
         models_when(&server.url, &http, |_| true).await,

@@ -310,7 +310,7 @@ async fn a_saved_spool(kind: Store) {
     // R4: the same files put back, one of them with an edited record and one as a link; nothing stops the start.
     process.terminate();
     assert_eq!(process.ended().await, Some(0));
-    for (n, file) in files.iter().enumerate() {
+    for file in &files {
         std::fs::copy(file, data.join("spool").join(file.file_name().unwrap())).unwrap();
         let mut edited = std::fs::read(file).unwrap();
         let at = edited
@@ -320,15 +320,13 @@ async fn a_saved_spool(kind: Store) {
         edited[at + 1] ^= 1;
         let name = file.file_name().unwrap().to_str().unwrap();
         let (digits, rest) = name.split_at(name.find('.').unwrap_or(name.len()));
-        let (number, width) = (
-            digits.parse::<u64>().unwrap() + 100 + n as u64,
-            digits.len(),
-        );
-        let place = data.join("spool").join(format!("{number:0width$}{rest}"));
-        std::fs::write(&place, edited).unwrap();
-        let place = data
-            .join("spool")
-            .join(format!("{:0width$}{rest}", number + 100));
+        let (number, width) = (digits.parse::<u64>().unwrap(), digits.len());
+        let later = |by: u64| {
+            let number = number + by;
+            data.join("spool").join(format!("{number:0width$}{rest}"))
+        };
+        std::fs::write(later(100), edited).unwrap();
+        let place = later(200);
         std::os::unix::fs::symlink(file, place).unwrap();
     }
     let process = bench.process().await;

@@ -2,13 +2,11 @@ use sea_orm::{ConnectionTrait as _, Statement};
 
 use super::*;
 use crate::{
+    clock::now_ms,
     jobs::replay::replay,
     metering::spool,
     secrets::Sealer,
-    store::{
-        change::now_ms,
-        testing::{self, TestStores, event, eventually},
-    },
+    store::testing::{self, TestStores, event, eventually},
 };
 
 fn sealer() -> Sealer {

@@ -77,6 +77,28 @@ pub struct Start<'a> {
     pub instance: &'a str,
 }
 
+impl<'a> From<&'a UsageEvent> for Start<'a> {
+    fn from(event: &'a UsageEvent) -> Self {
+        Self {
+            id: event.id,
+            tenant: event.tenant,
+            key: event.key,
+            user: event.user,
+            group: event.group,
+            started_ms: event.started_ms,
+            endpoint: &event.endpoint,
+            dialect: &event.dialect,
+            model: &event.model,
+            source: event.source,
+            streamed: event.streamed,
+            request_bytes: event.request_bytes,
+            client_request_id: event.client_request_id.as_deref(),
+            end_user: event.end_user.as_deref(),
+            instance: &event.instance,
+        }
+    }
+}
+
 /// A taken slot. It stays taken, over the end of the process too, until [`Slot::free`].
 pub struct Slot {
     pub(super) extent: Arc<Extent>,

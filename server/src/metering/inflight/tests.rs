@@ -46,7 +46,7 @@ fn a_killed_call_is_told_with_all_its_attempts() {
     let (table, found) = open(&directory);
     assert!(found.interrupted.is_empty());
     let event = sample::event();
-    let mut slot = table.take(&sample::start(&event)).expect("a slot");
+    let mut slot = table.take(&Start::from(&event)).expect("a slot");
     let first = Attempt {
         failure: Some("first_byte_timeout".to_owned()),
         ..sample::attempt()
@@ -81,9 +81,7 @@ fn a_killed_call_is_told_with_all_its_attempts() {
 fn reported_usage_counts_and_only_later_text_is_estimated() {
     let directory = TempDir::new().expect("a directory");
     let (table, _) = open(&directory);
-    let mut slot = table
-        .take(&sample::start(&sample::event()))
-        .expect("a slot");
+    let mut slot = table.take(&Start::from(&sample::event())).expect("a slot");
     slot.attempt(&running());
     for (text_bytes, output) in [(0, 1), (400, 90), (800, 180)] {
         slot.relayed(text_bytes * 5, text_bytes);
@@ -116,15 +114,13 @@ fn reported_usage_counts_and_only_later_text_is_estimated() {
 fn a_freed_slot_tells_nothing_and_its_next_call_nothing_of_the_last() {
     let directory = TempDir::new().expect("a directory");
     let (table, _) = open(&directory);
-    let mut slot = table
-        .take(&sample::start(&sample::event()))
-        .expect("a slot");
+    let mut slot = table.take(&Start::from(&sample::event())).expect("a slot");
     slot.attempt(&sample::attempt());
     slot.usage(&sample::usage());
     table.free(slot);
     assert!(after_a_kill(&directory).1.interrupted.is_empty());
     let next = sample::event();
-    let slot = table.take(&sample::start(&next)).expect("a slot");
+    let slot = table.take(&Start::from(&next)).expect("a slot");
     let told = slot.tell().expect("a whole slot");
     assert_eq!((told.id, told.usage), (next.id, Usage::default()));
     assert!(told.attempts.is_empty());
@@ -136,9 +132,7 @@ fn slots_are_found_until_they_are_freed_and_then_no_more() {
     let directory = TempDir::new().expect("a directory");
     {
         let (table, _) = open(&directory);
-        let _slot = table
-            .take(&sample::start(&sample::event()))
-            .expect("a slot");
+        let _slot = table.take(&Start::from(&sample::event())).expect("a slot");
     }
     let (table, found) = open(&directory);
     drop(found);
@@ -155,11 +149,7 @@ fn many_calls_get_further_extents() {
     let directory = TempDir::new().expect("a directory");
     let (table, _) = open(&directory);
     let slots: Vec<_> = (0..40)
-        .map(|_| {
-            table
-                .take(&sample::start(&sample::event()))
-                .expect("a slot")
-        })
+        .map(|_| table.take(&Start::from(&sample::event())).expect("a slot"))
         .collect();
     assert_eq!(table.free_slots(), 8);
     let (_copy, found) = after_a_kill(&directory);
@@ -179,9 +169,7 @@ fn a_damaged_slot_is_counted_and_freed() {
     {
         let (table, _) = open(&directory);
         for _ in 0..3 {
-            table
-                .take(&sample::start(&sample::event()))
-                .expect("a slot");
+            table.take(&Start::from(&sample::event())).expect("a slot");
         }
     }
     let path = directory.path().join(format!("{:010}{ENDING}", 0));
@@ -203,9 +191,7 @@ fn a_slot_of_another_place_or_key_is_not_believed() {
     let directory = TempDir::new().expect("a directory");
     {
         let (table, _) = open(&directory);
-        table
-            .take(&sample::start(&sample::event()))
-            .expect("a slot");
+        table.take(&Start::from(&sample::event())).expect("a slot");
     }
     let path = directory.path().join(format!("{:010}{ENDING}", 0));
     let bytes = fs::read(&path).expect("read");
@@ -227,9 +213,7 @@ fn a_slot_of_another_place_or_key_is_not_believed() {
 fn an_area_written_by_halves_is_as_if_it_were_not() {
     let directory = TempDir::new().expect("a directory");
     let (table, _) = open(&directory);
-    let mut slot = table
-        .take(&sample::start(&sample::event()))
-        .expect("a slot");
+    let mut slot = table.take(&Start::from(&sample::event())).expect("a slot");
     slot.attempt(&running());
     slot.attempt_over(&sample::attempt());
     let words = slot.extent.slot(slot.index);
@@ -256,7 +240,7 @@ fn the_longest_texts_fit_and_more_attempts_than_areas_do_no_harm() {
         instance: &long,
         client_request_id: Some(&long),
         end_user: Some(&long),
-        ..sample::start(&event)
+        ..Start::from(&event)
     };
     let mut slot = table.take(&start).expect("a slot");
     for _ in 0..20 {
@@ -292,7 +276,7 @@ fn a_file_cut_short_is_made_whole() {
     let id: RequestId = {
         let (table, _) = open(&directory);
         let event = sample::event();
-        table.take(&sample::start(&event)).expect("a slot");
+        table.take(&Start::from(&event)).expect("a slot");
         event.id
     };
     let path = directory.path().join(format!("{:010}{ENDING}", 0));

@@ -20,7 +20,6 @@ use std::{
         mpsc,
     },
     thread::{self, JoinHandle},
-    time::SystemTime,
 };
 
 use parking_lot::Mutex;
@@ -34,7 +33,7 @@ use super::{
     refusals::Refusals,
     spool::{self, ClosedSegment, Config, OnFull, Opened, Spool},
 };
-use crate::tenancy::ModelId;
+use crate::{clock::now_ms, tenancy::ModelId};
 use settle::Job;
 
 /// Computes cost and charge of an event whose tokens are known, from its `rates` or else from the catalog; sets
@@ -450,9 +449,4 @@ impl From<spool::Error> for Error {
             other => Self::Spool(other),
         }
     }
-}
-
-fn now_ms() -> i64 {
-    let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    since_epoch.map_or(0, |since| since.as_millis() as i64)
 }

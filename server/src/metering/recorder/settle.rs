@@ -8,8 +8,9 @@ use std::{
 
 use tokio::sync::oneshot;
 
-use super::{Core, Draft, Error, now_ms};
+use super::{Core, Draft, Error};
 use crate::{
+    clock::now_ms,
     metering::{count, inflight::Slot},
     tenancy::ModelId,
 };

@@ -66,7 +66,7 @@ fn a_finished_call_is_in_the_spool_and_off_the_record() {
     let directory = TempDir::new().expect("a directory");
     let (recorder, _) = open(&directory);
     let event = sample::event();
-    let mut flight = recorder.begin(&sample::start(&event)).expect("a flight");
+    let mut flight = recorder.begin(&Start::from(&event)).expect("a flight");
     flight.attempt(&event.attempts[0]);
     flight.relayed(10, 10);
     assert_eq!(recorder.pending().in_flight, 1);
@@ -81,7 +81,7 @@ fn a_dropped_flight_is_an_interrupted_event() {
     let directory = TempDir::new().expect("a directory");
     let (recorder, _) = open(&directory);
     let event = sample::event();
-    let mut flight = recorder.begin(&sample::start(&event)).expect("a flight");
+    let mut flight = recorder.begin(&Start::from(&event)).expect("a flight");
     flight.attempt(&event.attempts[0]);
     flight.relayed(100, 40);
     drop(flight);
@@ -102,7 +102,7 @@ fn a_draft_is_counted_priced_and_told() {
     let mut event = sample::event();
     // What could not be read as text.
     event.attempts[0].usage.output = 3;
-    let flight = recorder.begin(&sample::start(&event)).expect("a flight");
+    let flight = recorder.begin(&Start::from(&event)).expect("a flight");
     let (told, hear) = mpsc::channel();
     let draft = Draft {
         event,
@@ -128,7 +128,7 @@ fn a_panic_while_settling_loses_nothing() {
     let directory = TempDir::new().expect("a directory");
     let (recorder, _) = open(&directory);
     let event = sample::event();
-    let flight = recorder.begin(&sample::start(&event)).expect("a flight");
+    let flight = recorder.begin(&Start::from(&event)).expect("a flight");
     let draft = Draft {
         event,
         text: String::new(),
@@ -154,7 +154,7 @@ fn events_that_find_no_room_wait_and_are_written_when_there_is() {
     let calls: Vec<_> = (0..400).map(|_| sample::event()).collect();
     let flights: Vec<_> = calls
         .iter()
-        .map(|event| recorder.begin(&sample::start(event)).expect("a flight"))
+        .map(|event| recorder.begin(&Start::from(event)).expect("a flight"))
         .collect();
     let mut held = 0;
     for (flight, event) in flights.into_iter().zip(&calls) {
@@ -162,7 +162,7 @@ fn events_that_find_no_room_wait_and_are_written_when_there_is() {
     }
     assert!(held > 0);
     assert!(matches!(
-        recorder.begin(&sample::start(&calls[0])),
+        recorder.begin(&Start::from(&calls[0])),
         Err(Error::Full)
     ));
     assert!(matches!(flush(&recorder), Err(Error::Full)));
@@ -185,9 +185,7 @@ fn events_that_find_no_room_wait_and_are_written_when_there_is() {
         flush(&recorder).ok();
     }
     assert_eq!(recorder.pending().in_flight, 0);
-    recorder
-        .begin(&sample::start(&calls[0]))
-        .expect("room again");
+    recorder.begin(&Start::from(&calls[0])).expect("room again");
 }
 
 #[test]
@@ -203,7 +201,7 @@ fn a_full_spool_can_be_told_to_let_calls_go_on() {
     while recorder.record(sample::event()).is_ok() {}
     let call = || {
         let event = sample::event();
-        let flight = recorder.begin(&sample::start(&event))?;
+        let flight = recorder.begin(&Start::from(&event))?;
         flight.finish(event).ok();
         Ok::<_, Error>(())
     };
@@ -258,7 +256,7 @@ fn a_stop_writes_what_was_dropped_just_before() {
     let (recorder, _) = open(&directory);
     for _ in 0..20 {
         recorder
-            .begin(&sample::start(&sample::event()))
+            .begin(&Start::from(&sample::event()))
             .expect("a flight");
     }
     drop(recorder);
@@ -288,7 +286,7 @@ fn be_killed(directory: &str) {
     let mut under_way = Vec::new();
     for n in 0..FINISHED + CUT {
         let event = sample::event();
-        let mut flight = recorder.begin(&sample::start(&event)).expect("a flight");
+        let mut flight = recorder.begin(&Start::from(&event)).expect("a flight");
         flight.attempt(&event.attempts[0]);
         flight.relayed(100, 40);
         if n % 4 == 3 {

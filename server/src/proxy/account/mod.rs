@@ -194,24 +194,7 @@ impl Account {
 
     /// Puts the call on record. Nothing leaves before this.
     pub fn record(&mut self) -> Result<(), Refusal> {
-        let event = &self.event;
-        let start = Start {
-            id: event.id,
-            tenant: event.tenant,
-            key: event.key,
-            user: event.user,
-            group: event.group,
-            started_ms: event.started_ms,
-            endpoint: &event.endpoint,
-            dialect: &event.dialect,
-            model: &event.model,
-            source: event.source,
-            streamed: event.streamed,
-            request_bytes: event.request_bytes,
-            client_request_id: event.client_request_id.as_deref(),
-            end_user: event.end_user.as_deref(),
-            instance: &event.instance,
-        };
+        let start = Start::from(&self.event);
         let flight = self.shared.recorder.begin(&start).map_err(|error| {
             tracing::error!(%error, "a call cannot be put on record");
             Refusal::SpoolFull

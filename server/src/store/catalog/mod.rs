@@ -16,7 +16,8 @@ use sea_orm::{
 use uuid::Uuid;
 use weir_entity::{catalog_change, installation};
 
-use super::{Database, Error, Result, change::now_ms};
+use super::{Database, Error, Result};
+use crate::clock::now_ms;
 use crate::{
     catalog::{Delta, Entry, Kind, Version},
     secrets::Sealer,

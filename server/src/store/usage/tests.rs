@@ -4,10 +4,10 @@ use weir_entity::usage_event;
 use super::*;
 use crate::{
     billing::Money,
+    clock::now_ms,
     metering::UsageEvent,
     store::{
         Database, Error,
-        change::now_ms,
         testing::{self, event, request_id},
     },
 };

@@ -6,6 +6,7 @@ use std::{
 };
 
 use rustix::process::{Pid, Signal, kill_process};
+use tokio::net::TcpSocket;
 
 use super::{SOON, Stores};
 
@@ -20,6 +21,7 @@ pub fn weir(environment: Vec<(String, String)>) -> Command {
 pub struct Process {
     child: Child,
     pub url: String,
+    _port: TcpSocket,
 }
 
 impl Process {
@@ -45,7 +47,8 @@ impl Process {
         process
     }
 
-    /// Starts `weir serve` and waits for nothing. The port is taken by a listener first, so that it is a free one.
+    /// Starts `weir serve` and waits for nothing. The port is held meanwhile by a socket that never
+    /// listens: so nobody else is given it, and the process may listen there all the same.
     pub fn spawn(stores: &Stores, environment: Vec<(String, String)>, arguments: &[&str]) -> Self {
         Self::spawn_with(stores, environment, arguments, Stdio::inherit())
     }
@@ -56,9 +59,10 @@ impl Process {
         arguments: &[&str],
         log: Stdio,
     ) -> Self {
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = free.local_addr().unwrap();
-        drop(free);
+        let port = TcpSocket::new_v4().unwrap();
+        port.set_reuseaddr(true).unwrap();
+        port.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = port.local_addr().unwrap();
         let mut command = weir(environment);
         command.arg("serve").args(arguments);
         command
@@ -70,6 +74,7 @@ impl Process {
         Self {
             child,
             url: format!("http://{address}"),
+            _port: port,
         }
     }
 

@@ -36,10 +36,10 @@ async fn ask(bench: &Bench, behaviour: Behaviour, body: Value) -> reqwest::Respo
 
 #[tokio::test]
 async fn a_refused_connection_is_a_502_with_a_code_and_an_event() {
-    // A port that was free a moment ago, and that nobody listens on.
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = free.local_addr().unwrap();
-    drop(free);
+    // A port that is taken, so that nobody else gets it, and that nobody listens on.
+    let taken = tokio::net::TcpSocket::new_v4().unwrap();
+    taken.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = taken.local_addr().unwrap();
     let channel = format!(
         "{{name: vendor, kind: openai, base_url: \"http://{address}/v1\", {}}}",
         plain()
