@@ -12,7 +12,8 @@ use super::{
         endpoint::Endpoint,
         plausible::{Carried, believed},
     },
-    Account, Current,
+    Account,
+    attempt::Current,
 };
 use crate::{routing, tenancy::ModelId};
 
