@@ -4,9 +4,13 @@
 //! of the build has it (awc does), and actix's h2 has no release with the fix for its floods (threats.md, H8). And it
 //! lets nobody stand between the socket and the parser, where [`Patient`] times every head.
 
-use std::{fmt, io, net::SocketAddr, net::TcpListener, time::Duration};
+use std::{fmt, io, net::SocketAddr, net::TcpListener, sync::Arc, time::Duration};
 
-use actix_http::{HttpService, Request, Response, body::MessageBody};
+use actix_http::{
+    HttpService, Request, Response,
+    body::MessageBody,
+    error::{DispatchError, ParseError},
+};
 use actix_server::Server;
 use actix_service::{
     IntoServiceFactory, Service, ServiceFactory, ServiceFactoryExt as _, fn_service, map_config,
@@ -16,7 +20,7 @@ use actix_web::{dev::AppConfig, rt::net::TcpStream};
 use rustls::ServerConfig;
 
 use super::patience::{Deadlines, Patient};
-use crate::{config::Config, proxy::Peer};
+use crate::{config::Config, proxy::Peer, telemetry::metrics::Registry};
 
 /// How long a connection that has been answered may take to end.
 const DISCONNECT: Duration = Duration::from_secs(1);
@@ -33,11 +37,12 @@ pub struct Listener {
     /// How long open streams may go on when the instance stops.
     pub shutdown: Duration,
     pub tls: Option<ServerConfig>,
+    pub metrics: Arc<Registry>,
 }
 
 impl Listener {
     /// The one that programs call.
-    pub fn public(config: &Config, tls: Option<ServerConfig>) -> Self {
+    pub fn public(config: &Config, tls: Option<ServerConfig>, metrics: &Arc<Registry>) -> Self {
         Self {
             workers: config.worker_count(),
             max_connections: config.proxy.max_connections,
@@ -48,15 +53,16 @@ impl Listener {
             // Calls end themselves at the deadline; what is left then is for those that cannot.
             shutdown: config.shutdown_deadline.0 + config.proxy.cut_grace.0 + DISCONNECT * 2,
             tls,
+            metrics: Arc::clone(metrics),
         }
     }
 
     /// The one for people and their tools, where they have one of their own.
-    pub fn admin(config: &Config, tls: Option<ServerConfig>) -> Self {
+    pub fn admin(config: &Config, tls: Option<ServerConfig>, metrics: &Arc<Registry>) -> Self {
         Self {
             workers: 1,
             shutdown: Duration::from_secs(5),
-            ..Self::public(config, tls)
+            ..Self::public(config, tls, metrics)
         }
     }
 
@@ -82,9 +88,11 @@ impl Listener {
             .disable_signals();
         let stopping = builder.graceful_shutdown_signal();
         let deadlines = self.deadlines;
+        let metrics = self.metrics;
         macro_rules! http {
             ($is_tls:expr) => {{
                 let stopping = stopping.clone();
+                let metrics = Arc::clone(&metrics);
                 let application = application()
                     .into_factory()
                     .map_err(|error| error.into().error_response());
@@ -93,8 +101,9 @@ impl Listener {
                         let stopping = stopping.clone();
                         async move { stopping.notified().await }
                     })
-                    .keep_alive(deadlines.idle)
-                    // actix's clock moves twice a second: a deadline may begin half a second in the past.
+                    // actix's clock moves twice a second: a deadline may begin half a second in the past, and one that
+                    // is over when it is set is never looked at again.
+                    .keep_alive(deadlines.idle + CLOCK_TICK)
                     .client_request_timeout(deadlines.head + CLOCK_TICK)
                     .client_disconnect_timeout(DISCONNECT)
                     // A caller's FIN is its leaving: without this it goes unseen in a silent second.
@@ -106,17 +115,24 @@ impl Listener {
                     });
                 let http = if $is_tls { http.secure() } else { http };
                 http.h1(map_config(application, |()| AppConfig::default()))
+                    .map_err(move |error| {
+                        count_refused(&metrics, &error);
+                        error
+                    })
             }};
         }
         let builder = match self.tls {
             None => builder.listen("http", socket, move || {
-                fn_service(move |stream: TcpStream| async move {
+                let timed = Arc::clone(&metrics);
+                fn_service(move |stream: TcpStream| {
                     let peer = prepare(&stream);
-                    Ok((Patient::new(stream, deadlines), peer))
+                    let stream = Patient::new(stream, deadlines, &timed);
+                    async move { Ok((stream, peer)) }
                 })
                 .and_then(http!(false))
             })?,
             Some(tls) => builder.listen("https", socket, move || {
+                let timed = Arc::clone(&metrics);
                 let mut handshake = Acceptor::new(tls.clone());
                 handshake.set_handshake_timeout(deadlines.head);
                 handshake
@@ -124,12 +140,22 @@ impl Listener {
                     .map_err(TlsError::into_service_error)
                     .map(move |stream| {
                         let peer = prepare(stream.get_ref().0);
-                        (Patient::new(stream, deadlines), peer)
+                        (Patient::new(stream, deadlines, &timed), peer)
                     })
                     .and_then(http!(true).map_err(TlsError::Service))
             })?,
         };
         Ok(builder.run())
+    }
+}
+
+/// What actix answers itself, below any handler, nobody else sees. Its 408 comes without an error: [`Patient`] sees it.
+fn count_refused(metrics: &Registry, error: &DispatchError) {
+    match error {
+        DispatchError::Parse(ParseError::Io(_) | ParseError::Incomplete) => {}
+        DispatchError::Parse(ParseError::TooLarge) => metrics.bad_head("too_large"),
+        DispatchError::Parse(_) => metrics.bad_head("malformed"),
+        _ => {}
     }
 }
 

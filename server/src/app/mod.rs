@@ -134,7 +134,7 @@ pub async fn start(
         lifetime: config.proxy.upstream_lifetime,
         connections: config.proxy.upstream_connections,
     };
-    let public = Listener::public(&config, tls.clone());
+    let public = Listener::public(&config, tls.clone(), &built.state.shared.metrics);
     let state = built.state.clone().on(reach_of(address));
     spawn(public.serve(listener, move || {
         let upstream = upstream::Upstream::new(&pool, Arc::clone(&upstream_tls));
@@ -153,7 +153,7 @@ pub async fn start(
     let is_tls = tls.is_some();
     if let Some(listener) = separate {
         let state = built.state.clone().on(pages::Reach::Operators);
-        let admin = Listener::admin(&config, tls);
+        let admin = Listener::admin(&config, tls, &built.state.shared.metrics);
         spawn(admin.serve(listener, move || {
             App::new()
                 .wrap(from_fn(patience::count))

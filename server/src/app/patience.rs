@@ -9,6 +9,7 @@ use std::{
     io,
     pin::Pin,
     rc::Rc,
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -24,6 +25,8 @@ use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     time::{Instant, Sleep, sleep_until},
 };
+
+use crate::telemetry::metrics::Registry;
 
 /// How long a caller may take between requests.
 #[derive(Debug, Clone, Copy)]
@@ -113,10 +116,11 @@ pub struct Patient<S> {
     timer: Option<Pin<Box<Sleep>>>,
     /// Whether the timer is that of a head.
     in_head: bool,
+    metrics: Arc<Registry>,
 }
 
 impl<S> Patient<S> {
-    pub fn new(inner: S, deadlines: Deadlines) -> Self {
+    pub fn new(inner: S, deadlines: Deadlines, metrics: &Arc<Registry>) -> Self {
         Self {
             inner,
             deadlines,
@@ -124,6 +128,7 @@ impl<S> Patient<S> {
             seen: 0,
             timer: None,
             in_head: false,
+            metrics: Arc::clone(metrics),
         }
     }
 
@@ -178,6 +183,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         if self.poll_over(cx).is_ready() {
+            if self.in_head {
+                self.metrics.bad_head("slow");
+            }
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
         let before = buffer.filled().len();
@@ -198,6 +206,10 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let written = ready!(Pin::new(&mut self.inner).poll_write(cx, bytes))?;
+        // Before the first request has begun nobody but actix answers.
+        if self.requests.0.begun.get() == 0 && bytes.starts_with(b"HTTP/1.1 408") {
+            self.metrics.bad_head("slow");
+        }
         // What is left of an answer is still on its way: idleness begins after it.
         if !self.in_head {
             self.timer = None;

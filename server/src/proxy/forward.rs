@@ -3,7 +3,7 @@
 //! attempt -> retry on the same channel -> fallback to the next, only as long as nothing has gone to the caller. Each
 //! attempt is on the account before it leaves. A body that can be sent only once has one attempt.
 
-use std::{cell::RefCell, rc::Rc};
+use std::{cell::RefCell, rc::Rc, time::SystemTime};
 
 use actix_web::http::header::HeaderMap;
 use tokio::time::Instant;
@@ -180,27 +180,67 @@ fn judge_credential(
         401 | 403 if is_about_credential(status, endpoint) => {
             shared.health.refused(id, status, now_ms());
         }
-        429 => shared
-            .health
-            .rest(id, retry_after_ms(answer.headers()), now_ms()),
+        429 => {
+            let now_ms = now_ms();
+            let rest_ms = retry_after_ms(answer.headers(), now_ms);
+            shared.health.rest(id, rest_ms, now_ms);
+        }
         200..=299 => shared.health.accepted(lease),
         _ => {}
     }
 }
 
-/// What the vendor asks for, in milliseconds.
-fn retry_after_ms(headers: &HeaderMap) -> Option<i64> {
+/// What the vendor asks for, in milliseconds: a number, or a date as RFC 9110, section 10.2.3 allows.
+fn retry_after_ms(headers: &HeaderMap, now_ms: i64) -> Option<i64> {
+    let text = |name: &str| headers.get(name)?.to_str().ok().map(str::trim);
     let number = |name: &str| {
-        headers
-            .get(name)?
-            .to_str()
-            .ok()?
-            .trim()
-            .parse::<f64>()
-            .ok()
-            .filter(|number| number.is_finite())
+        let number = text(name)?.parse::<f64>().ok();
+        number.filter(|number| number.is_finite())
     };
-    let ms = number("retry-after-ms")
-        .or_else(|| number("retry-after").map(|seconds| seconds * 1000.0))?;
-    Some(ms.clamp(0.0, 1e12) as i64)
+    if let Some(ms) =
+        number("retry-after-ms").or_else(|| number("retry-after").map(|seconds| seconds * 1000.0))
+    {
+        return Some(ms.clamp(0.0, 1e12) as i64);
+    }
+    let date = httpdate::parse_http_date(text("retry-after")?).ok()?;
+    let since = date.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+    let date_ms = i64::try_from(since.as_millis()).ok()?;
+    Some(date_ms.saturating_sub(now_ms).max(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::http::header::{HeaderName, HeaderValue};
+
+    use super::*;
+
+    #[test]
+    fn a_rest_is_read_from_numbers_and_dates() {
+        // Sun, 06 Nov 1994 08:49:37 GMT
+        let now_ms = 784_111_777_000;
+        for (name, value, expected) in [
+            ("retry-after-ms", "250", Some(250)),
+            ("retry-after", "7", Some(7_000)),
+            ("retry-after", "0.5", Some(500)),
+            ("retry-after", "-3", Some(0)),
+            ("retry-after", "Sun, 06 Nov 1994 08:49:50 GMT", Some(13_000)),
+            (
+                "retry-after",
+                "Sunday, 06-Nov-94 08:49:50 GMT",
+                Some(13_000),
+            ),
+            ("retry-after", "Sun Nov  6 08:49:50 1994", Some(13_000)),
+            ("retry-after", "Sun, 06 Nov 1994 08:00:00 GMT", Some(0)),
+            ("retry-after", "inf", None),
+            ("retry-after", "soon", None),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(
+                HeaderName::from_static(name),
+                HeaderValue::from_static(value),
+            );
+            assert_eq!(retry_after_ms(&headers, now_ms), expected, "{value}");
+        }
+        assert_eq!(retry_after_ms(&HeaderMap::new(), now_ms), None);
+    }
 }

@@ -21,7 +21,7 @@ use weir_upstream::{Behaviour, Vendor};
 use crate::{
     both_stores,
     support::{
-        Bench, Binary, SOON, Setup, Store, Stores,
+        Bench, Binary, Raw, SOON, Setup, Store, Stores,
         binary::{run, succeeded},
         gateway::{KEY, hello, hello_stream},
         stores::ADMIN_TOKEN,
@@ -195,6 +195,61 @@ both_stores!(names_that_callers_make_up_become_other, |bench| {
         found.len()
     );
 });
+
+both_stores!(
+    /// What actix answers below any handler.
+    a_connection_that_ends_below_any_handler_is_counted,
+    Setup {
+        environment: vec![
+            ("WEIR_PROXY_HEAD_TIMEOUT", "300ms".to_owned()),
+            ("WEIR_PROXY_KEEP_ALIVE", "300ms".to_owned()),
+        ],
+        ..Setup::default()
+    },
+    |bench| {
+        let served = "GET /health HTTP/1.1\r\nhost: weir\r\n\r\n";
+        let large = format!("GET / HTTP/1.1\r\nx: {}\r\n\r\n", "y".repeat(200 << 10));
+        for (sent, ends) in [
+            ("no HTTP at all\r\n\r\n", "HTTP/1.1 400"),
+            (&large, "HTTP/1.1 431"),
+            ("GET / HTTP/1.1\r\n", "HTTP/1.1 408"),
+        ] {
+            let mut raw = Raw::connect(&bench.url).await;
+            // The other side may have had enough before all is sent.
+            drop(raw.0.write_all(sent.as_bytes()).await);
+            let text = raw.read_to_end(SOON).await;
+            assert!(
+                text.starts_with(ends) || (text.is_empty() && sent == large),
+                "{text:?} to {:.40?}", sent
+            );
+        }
+        for (sent, ends) in [
+            ("GET / HTTP/1.1\r\nbad header\r\n\r\n", "HTTP/1.1 400"),
+            ("GET / HTTP/1.1\r\n", ""),
+        ] {
+            let mut second = Raw::connect(&bench.url).await;
+            second.send(served).await;
+            assert_eq!(second.answer().await.unwrap().status, 200);
+            second.send(sent).await;
+            let text = second.read_to_end(SOON).await;
+            assert!(text.starts_with(ends) && text.is_empty() == ends.is_empty(), "{text}");
+        }
+        // One that is idle, or has left, did nothing wrong.
+        let mut idle = Raw::connect(&bench.url).await;
+        idle.send(served).await;
+        assert_eq!(idle.answer().await.unwrap().status, 200);
+        assert!(idle.is_closed(SOON).await);
+        drop(Raw::connect(&bench.url).await);
+
+        let counted = |samples: &BTreeMap<String, f64>| {
+            ["malformed", "too_large", "slow"]
+                .map(|reason| samples.get(&format!("gateway_bad_heads_total{{reason=\"{reason}\"}}")).copied())
+        };
+        let expected = [Some(2.0), Some(1.0), Some(2.0)];
+        let samples = samples_when(&bench, |samples| counted(samples) == expected).await;
+        assert_eq!(counted(&samples), expected);
+    }
+);
 
 both_stores!(
     metrics_beyond_this_machine_need_their_token,

@@ -88,6 +88,9 @@ metrics! {
     refusals: IntCounterVec = "gateway_refusals_total" ["code"];
     /// Requests of callers that were not identified.
     unidentified: IntCounterVec = "gateway_unidentified_total" ["reason"];
+    /// Connections that were ended because of what came over them, below any handler: `malformed` (a bare 400), `too_large`
+    /// (431) or `slow` (408; without an answer on a connection that had been served before).
+    bad_heads: IntCounterVec = "gateway_bad_heads_total" ["reason"];
     /// Seconds that Weir itself spent on a request before the upstream call was under way.
     overhead: Histogram = "gateway_overhead_seconds" [] OVERHEAD;
     /// Requests whose tokens Weir counted itself, in whole or in part, because the upstream did not report them.

@@ -114,6 +114,11 @@ impl Registry {
             .inc();
     }
 
+    /// Counts a connection that ended below any handler.
+    pub fn bad_head(&self, reason: &'static str) {
+        self.families.bad_heads.with_label_values(&[reason]).inc();
+    }
+
     /// Which channels could serve now; a channel that is not named has no series any more.
     pub fn set_channels<'a>(&self, channels: impl IntoIterator<Item = (&'a str, bool)>) {
         let gauge = &self.families.channel_up;
