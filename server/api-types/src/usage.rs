@@ -116,6 +116,22 @@ pub struct UsageQuery {
 }
 
 impl UsageQuery {
+    /// Whether each row can say what the attempts at its channel cost.
+    pub fn tells_attempts(&self) -> bool {
+        let told = |dimension: &Dimension| {
+            matches!(
+                dimension,
+                Dimension::Tenant | Dimension::Model | Dimension::Channel
+            )
+        };
+        let mut filtered = Dimension::ALL
+            .into_iter()
+            .filter(|dimension| self.filter(*dimension).is_some());
+        self.by.contains(&Dimension::Channel)
+            && self.by.iter().all(told)
+            && filtered.all(|dimension| told(&dimension))
+    }
+
     /// The filter of a dimension, if there is one.
     pub fn filter(&self, dimension: Dimension) -> Option<&str> {
         let filter = match dimension {
@@ -168,6 +184,13 @@ pub struct UsageRow {
     pub output_tokens: i64,
     /// What is owed, in US dollars, as an exact decimal.
     pub cost_usd: String,
+    /// Calls to the channel, retries and those that another channel then answered included. Given to operators where
+    /// channels are told apart, and nothing else but tenants, models and time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempts: Option<i64>,
+    /// What the vendor bills for these, in US dollars, as an exact decimal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempts_cost_usd: Option<String>,
 }
 
 impl UsageRow {

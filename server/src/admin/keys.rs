@@ -104,8 +104,8 @@ pub async fn delete(
 ) -> Result<HttpResponse, ApiError> {
     let (tenant, id) = find(&state, &id).await?;
     let mut change = Change::begin(&state.stores).await?;
+    change.deletes(Kind::Key, id.0).await?;
     store::keys::delete(change.transaction(), tenant, id).await?;
-    change.deleted(Kind::Key, id.0);
     state.catch_up(change.commit().await?).await;
     Ok(HttpResponse::NoContent().finish())
 }

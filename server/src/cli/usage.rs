@@ -118,8 +118,17 @@ pub async fn run(args: UsageArgs) -> anyhow::Result<()> {
     let mut columns: Vec<&str> = grain.map(|_| "time").into_iter().collect();
     columns.extend(args.by.iter().map(|dimension| dimension.as_str()));
     columns.extend(FIGURES);
+    let tells_attempts = rows.iter().any(|row| row.attempts.is_some());
+    if tells_attempts {
+        columns.extend(["attempts", "attempts_cost_usd"]);
+    }
     output::list(args.output.output, &rows, &columns, |row| {
-        cells(row, &args.by, grain.is_some())
+        let mut cells = cells(row, &args.by, grain.is_some());
+        if tells_attempts {
+            cells.push(row.attempts.unwrap_or(0).to_string());
+            cells.push(row.attempts_cost_usd.clone().unwrap_or_default());
+        }
+        cells
     })
 }
 

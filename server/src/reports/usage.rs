@@ -68,12 +68,17 @@ pub async fn usage(
         span: quarter_of(from_ms)..quarter_of(to_ms + QUARTER_MS - 1),
         filters: filters(stores, scope, query).await?,
     };
-    let lines = ask::ask(&stores.usage, &question).await?;
+    let mut lines = ask::ask(&stores.usage, &question).await?;
+    // What a vendor bills is the operators' own business.
+    let tells_attempts = scope == Scope::Platform && query.tells_attempts();
+    if tells_attempts {
+        lines.extend(ask::attempts(&stores.usage, &question).await?);
+    }
     if lines.len() > ask::MAX_LINES {
         return Err(Error::TooMuch);
     }
     let names = names_of(stores, &query.by, &lines).await?;
-    Ok(rows(query, &zone, lines, &names))
+    Ok(rows(query, &zone, lines, &names, tells_attempts))
 }
 
 /// Lines put together by the zone's clock and named.
@@ -82,6 +87,7 @@ fn rows(
     zone: &TimeZone,
     lines: Vec<Line>,
     names: &HashMap<Uuid, String>,
+    tells_attempts: bool,
 ) -> Vec<UsageRow> {
     let mut labels: HashMap<i64, Option<String>> = HashMap::new();
     // The first quarter of each label, for the order.
@@ -102,7 +108,7 @@ fn rows(
     for ((label, parts), figures) in sums {
         let begin = begins.get(&label).copied().unwrap_or(0);
         let parts: Vec<String> = parts.into_iter().map(|part| name_of(part, names)).collect();
-        let mut row = of_figures(&figures);
+        let mut row = of_figures(&figures, tells_attempts);
         row.time = label;
         for (dimension, part) in query.by.iter().zip(&parts) {
             *row.field(*dimension) = Some(part.clone());
@@ -113,14 +119,17 @@ fn rows(
     rows.into_iter().map(|(_, row)| row).collect()
 }
 
-fn of_figures(figures: &Figures) -> UsageRow {
+fn of_figures(figures: &Figures, tells_attempts: bool) -> UsageRow {
+    let usd = |nanos| Money::from_nanos(nanos).to_string();
     UsageRow {
         requests: figures.requests,
         errors: figures.errors,
         input_tokens: figures.input_tokens,
         cached_tokens: figures.cached_tokens,
         output_tokens: figures.output_tokens,
-        cost_usd: Money::from_nanos(figures.charge_nanos).to_string(),
+        cost_usd: usd(figures.charge_nanos),
+        attempts: tells_attempts.then_some(figures.attempts),
+        attempts_cost_usd: tells_attempts.then(|| usd(figures.attempts_cost_nanos)),
         ..UsageRow::default()
     }
 }

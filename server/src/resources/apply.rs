@@ -137,33 +137,32 @@ struct Writing<'a> {
 }
 
 impl Writing<'_> {
-    /// Deletes what is gone, what is owned before its owners; each entry is named, since the database tells nobody
-    /// what it deletes along.
+    /// Deletes what is gone, what is owned before its owners.
     async fn delete(&mut self) -> Result<(), Error> {
         let (before, after) = (self.before, self.after);
         for key in gone(&before.keys, &after.keys) {
+            self.change.deletes(Kind::Key, key.id.0).await?;
             store::keys::delete(self.change.transaction(), key.tenant, key.id).await?;
-            self.change.deleted(Kind::Key, key.id.0);
         }
         for model in gone(&before.models, &after.models) {
+            self.change.deletes(Kind::Model, model.id.0).await?;
             store::models::delete(self.change.transaction(), model.owner, model.id).await?;
-            self.change.deleted(Kind::Model, model.id.0);
         }
         for channel in gone(&before.channels, &after.channels) {
+            self.change.deletes(Kind::Channel, channel.id.0).await?;
             store::channels::delete(self.change.transaction(), channel.owner, channel.id).await?;
-            self.change.deleted(Kind::Channel, channel.id.0);
         }
         for person in gone(&before.people, &after.people) {
+            self.change.deletes(Kind::User, person.id.0).await?;
             store::users::delete(self.change.transaction(), person.id).await?;
-            self.change.deleted(Kind::User, person.id.0);
         }
         for group in gone(&before.groups, &after.groups) {
+            self.change.deletes(Kind::Group, group.id.0).await?;
             store::groups::delete(self.change.transaction(), group.tenant, group.id).await?;
-            self.change.deleted(Kind::Group, group.id.0);
         }
         for tenant in gone(&before.tenants, &after.tenants) {
+            self.change.deletes(Kind::Tenant, tenant.id.0).await?;
             store::tenants::delete(self.change.transaction(), tenant.id).await?;
-            self.change.deleted(Kind::Tenant, tenant.id.0);
         }
         Ok(())
     }

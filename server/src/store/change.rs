@@ -3,7 +3,12 @@
 //! The next version is taken first. Its row stays locked until the end, so writers go one after the other and versions
 //! become visible in their order: who has seen version 7 will never meet a version 6 that commits later. Whoever writes
 //! names every entry of the catalog that looks different afterwards; what the database deletes along with a tenant, user,
-//! group or channel needs no naming, as readers load in full then. Nothing outside the database is awaited in between.
+//! group or channel is named by [`Change::deletes`]. Nothing outside the database is awaited in between.
+
+mod along;
+
+#[cfg(test)]
+pub use along::references;
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -69,9 +74,14 @@ impl Change {
         self.name(kind, id, false);
     }
 
-    /// Names an entry that is gone.
-    pub fn deleted(&mut self, kind: Kind, id: Uuid) {
+    /// Names an entry that will be gone, and what the database deletes or changes along with it. To be called before the
+    /// row goes.
+    pub async fn deletes(&mut self, kind: Kind, id: Uuid) -> Result<()> {
+        for (kind, id, deleted) in along::with(&self.transaction, kind, id).await? {
+            self.name(kind, id, deleted);
+        }
         self.name(kind, id, true);
+        Ok(())
     }
 
     /// Whether anything was named yet.

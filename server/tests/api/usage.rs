@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
+use weir_entity::usage_event;
 
 use crate::{
     both_stores,
@@ -163,12 +164,47 @@ both_stores!(
             found.sort_unstable();
             assert_eq!(&found, names, "{dimension}");
         }
+        assert_the_attempts_are_told(&bench, &books).await;
         let all = "tenant,key,user,group,model,channel,endpoint";
         assert_eq!(sums(&rows(&bench, &["--by", all]).await), expected);
         assert_the_forms_agree(&bench, expected).await;
         assert_the_filters_part_the_whole(&bench, expected).await;
     }
 );
+
+/// What the attempts at each channel cost, where channels are told apart.
+async fn assert_the_attempts_are_told(bench: &Bench, books: &Books) {
+    let attempts = |event: &usage_event::Model| event.attempts.as_array().unwrap().len() as i64;
+    let expected = (
+        books.events.iter().map(attempts).sum::<i64>(),
+        books
+            .events
+            .iter()
+            .map(|event| event.cost_nanos)
+            .sum::<i64>(),
+    );
+    assert!(expected.1 > 0);
+    for by in ["channel", "tenant,channel,model"] {
+        let rows = rows(bench, &["--by", by]).await;
+        let told = rows.iter().fold((0, 0), |(attempts, cost), row| {
+            (
+                attempts + row["attempts"].as_i64().unwrap(),
+                cost + nanos(&row["attempts_cost_usd"]),
+            )
+        });
+        assert_eq!(told, expected, "{by}");
+    }
+    let csv = usage(bench, &["--by", "channel", "--output", "csv"]).await;
+    let head = csv.lines().next().unwrap();
+    assert!(
+        head.ends_with(",cost_usd,attempts,attempts_cost_usd"),
+        "{head}"
+    );
+    for by in ["model", "channel,key"] {
+        let rows = rows(bench, &["--by", by]).await;
+        assert!(rows.iter().all(|row| row.get("attempts").is_none()), "{by}");
+    }
+}
 
 /// Table and CSV against JSON.
 async fn assert_the_forms_agree(bench: &Bench, expected: Sums) {

@@ -5,7 +5,7 @@ use crate::{
         testing::{self, TestStores, event},
         usage::book,
     },
-    tenancy::TenantId,
+    tenancy::{ChannelId, TenantId},
 };
 
 const TENANT: TenantId = TenantId(Uuid::from_u128(7));
@@ -210,5 +210,46 @@ async fn a_bad_question_names_its_field() {
             matches!(&answer, Err(Error::BadQuery { field: named, .. }) if *named == field),
             "{answer:?}"
         );
+    }
+}
+
+#[tokio::test]
+async fn a_channel_that_failed_over_shows_what_it_cost_and_no_tenant_sees_it() {
+    for test in testing::all().await {
+        let mut event = event(at("2026-03-01T12:00:00Z"), 1);
+        event.attempts.truncate(1);
+        let answered = event.attempts[0].clone();
+        let mut failed = answered.clone();
+        failed.channel = ChannelId(Uuid::from_u128(99));
+        failed.failure = Some("5xx".to_owned());
+        failed.cost = Money::from_nanos(41);
+        event.attempts.insert(0, failed.clone());
+        event.cost = Money::from_nanos(event.cost.nanos() + 41);
+        let tenant = event.tenant;
+        book(&test.stores.usage, &[event]).await.expect("booked");
+
+        let mut query = query(&[Dimension::Channel], None, "UTC");
+        query.from = Some("2026-03-01".into());
+        let rows = asked(&test, Scope::Platform, &query).await;
+        let of = |channel: ChannelId| {
+            let row = rows
+                .iter()
+                .find(|row| row.channel.as_deref() == Some(&channel.0.to_string()))
+                .expect("a row of the channel");
+            (
+                row.requests,
+                row.attempts,
+                row.attempts_cost_usd.clone().expect("a cost"),
+            )
+        };
+        assert_eq!(rows.len(), 2, "{rows:#?}");
+        assert_eq!(of(failed.channel), (0, Some(1), "0.000000041".to_owned()));
+        assert_eq!(
+            of(answered.channel),
+            (1, Some(1), answered.cost.to_string())
+        );
+        let rows = asked(&test, Scope::Tenant(tenant), &query).await;
+        assert!(rows.iter().all(|row| row.attempts.is_none()), "{rows:#?}");
+        assert_eq!(rows.len(), 1, "{rows:#?}");
     }
 }

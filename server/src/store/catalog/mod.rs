@@ -117,10 +117,6 @@ async fn changed(
         let Some(kind) = Kind::ALL.into_iter().find(|kind| kind.as_str() == row.kind) else {
             continue;
         };
-        // The database deletes along what belongs to these, and does not list it.
-        if row.deleted && !matches!(kind, Kind::Key | Kind::Model) {
-            return Ok(None);
-        }
         changed.entry(kind.as_str()).or_default().push(row.row_id);
     }
     for ids in changed.values_mut() {

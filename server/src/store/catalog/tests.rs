@@ -1,3 +1,5 @@
+mod deletes;
+
 use sea_orm::Value;
 use serde_json::json;
 
@@ -120,12 +122,12 @@ impl<'a> Writer<'a> {
     }
 
     async fn delete(&mut self, table: &str, kind: Kind, id: Uuid) {
+        self.change.deletes(kind, id).await.expect("named");
         self.run(
             &format!("DELETE FROM {table} WHERE id = $1"),
             vec![id.into()],
         )
         .await;
-        self.change.deleted(kind, id);
     }
 
     async fn rename(&mut self, table: &str, kind: Kind, id: Uuid) {
@@ -237,7 +239,7 @@ async fn deltas_lead_to_the_same_picture_as_a_full_load() {
                         writer.change.changed(Kind::Channel, channel);
                     }
                     7 if !tenants.is_empty() => {
-                        // Takes its keys along, which nobody names.
+                        // Takes its keys along.
                         let tenant = tenants.swap_remove(pick % tenants.len());
                         writer.delete("tenants", Kind::Tenant, tenant).await;
                         keys.clear();

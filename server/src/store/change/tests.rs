@@ -126,7 +126,7 @@ async fn an_entry_named_twice_is_kept_once_and_many_are_kept_all() {
         let committed = test.stores.committed();
         let id = Uuid::new_v4();
         change.changed(Kind::Key, id);
-        change.deleted(Kind::Key, id);
+        change.deletes(Kind::Key, id).await.expect("named");
         for _ in 0..ROWS_PER_INSERT {
             change.changed(Kind::Key, Uuid::new_v4());
         }

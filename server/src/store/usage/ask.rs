@@ -59,6 +59,9 @@ pub struct Figures {
     pub cached_tokens: i64,
     pub output_tokens: i64,
     pub charge_nanos: i64,
+    /// Attempts at a channel, and what its vendor bills for them; of [`attempts`] alone.
+    pub attempts: i64,
+    pub attempts_cost_nanos: i64,
 }
 
 impl Figures {
@@ -70,18 +73,60 @@ impl Figures {
         self.cached_tokens = self.cached_tokens.saturating_add(other.cached_tokens);
         self.output_tokens = self.output_tokens.saturating_add(other.output_tokens);
         self.charge_nanos = self.charge_nanos.saturating_add(other.charge_nanos);
+        self.attempts = self.attempts.saturating_add(other.attempts);
+        self.attempts_cost_nanos = self
+            .attempts_cost_nanos
+            .saturating_add(other.attempts_cost_nanos);
     }
 }
 
 /// Answers a question. More than [`MAX_LINES`] lines mean that there would be more.
 pub async fn ask(db: &Database, question: &Question) -> Result<Vec<Line>> {
-    let (sql, values) = statement(question);
-    let statement = Statement::from_sql_and_values(db.backend(), sql, values);
-    let rows = db.read.query_all_raw(statement).await?;
-    rows.iter().map(|row| line(row, question)).collect()
+    read(db, question, "usage_rollups", &SUMS, |sums| Figures {
+        requests: sums[0],
+        errors: sums[1],
+        input_tokens: sums[2],
+        cached_tokens: sums[3],
+        output_tokens: sums[4],
+        charge_nanos: sums[5],
+        ..Figures::default()
+    })
+    .await
 }
 
-fn statement(question: &Question) -> (String, Vec<Value>) {
+/// The same of attempts, which know tenants, models and channels alone.
+pub async fn attempts(db: &Database, question: &Question) -> Result<Vec<Line>> {
+    let sums = ["attempts", "cost_nanos"];
+    read(db, question, "attempt_rollups", &sums, |sums| Figures {
+        attempts: sums[0],
+        attempts_cost_nanos: sums[1],
+        ..Figures::default()
+    })
+    .await
+}
+
+async fn read<const N: usize>(
+    db: &Database,
+    question: &Question,
+    table: &str,
+    sums: &[&str; N],
+    figures: impl Fn([i64; N]) -> Figures,
+) -> Result<Vec<Line>> {
+    let (sql, values) = statement(question, table, sums);
+    let statement = Statement::from_sql_and_values(db.backend(), sql, values);
+    let rows = db.read.query_all_raw(statement).await?;
+    let mut lines = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let mut found = [0; N];
+        for (value, sum) in found.iter_mut().zip(sums) {
+            *value = row.try_get("", sum)?;
+        }
+        lines.push(line(row, question, figures(found))?);
+    }
+    Ok(lines)
+}
+
+fn statement(question: &Question, table: &str, sums: &[&str]) -> (String, Vec<Value>) {
     let mut values: Vec<Value> = vec![question.span.start.into(), question.span.end.into()];
     let mut wheres = vec!["quarter_ms >= $1 AND quarter_ms < $2".to_owned()];
     let mut bound = |value: Value| {
@@ -106,7 +151,7 @@ fn statement(question: &Question) -> (String, Vec<Value>) {
     if question.by_quarter {
         groups.push("quarter_ms");
     }
-    let sums: Vec<String> = SUMS
+    let sums: Vec<String> = sums
         .iter()
         .map(|sum| format!("CAST(COALESCE(SUM({sum}), 0) AS bigint) AS {sum}"))
         .collect();
@@ -121,7 +166,7 @@ fn statement(question: &Question) -> (String, Vec<Value>) {
         groups => format!(" GROUP BY {}", groups.join(", ")),
     };
     let sql = format!(
-        "SELECT {} FROM usage_rollups WHERE {}{group_by} LIMIT {}",
+        "SELECT {} FROM {table} WHERE {}{group_by} LIMIT {}",
         selected.join(", "),
         wheres.join(" AND "),
         MAX_LINES + 1
@@ -152,7 +197,7 @@ fn column(dimension: Dimension) -> &'static str {
     }
 }
 
-fn line(row: &QueryResult, question: &Question) -> Result<Line> {
+fn line(row: &QueryResult, question: &Question, figures: Figures) -> Result<Line> {
     let quarter_ms = match question.by_quarter {
         true => row.try_get("", "quarter_ms")?,
         false => 0,
@@ -169,13 +214,6 @@ fn line(row: &QueryResult, question: &Question) -> Result<Line> {
     Ok(Line {
         quarter_ms,
         parts,
-        figures: Figures {
-            requests: row.try_get("", "requests")?,
-            errors: row.try_get("", "errors")?,
-            input_tokens: row.try_get("", "input_tokens")?,
-            cached_tokens: row.try_get("", "cached_tokens")?,
-            output_tokens: row.try_get("", "output_tokens")?,
-            charge_nanos: row.try_get("", "charge_nanos")?,
-        },
+        figures,
     })
 }

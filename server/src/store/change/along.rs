@@ -1,0 +1,64 @@
+//! What the database's foreign keys delete or change along with an entry.
+
+use sea_orm::{ConnectionTrait, Statement};
+use uuid::Uuid;
+
+use crate::{catalog::Kind, store::Result};
+
+/// Where the ids of what hangs on an entry stand, what they are, and whether they go with it. Of the references that
+/// `weir_migration` makes with `belongs_to`, those between entries of the catalog; what is part of an entry goes unnamed.
+pub fn references(kind: Kind) -> &'static [(&'static str, Kind, bool)] {
+    match kind {
+        Kind::Tenant => &[
+            ("id FROM proxy_keys WHERE tenant_id", Kind::Key, true),
+            ("id FROM groups WHERE tenant_id", Kind::Group, true),
+            ("id FROM models WHERE tenant_id", Kind::Model, true),
+            ("id FROM channels WHERE tenant_id", Kind::Channel, true),
+            (
+                "user_id AS id FROM memberships WHERE tenant_id",
+                Kind::User,
+                false,
+            ),
+        ],
+        Kind::User => &[("id FROM proxy_keys WHERE user_id", Kind::Key, true)],
+        Kind::Group => &[
+            ("id FROM proxy_keys WHERE group_id", Kind::Key, true),
+            (
+                "user_id AS id FROM group_members WHERE group_id",
+                Kind::User,
+                false,
+            ),
+        ],
+        Kind::Channel => &[(
+            "model_id AS id FROM routes WHERE channel_id",
+            Kind::Model,
+            false,
+        )],
+        Kind::Key | Kind::Model => &[],
+    }
+}
+
+/// What hangs on an entry, and what hangs on that; whether it goes.
+pub async fn with(
+    db: &impl ConnectionTrait,
+    kind: Kind,
+    id: Uuid,
+) -> Result<Vec<(Kind, Uuid, bool)>> {
+    let mut found = Vec::new();
+    let mut going = vec![(kind, id)];
+    while let Some((kind, id)) = going.pop() {
+        for (from, kind, goes) in references(kind) {
+            let sql = format!("SELECT {from} = $1");
+            let rows = Statement::from_sql_and_values(db.get_database_backend(), sql, [id.into()]);
+            for row in db.query_all_raw(rows).await? {
+                let id = row.try_get("", "id")?;
+                found.push((*kind, id, *goes));
+                // Keys and models have nothing that hangs on them.
+                if *goes && !references(*kind).is_empty() {
+                    going.push((*kind, id));
+                }
+            }
+        }
+    }
+    Ok(found)
+}
