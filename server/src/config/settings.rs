@@ -87,24 +87,29 @@ impl Settings {
             if !section.is_empty() {
                 let _ = write!(page, "\n## [{section}]\n\n{doc}\n");
             }
-            page.push_str("\n| setting | variable | default | |\n| --- | --- | --- | --- |\n");
-            let of_section = |setting: &&Setting| {
-                setting
-                    .name
-                    .split_once('.')
-                    .map_or("", |(section, _)| section)
-                    == section
-            };
-            for setting in self.all.iter().filter(of_section) {
-                let default = match &setting.default {
-                    Value::String(text) if text.is_empty() => String::new(),
-                    value => format!("`{value}`"),
-                };
-                let Setting { name, env, doc, .. } = setting;
-                let _ = writeln!(page, "| `{name}` | `{env}` | {default} | {doc} |");
-            }
+            page.push('\n');
+            page.push_str(&self.table(section));
         }
         page
+    }
+
+    /// The settings of a section; of none: those at the top.
+    fn table(&self, section: &str) -> String {
+        let mut table =
+            String::from("| setting | variable | default | |\n| --- | --- | --- | --- |\n");
+        let of_section = |setting: &&Setting| {
+            let parts = setting.name.split_once('.');
+            parts.map_or("", |(section, _)| section) == section
+        };
+        for setting in self.all.iter().filter(of_section) {
+            let default = match &setting.default {
+                Value::String(text) if text.is_empty() => String::new(),
+                value => format!("`{value}`"),
+            };
+            let Setting { name, env, doc, .. } = setting;
+            let _ = writeln!(table, "| `{name}` | `{env}` | {default} | {doc} |");
+        }
+        table
     }
 }
 
@@ -180,5 +185,6 @@ mod tests {
     fn the_page_of_settings_is_current() {
         let settings = Settings::built_in().expect("the defaults");
         generated::assert_current("docs/settings.md", &settings.markdown());
+        generated::assert_part_current("README.md", "settings", &settings.table(""));
     }
 }

@@ -16,3 +16,12 @@ pub fn assert_current(page: &str, made: &str) {
         "{page} is stale: run the tests once with WEIR_UPDATE_DOCS=1"
     );
 }
+
+/// The same for a part of a page that people write: what stands between `<!-- name -->` and `<!-- /name -->`.
+pub fn assert_part_current(page: &str, name: &str, made: &str) {
+    let found = std::fs::read_to_string(Path::new("..").join(page)).expect("the page");
+    let (start, end) = (format!("<!-- {name} -->\n"), format!("<!-- /{name} -->\n"));
+    let (before, rest) = found.split_once(&start).expect("where the part begins");
+    let (_, after) = rest.split_once(&end).expect("where the part ends");
+    assert_current(page, &format!("{before}{start}{made}{end}{after}"));
+}

@@ -1,0 +1,263 @@
+//! The access log, and what may never stand in a log.
+
+use serde_json::{Value, json};
+use weir_upstream::{Behaviour, Vendor};
+
+use crate::support::{
+    Store, Stores,
+    binary::run,
+    gateway::{KEY, hello, hello_stream},
+    stores::ADMIN_TOKEN,
+};
+
+use super::{binary, http};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_request_leaves_one_line_that_says_what_an_operator_asks() {
+    let (stores, vendor, http) = (
+        Stores::create(Store::Embedded).await,
+        Vendor::spawn(),
+        http(),
+    );
+    let server = binary(&stores, &vendor, &[("WEIR_LOG_FORMAT", "json")]).await;
+    let chat = |body: Value| {
+        let request = http.post(format!(
+            "{}/v1/chat/completions?key=query-secret-key",
+            server.url
+        ));
+        request.bearer_auth("query-secret-key").json(&body).send()
+    };
+    assert_eq!(chat(hello("gpt-test")).await.unwrap().status(), 401);
+    let url = format!("{}/v1/chat/completions?harmless=query-canary", server.url);
+    let answer = http
+        .post(url)
+        .bearer_auth(KEY)
+        .json(&hello_stream("gpt-test"))
+        .send()
+        .await
+        .unwrap();
+    let id = answer.headers()["x-request-id"]
+        .to_str()
+        .unwrap()
+        .to_owned();
+    answer.bytes().await.unwrap();
+    server.logged(&id).await;
+    let (code, log) = server.stop().await;
+    assert_eq!(code, Some(0));
+
+    let lines: Vec<Value> = log
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}")))
+        .collect();
+    let of = |id: &str| {
+        lines
+            .iter()
+            .filter(|line| line["id"] == id)
+            .collect::<Vec<_>>()
+    };
+    let [line] = of(&id)[..] else { panic!("{log}") };
+    let billed = &vendor.bill()[0].tokens;
+    let nanos = 1_000 * billed.input + 2_000 * billed.output;
+    let expected = json!({
+        "timestamp": line["timestamp"], "level": "INFO", "target": "access", "id": id, "tenant": "acme", "key": "laptop",
+        "method": "POST", "endpoint": "/v1/chat/completions", "model": "gpt-test", "channel": "vendor", "status": 200,
+        "input_tokens": billed.input, "output_tokens": billed.output, "charge_usd": format!("0.{nanos:09}"),
+        "first_byte_ms": line["first_byte_ms"], "total_ms": line["total_ms"], "overhead_us": line["overhead_us"],
+        "attempts": 1, "outcome": "ok", "client": "127.0.0.1",
+    });
+    assert_eq!(line, &expected);
+    let first_byte = line["first_byte_ms"].as_f64().unwrap();
+    assert!(first_byte > 0.0 && line["total_ms"].as_f64().unwrap() >= first_byte);
+    assert!(line["overhead_us"].as_u64().unwrap() > 0);
+    for secret in [
+        KEY,
+        "query-secret-key",
+        "query-canary",
+        "hello to the river",
+    ] {
+        assert!(!log.contains(secret), "{log}");
+    }
+    // At the default level libraries are heard only when something is wrong.
+    for line in &lines {
+        let target = line["target"].as_str().unwrap();
+        assert!(
+            target.starts_with("weir") || target == "access" || line["level"] != "INFO",
+            "{line}"
+        );
+    }
+    assert!(
+        lines.len() < 40,
+        "a start and two calls said too much: {log}"
+    );
+}
+
+/// What may never stand in a log, plain or in the forms that logs and URLs put it in.
+fn forms(secret: &str) -> Vec<String> {
+    use base64::{Engine as _, engine::general_purpose::STANDARD};
+    let escaped = serde_json::to_string(secret).unwrap();
+    let in_url: String = secret
+        .bytes()
+        .map(|byte| {
+            if byte.is_ascii_alphanumeric() {
+                char::from(byte).to_string()
+            } else {
+                format!("%{byte:02X}")
+            }
+        })
+        .collect();
+    vec![
+        secret.to_owned(),
+        escaped.trim_matches('"').to_owned(),
+        in_url,
+        STANDARD.encode(secret),
+    ]
+}
+
+fn leaks<'a>(text: &str, secrets: &[&'a str]) -> Vec<&'a str> {
+    let found = secrets
+        .iter()
+        .filter(|secret| forms(secret).iter().any(|form| text.contains(form)));
+    found.copied().collect()
+}
+
+async fn no_secret_is_logged(kind: Store, format: &str) {
+    let (stores, vendor, http) = (Stores::create(kind).await, Vendor::spawn(), http());
+    let environment = stores.environment("one");
+    let named = |name: &str| {
+        environment
+            .iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| value.clone())
+    };
+    let master_key = named("WEIR_MASTER_KEY").unwrap();
+    let password = "canary-database-password";
+    // The server trusts anybody from this machine, so any password opens it.
+    let database =
+        named("WEIR_DATABASE_URL").map(|url| url.replacen('@', &format!(":{password}@"), 1));
+    let mut further = vec![("WEIR_LOG", "trace"), ("WEIR_LOG_FORMAT", format)];
+    if let Some(url) = &database {
+        assert!(url.contains(password), "{url}");
+        further.push(("WEIR_DATABASE_URL", url));
+    }
+    let server = binary(&stores, &vendor, &further).await;
+    let prompt = "canary-prompt of the \"river\" 河";
+    let answer = "canary-answer of the mountain";
+    let body = json!({"model": "gpt-test", "messages": [{"role": "user", "content": prompt}], "user": "canary-end-user"});
+    vendor.on_model("gpt-test-upstream", Behaviour::body(json!({
+        "id": "x", "object": "chat.completion", "choices": [{"index": 0, "message": {"role": "assistant", "content": answer}, "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7}
+    }).to_string()));
+    let url = |path: &str| format!("{}{path}", server.url);
+    let nearly = format!("{}X", &KEY[..KEY.len() - 1]);
+    let carriers = |request: reqwest::RequestBuilder, key: &str| -> Vec<reqwest::RequestBuilder> {
+        let plain = ["x-api-key", "api-key", "x-goog-api-key"];
+        let mut all: Vec<_> = plain
+            .iter()
+            .map(|name| request.try_clone().unwrap().header(*name, key))
+            .collect();
+        all.push(request.try_clone().unwrap().bearer_auth(key));
+        all.push(request.try_clone().unwrap().header(
+            "sec-websocket-protocol",
+            format!("openai-insecure-api-key.{key}"),
+        ));
+        all
+    };
+    for key in [KEY, nearly.as_str()] {
+        for path in [
+            "/v1/chat/completions",
+            "/v1/nothing",
+            "/proxy/vendor/chat/completions",
+            "/proxy/../x",
+            "/nothing/at/all",
+            "/v1/admin/keys",
+        ] {
+            let in_query = http.post(url(&format!("{path}?key={key}"))).json(&body);
+            let in_headers = carriers(http.post(url(path)).json(&body), key);
+            for request in in_headers.into_iter().chain([in_query]) {
+                drop(request.send().await.unwrap().bytes().await);
+            }
+        }
+    }
+    // What goes wrong is told in the log, and must be told without what it was about.
+    let broken = format!("{{\"model\": \"gpt-test\", \"messages\": \"{prompt}");
+    let sent = |body: String| {
+        http.post(url("/v1/chat/completions"))
+            .bearer_auth(KEY)
+            .header("content-type", "application/json")
+            .body(body)
+            .send()
+    };
+    assert_eq!(sent(broken).await.unwrap().status(), 400);
+    for behaviour in [
+        Behaviour::status(500),
+        Behaviour::fault(weir_upstream::Fault::Refuse),
+        Behaviour::fault(weir_upstream::Fault::TruncatedJson),
+        Behaviour::fault(weir_upstream::Fault::Gzip),
+        Behaviour::body(format!(
+            "Incorrect API key provided: sk-vendor-credential-one-1111, {prompt}"
+        ))
+        .with_header("x-echo", KEY),
+        Behaviour::status(401),
+    ] {
+        vendor.push(behaviour.clone());
+        vendor.push(behaviour);
+        drop(sent(body.to_string()).await.unwrap().bytes().await);
+    }
+    drop(server.weir(&["usage", "--by", "key"]).await);
+    let (code, log) = server.stop().await;
+    assert_eq!(code, Some(0));
+    assert!(
+        log.lines().filter(|line| line.contains("access")).count() > 5,
+        "the calls are in the log: {log}"
+    );
+    let secrets = [
+        KEY,
+        &nearly,
+        "sk-vendor-credential-one-1111",
+        "sk-vendor-credential-two-2222",
+        &master_key,
+        ADMIN_TOKEN,
+        password,
+        prompt,
+        "canary-prompt",
+        answer,
+        "canary-answer",
+    ];
+    assert_eq!(leaks(&log, &secrets), Vec::<&str>::new(), "{log}");
+    // The search itself works.
+    assert_eq!(
+        leaks(&format!("{log}{}", forms(prompt)[1]), &secrets),
+        [prompt, "canary-prompt"]
+    );
+    // Nor does anything on disk hold them in the clear: books, spool, in-flight record, configuration.
+    for secret in [
+        KEY,
+        "sk-vendor-credential-",
+        "canary-prompt",
+        "canary-answer",
+        password,
+    ] {
+        let mut grep = std::process::Command::new("grep");
+        grep.args(["-rlaF", secret])
+            .arg(stores.folder.path().join("one"));
+        let found = run(grep).await;
+        assert_eq!(
+            found.status.code(),
+            Some(1),
+            "{secret}: {}",
+            String::from_utf8_lossy(&found.stdout)
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_secret_is_in_the_log_at_its_loudest() {
+    no_secret_is_logged(Store::Embedded, "text").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_secret_is_in_the_log_of_a_cluster_at_its_loudest() {
+    if Store::cluster_is_there() {
+        no_secret_is_logged(Store::Cluster, "json").await;
+    }
+}
