@@ -282,6 +282,8 @@ def main():
             "WEIR_LISTEN": WEIR,
             "WEIR_DATA_DIR": str(folder / "data"),
             "WEIR_LOG": "warn",
+            # As nginx: no access log.
+            "WEIR_ACCESS_LOG": "false",
             "BENCH_KEY": KEY,
             "BENCH_CREDENTIAL": "sk-bench",
         }

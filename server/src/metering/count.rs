@@ -39,10 +39,10 @@ const IMAGE_TOKENS: u64 = 1024;
 const WEIGHT: u64 = 8;
 /// Fewer tokens say too little about a ratio.
 const LEAST_TOKENS: u64 = 16;
-/// A text that is counted whenever it comes, since it costs next to nothing.
-const SMALL_TEXT_BYTES: usize = 512;
-/// Of the other answers of a model, one in so many is counted.
+/// Of a model's answers one in so many is counted: each takes another thread, which a busy core feels.
 const ONE_IN: u64 = 64;
+/// Of its first answers, as many, each is counted whose text is no longer than this.
+const SMALL_TEXT_BYTES: usize = 512;
 /// Models that are learned of; the rest go by the defaults.
 const MOST_MODELS: usize = 10_000;
 
@@ -61,14 +61,14 @@ struct Learned {
 }
 
 impl Corrections {
-    /// Whether to count this answer for [`Corrections::learn_output`], although its upstream reported its tokens: small
-    /// ones, and of the others the first and then every 64th of a model.
+    /// Whether to count this answer for [`Corrections::learn_output`], although its upstream reported its tokens: every
+    /// 64th of a model, and of the first 64 the small ones too.
     pub fn wants(&self, model: ModelId, text_bytes: usize) -> bool {
         let Some(learned) = self.learned(model) else {
             return false;
         };
         let nth = learned.answers.fetch_add(1, Relaxed);
-        text_bytes <= SMALL_TEXT_BYTES || nth.is_multiple_of(ONE_IN)
+        nth.is_multiple_of(ONE_IN) || (nth < ONE_IN && text_bytes <= SMALL_TEXT_BYTES)
     }
 
     /// Learns from an answer of which the upstream reported `reported` output tokens and Weir counted `counted`.
@@ -217,6 +217,8 @@ mod tests {
         let corrections = Corrections::default();
         let wanted = (0..640).filter(|_| corrections.wants(model, 10_000));
         assert_eq!(wanted.count(), 10);
-        assert!(corrections.wants(model, 100));
+        let other = ModelId::random();
+        let wanted = (0..640).filter(|_| corrections.wants(other, 100));
+        assert_eq!(wanted.count(), 64 + 9);
     }
 }

@@ -429,6 +429,7 @@ both_stores!(
             )
             .await
             .unwrap();
+        tokio::time::sleep(window(Duration::ZERO, Duration::from_secs(25))).await;
         let left = std::time::Instant::now();
         raw.leave().await;
         let seen = bench.vendor.client_left(1, SOON).await.unwrap();

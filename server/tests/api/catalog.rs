@@ -10,6 +10,7 @@ use crate::{
     support::{
         Bench, Books, Pipe, Process, Raw, SOON, Setup, Store,
         gateway::{KEY, hello, hello_stream},
+        window,
     },
 };
 
@@ -349,6 +350,7 @@ async fn another_instance_is_told_over_redis_and_notices_by_itself_when_the_word
     // The word is lost: the poll finds it. Five seconds are promised.
     let mut stream = open_stream(&other.url, &key("three")).await;
     redis.cut();
+    tokio::time::sleep(window(Duration::ZERO, Duration::from_secs(20))).await;
     revoke(&bench, "three").await;
     assert_eq!(
         status(&other.url, &key("four")).await,

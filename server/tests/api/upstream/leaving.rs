@@ -9,6 +9,7 @@ use super::{MODEL, bench, plain, received, three_times};
 use crate::support::{
     Bench, Raw, SOON,
     gateway::{KEY, hello, hello_stream},
+    window,
 };
 
 /// What is promised for the upstream's end.
@@ -56,8 +57,8 @@ async fn leaving_before_the_head_ends_the_upstream_call() {
             let calls = bench.vendor.bill().len();
             let bill = received(&bench.vendor, calls.max(1)).await;
             let serial = bill.last().unwrap().serial;
-            // A silent second; shorter, since nothing happens in it.
-            tokio::time::sleep(Duration::from_millis(150)).await;
+            // A silent second; shorter in `make test`, since nothing happens in it.
+            tokio::time::sleep(window(Duration::from_millis(150), PROMISED)).await;
             let after = leave(&bench, client, how, serial).await;
             assert!(after < three_times(PROMISED), "{how:?} {after:?}");
             bench.vendor.reset();
