@@ -3,9 +3,8 @@
 use std::collections::HashSet;
 
 use sea_orm::{ConnectionTrait, DbErr, RuntimeErr, sqlx};
-use uuid::Uuid;
 
-use super::{event_rows, json_rows, partitions, sums::Sums};
+use super::{bulk, event_rows, partitions, sums::Sums};
 use crate::{
     metering::UsageEvent,
     store::{Database, Error, Result},
@@ -42,18 +41,13 @@ async fn book_once(db: &Database, events: &[UsageEvent]) -> Result<Booked> {
     bookable.dedup_by_key(|event| event.id);
 
     let transaction = db.begin_write().await?;
-    let rows: Vec<_> = bookable
-        .iter()
-        .map(|event| event_rows::row(event))
-        .collect();
-    let insert = json_rows::insert_new(&transaction, &event_rows::TABLE, &rows)?;
-    let mut inserted = HashSet::with_capacity(rows.len());
-    for row in transaction.query_all_raw(insert).await? {
-        inserted.insert(RequestId(row.try_get::<Uuid>("", "id")?));
-    }
+    let rows = bookable.iter().map(|event| event_rows::row(event));
+    let rows = rows.collect::<Result<Vec<_>>>()?;
+    let inserted = bulk::insert_new(&transaction, &event_rows::TABLE, rows).await?;
+    let inserted: HashSet<_> = inserted.into_iter().map(RequestId).collect();
     let new = bookable.iter().map(AsRef::as_ref);
     let sums = Sums::of(new.filter(|event: &&UsageEvent| inserted.contains(&event.id)));
-    add(&transaction, &sums).await?;
+    add(&transaction, sums).await?;
     transaction.commit().await?;
     Ok(Booked {
         inserted: inserted.len(),
@@ -62,10 +56,10 @@ async fn book_once(db: &Database, events: &[UsageEvent]) -> Result<Booked> {
 }
 
 /// Adds sums to those that are there.
-pub(super) async fn add(transaction: &impl ConnectionTrait, sums: &Sums) -> Result<()> {
-    json_rows::add(transaction, &Sums::ROLLUPS, &sums.rollups).await?;
-    json_rows::add(transaction, &Sums::HISTOGRAMS, &sums.histograms).await?;
-    json_rows::add(transaction, &Sums::ATTEMPTS, &sums.attempts).await
+pub(super) async fn add(transaction: &impl ConnectionTrait, sums: Sums) -> Result<()> {
+    bulk::add(transaction, &Sums::ROLLUPS, sums.rollups).await?;
+    bulk::add(transaction, &Sums::HISTOGRAMS, sums.histograms).await?;
+    bulk::add(transaction, &Sums::ATTEMPTS, sums.attempts).await
 }
 
 /// Whether an insert failed because PostgreSQL has no partition for the event's month: a check violation (23514) that

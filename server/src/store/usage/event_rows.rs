@@ -2,14 +2,15 @@
 
 use std::borrow::Cow;
 
+use sea_orm::Value;
 use serde::{Serialize, de::DeserializeOwned};
 use weir_dialect::neutral::Usage;
 use weir_entity::usage_event;
 
-use super::json_rows::{Column, Hex, Table};
+use super::bulk::{Column, Row, Table, maybe, number};
 use crate::{
-    billing::{Money, Rates},
-    metering::{Attempt, UsageEvent},
+    billing::Money,
+    metering::UsageEvent,
     store::{Error, Result},
     tenancy::RequestId,
 };
@@ -22,11 +23,11 @@ pub const TABLE: Table = Table {
     name: "usage_events",
     key: &["id"],
     columns: &[
-        ("id", Column::Id),
-        ("tenant_id", Column::Id),
-        ("key_id", Column::Id),
-        ("user_id", Column::Id),
-        ("group_id", Column::Id),
+        ("id", Column::Plain),
+        ("tenant_id", Column::Plain),
+        ("key_id", Column::Plain),
+        ("user_id", Column::Plain),
+        ("group_id", Column::Plain),
         ("end_user", Column::Plain),
         ("client_request_id", Column::Plain),
         ("started_ms", Column::Plain),
@@ -35,8 +36,8 @@ pub const TABLE: Table = Table {
         ("dialect", Column::Plain),
         ("model", Column::Plain),
         ("upstream_model", Column::Plain),
-        ("channel_id", Column::Id),
-        ("credential_id", Column::Id),
+        ("channel_id", Column::Plain),
+        ("credential_id", Column::Plain),
         ("upstream_request_id", Column::Plain),
         ("outcome", Column::Plain),
         ("status", Column::Plain),
@@ -67,104 +68,60 @@ pub const TABLE: Table = Table {
     ],
 };
 
-/// A row of `usage_events` as it is written.
-#[derive(Serialize)]
-pub struct Row<'a> {
-    id: Hex,
-    tenant_id: Hex,
-    key_id: Hex,
-    user_id: Option<Hex>,
-    group_id: Option<Hex>,
-    end_user: Option<&'a str>,
-    client_request_id: Option<&'a str>,
-    started_ms: i64,
-    source: &'static str,
-    endpoint: &'a str,
-    dialect: &'a str,
-    model: &'a str,
-    upstream_model: Option<&'a str>,
-    channel_id: Option<Hex>,
-    credential_id: Option<Hex>,
-    upstream_request_id: Option<&'a str>,
-    outcome: &'static str,
-    status: u16,
-    error_code: Option<&'a str>,
-    streamed: bool,
-    count: u32,
-    input_tokens: u64,
-    cached_tokens: u64,
-    cache_write_tokens: u64,
-    output_tokens: u64,
-    reasoning_tokens: u64,
-    audio_input_tokens: u64,
-    audio_output_tokens: u64,
-    image_input_tokens: u64,
-    image_output_tokens: u64,
-    estimated: bool,
-    unpriced: bool,
-    cost_nanos: i64,
-    charge_nanos: i64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    price: Option<&'a Rates>,
-    first_byte_us: Option<u64>,
-    total_us: u64,
-    overhead_us: u64,
-    request_bytes: u64,
-    response_bytes: u64,
-    attempts: &'a [Attempt],
-    instance: &'a str,
-}
-
 /// The row of a [`bookable`] event.
-pub fn row(event: &UsageEvent) -> Row<'_> {
+pub fn row(event: &UsageEvent) -> Result<Row> {
     let last = event.attempts.last();
     let usage = &event.usage;
-    Row {
-        id: Hex(event.id.0),
-        tenant_id: Hex(event.tenant.0),
-        key_id: Hex(event.key.0),
-        user_id: event.user.map(|id| Hex(id.0)),
-        group_id: event.group.map(|id| Hex(id.0)),
-        end_user: event.end_user.as_deref(),
-        client_request_id: event.client_request_id.as_deref(),
-        started_ms: event.started_ms,
-        source: event.source.as_str(),
-        endpoint: &event.endpoint,
-        dialect: &event.dialect,
-        model: &event.model,
-        upstream_model: last.map(|attempt| attempt.upstream_model.as_str()),
-        channel_id: last.map(|attempt| Hex(attempt.channel.0)),
-        credential_id: last
-            .and_then(|attempt| attempt.credential)
-            .map(|id| Hex(id.0)),
-        upstream_request_id: event.upstream_request_id.as_deref(),
-        outcome: event.outcome.as_str(),
-        status: event.status,
-        error_code: event.error_code.as_deref(),
-        streamed: event.streamed,
-        count: event.count,
-        input_tokens: usage.input,
-        cached_tokens: usage.cached_read,
-        cache_write_tokens: usage.cached_write,
-        output_tokens: usage.output,
-        reasoning_tokens: usage.reasoning,
-        audio_input_tokens: usage.audio_input,
-        audio_output_tokens: usage.audio_output,
-        image_input_tokens: usage.image_input,
-        image_output_tokens: usage.image_output,
-        estimated: event.estimated,
-        unpriced: event.unpriced,
-        cost_nanos: event.cost.nanos(),
-        charge_nanos: event.charge.nanos(),
-        price: event.rates.as_ref(),
-        first_byte_us: event.first_byte_us,
-        total_us: event.total_us,
-        overhead_us: event.overhead_us,
-        request_bytes: event.request_bytes,
-        response_bytes: event.response_bytes,
-        attempts: &event.attempts,
-        instance: &event.instance,
-    }
+    let text = |text: &Option<String>| maybe(text.clone());
+    Ok(vec![
+        event.id.0.into(),
+        event.tenant.0.into(),
+        event.key.0.into(),
+        maybe(event.user.map(|id| id.0)),
+        maybe(event.group.map(|id| id.0)),
+        text(&event.end_user),
+        text(&event.client_request_id),
+        event.started_ms.into(),
+        event.source.as_str().into(),
+        event.endpoint.as_str().into(),
+        event.dialect.as_str().into(),
+        event.model.as_str().into(),
+        maybe(last.map(|attempt| attempt.upstream_model.as_str())),
+        maybe(last.map(|attempt| attempt.channel.0)),
+        maybe(last.and_then(|attempt| attempt.credential).map(|id| id.0)),
+        text(&event.upstream_request_id),
+        event.outcome.as_str().into(),
+        number(event.status.into()),
+        text(&event.error_code),
+        event.streamed.into(),
+        number(event.count.into()),
+        number(usage.input),
+        number(usage.cached_read),
+        number(usage.cached_write),
+        number(usage.output),
+        number(usage.reasoning),
+        number(usage.audio_input),
+        number(usage.audio_output),
+        number(usage.image_input),
+        number(usage.image_output),
+        event.estimated.into(),
+        event.unpriced.into(),
+        event.cost.nanos().into(),
+        event.charge.nanos().into(),
+        maybe(event.rates.as_ref().map(written).transpose()?),
+        event.first_byte_us.map_or(Value::BigInt(None), number),
+        number(event.total_us),
+        number(event.overhead_us),
+        number(event.request_bytes),
+        number(event.response_bytes),
+        written(&event.attempts)?.into(),
+        event.instance.as_str().into(),
+    ])
+}
+
+fn written(document: &impl Serialize) -> Result<String> {
+    serde_json::to_string(document)
+        .map_err(|error| Error::other(format!("a usage event's document: {error}")))
 }
 
 /// The event as the tables can hold it: nothing beyond what they count to, and no zero bytes, which PostgreSQL's text

@@ -12,8 +12,8 @@ pub mod rebuild;
 pub mod sums;
 
 mod book;
+mod bulk;
 mod event_rows;
-mod json_rows;
 
 #[cfg(test)]
 mod tests;

@@ -56,7 +56,7 @@ async fn rebuild_step(db: &Database, span: Range<i64>) -> Result<u64> {
         let Some(last) = page.last() else { break };
         after = Some(last.id.0);
         events += page.len() as u64;
-        book::add(&transaction, &Sums::of(page.iter())).await?;
+        book::add(&transaction, Sums::of(page.iter())).await?;
     }
     transaction.commit().await?;
     Ok(events)

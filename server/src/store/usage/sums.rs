@@ -4,14 +4,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 use weir_dialect::neutral::Usage;
 
 use super::{
+    bulk::{Column, Row, Table, maybe, number},
     histogram::{self, Kind},
-    json_rows::{Column, Hex, Table},
     quarter_of,
 };
 use crate::metering::{Attempt, UsageEvent};
@@ -19,9 +18,9 @@ use crate::metering::{Attempt, UsageEvent};
 /// Rows to add to the tables, each list in the order of its key.
 #[derive(Default)]
 pub struct Sums {
-    pub rollups: Vec<Rollup>,
-    pub histograms: Vec<Bucket>,
-    pub attempts: Vec<AttemptRollup>,
+    pub rollups: Vec<Row>,
+    pub histograms: Vec<Row>,
+    pub attempts: Vec<Row>,
 }
 
 /// What events of one `usage_rollups` row have in common.
@@ -80,26 +79,33 @@ impl Sums {
                 attempts.entry(dimensions).or_default().add(attempt);
             }
         }
+        let mut rollups: Vec<_> = rollups
+            .into_iter()
+            .map(|(dimensions, figures)| (dimensions.id(), dimensions, figures))
+            .collect();
+        rollups.sort_unstable_by_key(|(id, ..)| *id);
         let mut sums = Self::default();
-        for (dimensions, figures) in rollups {
-            let id = Hex(dimensions.id());
-            let times = figures.times.iter();
+        for (id, dimensions, figures) in &rollups {
+            sums.rollups.push(dimensions.row(*id, figures));
+            // By kind and bucket, as the map has them.
             sums.histograms
-                .extend(times.map(|((kind, bucket), count)| Bucket {
-                    rollup_id: id,
-                    kind: *kind as i16,
-                    bucket: *bucket,
-                    count: *count,
+                .extend(figures.times.iter().map(|((kind, bucket), count)| {
+                    vec![
+                        (*id).into(),
+                        (*kind as i64).into(),
+                        number((*bucket).into()),
+                        number(*count),
+                    ]
                 }));
-            sums.rollups.push(Rollup::of(id, &dimensions, &figures));
         }
-        for (dimensions, figures) in attempts {
-            sums.attempts.push(AttemptRollup::of(&dimensions, &figures));
-        }
-        sums.rollups.sort_unstable_by_key(|row| row.id);
-        sums.histograms
-            .sort_unstable_by_key(|row| (row.rollup_id, row.kind, row.bucket));
-        sums.attempts.sort_unstable_by_key(|row| row.id);
+        let mut attempts: Vec<_> = attempts
+            .into_iter()
+            .map(|(dimensions, figures)| (dimensions.id(), dimensions, figures))
+            .collect();
+        attempts.sort_unstable_by_key(|(id, ..)| *id);
+        let rows = attempts.iter();
+        sums.attempts
+            .extend(rows.map(|(id, dimensions, figures)| dimensions.row(*id, figures)));
         sums
     }
 }
@@ -137,6 +143,35 @@ impl<'a> Dimensions<'a> {
     }
 }
 
+impl Dimensions<'_> {
+    /// The row of [`Sums::ROLLUPS`].
+    fn row(&self, id: Uuid, figures: &Figures) -> Row {
+        vec![
+            id.into(),
+            self.quarter_ms.into(),
+            self.tenant.into(),
+            self.key.into(),
+            maybe(self.user),
+            maybe(self.group),
+            self.model.into(),
+            maybe(self.channel),
+            self.endpoint.into(),
+            self.source.into(),
+            self.outcome.into(),
+            number(figures.requests),
+            number(figures.errors),
+            number(figures.estimated),
+            number(figures.usage.input),
+            number(figures.usage.cached_read),
+            number(figures.usage.cached_write),
+            number(figures.usage.output),
+            number(figures.usage.reasoning),
+            figures.cost_nanos.into(),
+            figures.charge_nanos.into(),
+        ]
+    }
+}
+
 impl<'a> AttemptDimensions<'a> {
     fn of(event: &'a UsageEvent, attempt: &Attempt) -> Self {
         Self {
@@ -157,6 +192,26 @@ impl<'a> AttemptDimensions<'a> {
             optional(&self.credential),
             self.model.as_bytes(),
         ])
+    }
+
+    /// The row of [`Sums::ATTEMPTS`].
+    fn row(&self, id: Uuid, figures: &AttemptFigures) -> Row {
+        vec![
+            id.into(),
+            self.quarter_ms.into(),
+            self.tenant.into(),
+            self.channel.into(),
+            maybe(self.credential),
+            self.model.into(),
+            number(figures.attempts),
+            number(figures.errors),
+            number(figures.usage.input),
+            number(figures.usage.cached_read),
+            number(figures.usage.cached_write),
+            number(figures.usage.output),
+            number(figures.usage.reasoning),
+            figures.cost_nanos.into(),
+        ]
     }
 }
 
@@ -218,122 +273,19 @@ fn add_usage(sum: &mut Usage, usage: &Usage) {
     sum.reasoning = sum.reasoning.saturating_add(usage.reasoning);
 }
 
-/// A row of `usage_rollups`.
-#[derive(Serialize)]
-pub struct Rollup {
-    id: Hex,
-    quarter_ms: i64,
-    tenant_id: Hex,
-    key_id: Hex,
-    user_id: Option<Hex>,
-    group_id: Option<Hex>,
-    model: String,
-    channel_id: Option<Hex>,
-    endpoint: String,
-    source: &'static str,
-    outcome: &'static str,
-    requests: u64,
-    errors: u64,
-    estimated_requests: u64,
-    input_tokens: u64,
-    cached_tokens: u64,
-    cache_write_tokens: u64,
-    output_tokens: u64,
-    reasoning_tokens: u64,
-    cost_nanos: i64,
-    charge_nanos: i64,
-}
-
-impl Rollup {
-    fn of(id: Hex, dimensions: &Dimensions<'_>, figures: &Figures) -> Self {
-        Self {
-            id,
-            quarter_ms: dimensions.quarter_ms,
-            tenant_id: Hex(dimensions.tenant),
-            key_id: Hex(dimensions.key),
-            user_id: dimensions.user.map(Hex),
-            group_id: dimensions.group.map(Hex),
-            model: dimensions.model.to_owned(),
-            channel_id: dimensions.channel.map(Hex),
-            endpoint: dimensions.endpoint.to_owned(),
-            source: dimensions.source,
-            outcome: dimensions.outcome,
-            requests: figures.requests,
-            errors: figures.errors,
-            estimated_requests: figures.estimated,
-            input_tokens: figures.usage.input,
-            cached_tokens: figures.usage.cached_read,
-            cache_write_tokens: figures.usage.cached_write,
-            output_tokens: figures.usage.output,
-            reasoning_tokens: figures.usage.reasoning,
-            cost_nanos: figures.cost_nanos,
-            charge_nanos: figures.charge_nanos,
-        }
-    }
-}
-
-/// A row of `usage_histograms`.
-#[derive(Serialize)]
-pub struct Bucket {
-    rollup_id: Hex,
-    kind: i16,
-    bucket: u16,
-    count: u64,
-}
-
-/// A row of `attempt_rollups`.
-#[derive(Serialize)]
-pub struct AttemptRollup {
-    id: Hex,
-    quarter_ms: i64,
-    tenant_id: Hex,
-    channel_id: Hex,
-    credential_id: Option<Hex>,
-    model: String,
-    attempts: u64,
-    errors: u64,
-    input_tokens: u64,
-    cached_tokens: u64,
-    cache_write_tokens: u64,
-    output_tokens: u64,
-    reasoning_tokens: u64,
-    cost_nanos: i64,
-}
-
-impl AttemptRollup {
-    fn of(dimensions: &AttemptDimensions<'_>, figures: &AttemptFigures) -> Self {
-        Self {
-            id: Hex(dimensions.id()),
-            quarter_ms: dimensions.quarter_ms,
-            tenant_id: Hex(dimensions.tenant),
-            channel_id: Hex(dimensions.channel),
-            credential_id: dimensions.credential.map(Hex),
-            model: dimensions.model.to_owned(),
-            attempts: figures.attempts,
-            errors: figures.errors,
-            input_tokens: figures.usage.input,
-            cached_tokens: figures.usage.cached_read,
-            cache_write_tokens: figures.usage.cached_write,
-            output_tokens: figures.usage.output,
-            reasoning_tokens: figures.usage.reasoning,
-            cost_nanos: figures.cost_nanos,
-        }
-    }
-}
-
 impl Sums {
     pub const ROLLUPS: Table = Table {
         name: "usage_rollups",
         key: &["id"],
         columns: &[
-            ("id", Column::Id),
+            ("id", Column::Plain),
             ("quarter_ms", Column::Plain),
-            ("tenant_id", Column::Id),
-            ("key_id", Column::Id),
-            ("user_id", Column::Id),
-            ("group_id", Column::Id),
+            ("tenant_id", Column::Plain),
+            ("key_id", Column::Plain),
+            ("user_id", Column::Plain),
+            ("group_id", Column::Plain),
             ("model", Column::Plain),
-            ("channel_id", Column::Id),
+            ("channel_id", Column::Plain),
             ("endpoint", Column::Plain),
             ("source", Column::Plain),
             ("outcome", Column::Plain),
@@ -354,7 +306,7 @@ impl Sums {
         name: "usage_histograms",
         key: &["rollup_id", "kind", "bucket"],
         columns: &[
-            ("rollup_id", Column::Id),
+            ("rollup_id", Column::Plain),
             ("kind", Column::Plain),
             ("bucket", Column::Plain),
             ("count", Column::Sum),
@@ -365,11 +317,11 @@ impl Sums {
         name: "attempt_rollups",
         key: &["id"],
         columns: &[
-            ("id", Column::Id),
+            ("id", Column::Plain),
             ("quarter_ms", Column::Plain),
-            ("tenant_id", Column::Id),
-            ("channel_id", Column::Id),
-            ("credential_id", Column::Id),
+            ("tenant_id", Column::Plain),
+            ("channel_id", Column::Plain),
+            ("credential_id", Column::Plain),
             ("model", Column::Plain),
             ("attempts", Column::Sum),
             ("errors", Column::Sum),

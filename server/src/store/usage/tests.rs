@@ -249,3 +249,48 @@ fn a_quarter_is_that_of_the_id() {
     );
     assert_eq!(quarter_of(-1), -QUARTER_MS);
 }
+
+#[tokio::test]
+async fn any_number_of_rows_with_any_text_comes_back_as_it_went() {
+    for test in testing::all().await {
+        let texts = [
+            "",
+            "\"}]",
+            "\\",
+            "\n\r\t\u{1}",
+            "';--",
+            "$1 ?",
+            "{}",
+            "null",
+            "木🌊\u{2028}",
+        ];
+        let events: Vec<UsageEvent> = (0..700)
+            .map(|at| {
+                let text = texts[at % texts.len()].to_owned();
+                let mut event = event(1_790_000_000_000 + at as i64, at as u64);
+                event.model = format!("{at}{text}");
+                event.end_user = Some(text.clone());
+                event.attempts[0].upstream_model = text;
+                event
+            })
+            .collect();
+        let booked = book(&test.stores.usage, &events).await.expect("booked");
+        assert_eq!((booked.inserted, booked.duplicates), (700, 0));
+        let again = book(&test.stores.usage, &events).await.expect("booked");
+        assert_eq!((again.inserted, again.duplicates), (0, 700));
+        let rows = usage_event::Entity::find()
+            .all(&test.stores.usage.read)
+            .await
+            .expect("rows");
+        let mut found: Vec<UsageEvent> = rows
+            .into_iter()
+            .map(|row| event_rows::event(row).expect("an event"))
+            .collect();
+        found.sort_unstable_by_key(|event| event.model.clone());
+        let mut expected = events;
+        expected.sort_unstable_by_key(|event| event.model.clone());
+        assert_eq!(found, expected);
+        let sums = "SELECT CAST(COUNT(*) AS bigint) FROM usage_rollups";
+        assert_eq!(number(&test.stores.usage, sums).await, 700);
+    }
+}
