@@ -119,3 +119,53 @@ async fn what_the_demo_prints_works_as_pasted() {
     let key = |text: &str| pasted(text, "key  ").lines().next().unwrap().to_owned();
     assert_eq!(key(&again.output()), key(&printed));
 }
+
+/// With a vendor's usual variable there is a real channel too; its secret is sealed and shown nowhere.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_vendors_usual_variable_brings_a_real_channel() {
+    let stores = Stores::create(Store::Embedded).await;
+    let data = stores.folder.path().join("data").display().to_string();
+    let mut environment = vec![
+        ("WEIR_DATA_DIR".to_owned(), data),
+        ("WEIR_LISTEN".to_owned(), "127.0.0.1:0".to_owned()),
+    ];
+    let here = |url: &str| {
+        [
+            ("WEIR_URL".to_owned(), url.to_owned()),
+            environment[0].clone(),
+        ]
+    };
+    let first = Binary::serve(&environment, &["--demo"]).await;
+    first.printed("print()").await;
+    assert!(!first.output().contains("Real channels"));
+    let channels = succeeded(&weir(&here(&first.url), &["channels", "list"]).await);
+    assert!(!channels.contains("openai.com"), "{channels}");
+    assert_eq!(first.stop().await.0, Some(0));
+
+    let here = here("");
+    environment.push((
+        "OPENAI_API_KEY".to_owned(),
+        "sk-canary-0123456789".to_owned(),
+    ));
+    environment.push(("MISTRAL_API_KEY".to_owned(), "canary-9876543210".to_owned()));
+    environment.push(("GROQ_API_KEY".to_owned(), String::new()));
+    let second = Binary::serve(&environment, &["--demo"]).await;
+    second
+        .printed("Real channels, by the keys in your environment: openai, mistral")
+        .await;
+    let here = [("WEIR_URL".to_owned(), second.url.clone()), here[1].clone()];
+    let exported = succeeded(&weir(&here, &["export"]).await);
+    for expected in [
+        "base_url: https://api.openai.com/v1",
+        "base_url: https://api.mistral.ai/v1",
+        "name: gpt-4o-mini",
+    ] {
+        assert!(exported.contains(expected), "{expected}: {exported}");
+    }
+    let output = second.output();
+    let (code, log) = second.stop().await;
+    assert_eq!(code, Some(0));
+    for said in [exported, output, log] {
+        assert!(!said.contains("canary") && !said.contains("groq"), "{said}");
+    }
+}
