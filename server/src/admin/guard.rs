@@ -1,7 +1,7 @@
 //! What stands around every management route: the host check, the request id and the headers of every answer.
 
 use actix_web::{
-    Error, HttpRequest,
+    Error, HttpRequest, HttpResponse,
     body::{EitherBody, MessageBody},
     dev::{ServiceRequest, ServiceResponse},
     http::header::{self, HeaderMap, HeaderName, HeaderValue},
@@ -43,6 +43,14 @@ pub async fn guard<B: MessageBody + 'static>(
     Ok(finish(answered, &id))
 }
 
+/// The answer to a request whose handler panicked, outside of the guard.
+pub fn panicked(id: &str) -> HttpResponse {
+    let detail = "The log has the reason under this request id.";
+    let mut response = ApiError::new(Code::Internal, detail).respond(id);
+    head(response.headers_mut(), id);
+    response
+}
+
 fn refuse<B>(request: HttpRequest, error: &ApiError, id: &str) -> ServiceResponse<EitherBody<B>> {
     ServiceResponse::new(request, error.respond(id)).map_into_right_body()
 }
@@ -60,7 +68,12 @@ fn is_ours(request: &ServiceRequest) -> bool {
 }
 
 fn finish<B>(mut answered: ServiceResponse<B>, id: &str) -> ServiceResponse<B> {
-    let headers: &mut HeaderMap = answered.headers_mut();
+    head(answered.headers_mut(), id);
+    answered
+}
+
+/// What every answer carries.
+fn head(headers: &mut HeaderMap, id: &str) {
     if let Ok(id) = HeaderValue::from_str(id) {
         headers.insert(REQUEST_ID, id);
     }
@@ -69,5 +82,4 @@ fn finish<B>(mut answered: ServiceResponse<B>, id: &str) -> ServiceResponse<B> {
         header::X_CONTENT_TYPE_OPTIONS,
         HeaderValue::from_static("nosniff"),
     );
-    answered
 }

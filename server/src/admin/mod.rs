@@ -30,6 +30,7 @@ use futures_util::future::BoxFuture;
 use weir_api_types::manage::CredentialState;
 
 pub use access::Token;
+pub use guard::panicked;
 pub use hosts::Hosts;
 
 use crate::{

@@ -9,6 +9,7 @@ pub mod demo;
 mod keys;
 mod listener;
 pub mod pages;
+mod panics;
 mod patience;
 mod runtime;
 mod tls;
@@ -139,6 +140,7 @@ pub async fn start(
     spawn(public.serve(listener, move || {
         let upstream = upstream::Upstream::new(&pool, Arc::clone(&upstream_tls));
         let app = App::new()
+            .wrap(from_fn(panics::caught))
             .wrap(from_fn(patience::count))
             .app_data(web::Data::new(upstream))
             .configure(|app| state.configure(app));
@@ -156,6 +158,7 @@ pub async fn start(
         let admin = Listener::admin(&config, tls, &built.state.shared.metrics);
         spawn(admin.serve(listener, move || {
             App::new()
+                .wrap(from_fn(panics::caught))
                 .wrap(from_fn(patience::count))
                 .configure(|app| state.configure(app))
                 .configure(routes::open)
@@ -287,3 +290,6 @@ async fn wait_for_signal() -> std::io::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

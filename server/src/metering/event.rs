@@ -139,7 +139,7 @@ pub enum Outcome {
     CutByUpstream,
     /// Weir ended the stream: a deadline, a revoked key, a bound.
     CutByWeir,
-    /// The process died under it; made at replay from the in-flight record.
+    /// The process died under it, and the event was made at replay from the in-flight record; or its handler panicked.
     Interrupted,
 }
 

@@ -29,11 +29,13 @@ pub mod upstream;
 
 use std::{
     net::IpAddr,
+    panic::AssertUnwindSafe,
     sync::{Arc, atomic::AtomicBool},
     time::Instant,
 };
 
 use actix_web::{HttpRequest, HttpResponse, http::Method, web};
+use futures_util::FutureExt as _;
 use ipnet::IpNet;
 use tokio::sync::watch;
 use weir_dialect::openai::quote;
@@ -112,15 +114,30 @@ pub fn decoded_segment(raw: &str) -> String {
     path::name(raw)
 }
 
-/// Takes a request its whole way.
+/// Takes a request its whole way. A panic on it is that request's alone: its caller gets a bland 500, its account is
+/// closed as interrupted.
 pub async fn handle(
     call: Call,
     payload: web::Payload,
     shared: &Arc<Shared>,
     upstream: &Upstream,
 ) -> HttpResponse {
-    let started = Instant::now();
     let common = Common::of(RequestId::new(), call.request.headers());
+    let way = whole_way(call, payload, shared, upstream, common.clone());
+    match AssertUnwindSafe(way).catch_unwind().await {
+        Ok(response) => response,
+        Err(_) => common.error(&Refusal::Panicked.into()),
+    }
+}
+
+async fn whole_way(
+    call: Call,
+    payload: web::Payload,
+    shared: &Arc<Shared>,
+    upstream: &Upstream,
+    common: Common,
+) -> HttpResponse {
+    let started = Instant::now();
     match *call.request.method() {
         Method::OPTIONS => return respond::preflight(&common, call.request.headers()),
         // Whoever asks: one would show what was sent, the other leads anywhere.

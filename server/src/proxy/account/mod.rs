@@ -9,6 +9,7 @@ mod spent;
 mod tell;
 
 use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -275,9 +276,20 @@ impl Account {
 }
 
 impl Drop for Account {
-    /// The caller left. Only hands over: what must be counted is counted elsewhere.
+    /// The caller left, or the handler panicked. Only hands over: what must be counted is counted elsewhere.
     fn drop(&mut self) {
-        self.conclude(Outcome::CutByClient, 499, None, None);
+        if !std::thread::panicking() {
+            return self.conclude(Outcome::CutByClient, 499, None, None);
+        }
+        let refusal = Refusal::Panicked;
+        let (status, code) = (refusal.status(), Some(refusal.code()));
+        // A panic that leaves a destructor during another one ends the process; what was on record is told by its slot.
+        let concluded = catch_unwind(AssertUnwindSafe(|| {
+            self.conclude(Outcome::Interrupted, status, code, None);
+        }));
+        if concluded.is_err() {
+            tracing::error!(id = %self.event.id, "the account of a call that panicked cannot be closed");
+        }
     }
 }
 

@@ -51,6 +51,8 @@ pub enum Refusal {
     SlowBody,
     BrokenBody,
     SpoolFull,
+    /// A bug: the handler panicked. What it said is in the log alone.
+    Panicked,
     NoHealthyUpstream(String),
     /// The instance stops, and the time of calls under way is over.
     Stopping,
@@ -113,6 +115,7 @@ impl Refusal {
             Self::TooLarge { .. } => 413,
             Self::EncodedBody => 415,
             Self::TooManyStrangers { .. } => 429,
+            Self::Panicked => 500,
             Self::SpoolFull | Self::NoHealthyUpstream(_) | Self::Stopping => 503,
         }
     }
@@ -140,6 +143,7 @@ impl Refusal {
             Self::TooLarge { .. } => "request_too_large",
             Self::SlowBody => "request_timeout",
             Self::BrokenBody => "broken_body",
+            Self::Panicked => "internal_error",
             Self::SpoolFull => "spool_full",
             Self::NoHealthyUpstream(_) => "no_healthy_upstream",
             Self::Stopping => "overloaded",
@@ -181,6 +185,7 @@ impl Refusal {
             Self::TooLarge { limit_bytes } => format!("The body is larger than the {limit_bytes} bytes that are taken here."),
             Self::SlowBody => "The body came too slowly.".to_owned(),
             Self::BrokenBody => "The body ended before its announced end.".to_owned(),
+            Self::Panicked => "Weir failed on this request. Report the request id to its operator.".to_owned(),
             Self::SpoolFull => "Usage cannot be recorded now, so calls are refused. Try again later.".to_owned(),
             Self::NoHealthyUpstream(why) => format!("No upstream can take this call now: {why}. Try again later."),
             Self::Stopping => "This instance is stopping and could not wait for the call's end. Try again.".to_owned(),
@@ -350,6 +355,7 @@ mod tests {
             Refusal::TooLarge { limit_bytes: 1 },
             Refusal::SlowBody,
             Refusal::BrokenBody,
+            Refusal::Panicked,
             Refusal::SpoolFull,
             Refusal::NoHealthyUpstream(String::new()),
             Refusal::Stopping,
