@@ -62,9 +62,8 @@ async fn ask(
         .uri("/v1/chat/completions")
         .insert_header((header::AUTHORIZATION, format!("Bearer {key}")))
         .to_http_request();
-    let mut payload = Payload::from(actix_http::Payload::from(
-        Box::pin(body) as actix_http::BoxedPayloadStream
-    ));
+    let mut payload: Payload =
+        actix_http::Payload::from(Box::pin(body) as actix_http::BoxedPayloadStream);
     let payload = web::Payload::from_request(&request, &mut payload)
         .await
         .expect("a payload");
