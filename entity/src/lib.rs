@@ -6,6 +6,8 @@
 //! their unit (`…_us`), money is whole nano-dollars (`…_nanos`). Closed lists of words, such as a
 //! role, are text that the table checks; the types that stand for them are the server's.
 
+#![forbid(unsafe_code)]
+
 // What is set up. Here a row that is deleted takes along what belongs to it.
 pub mod catalog_change;
 pub mod installation;

@@ -4,6 +4,8 @@
 //! `/health` alone. There is no code here that runs: the Leptos application comes with an issue of its own and
 //! takes this crate's place.
 
+#![forbid(unsafe_code)]
+
 /// What the page may do, which is little: nothing inline, nothing from another origin, framed by nobody.
 pub const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
     img-src 'self' data:; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";

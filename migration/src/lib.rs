@@ -11,6 +11,7 @@
 //! (`…_ms`), money is whole nano-dollars (`…_nanos`), both 64-bit; documents are `jsonb` (text on
 //! SQLite).
 
+#![forbid(unsafe_code)]
 #![expect(
     elided_lifetimes_in_paths,
     reason = "`MigrationTrait` is written so, and async_trait takes `SchemaManager<'_>` for another signature"

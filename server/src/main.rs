@@ -1,5 +1,7 @@
 //! Reads the command and calls the server or the management API.
 
+#![forbid(unsafe_code)]
+
 use std::process::ExitCode;
 
 #[global_allocator]

@@ -236,6 +236,7 @@ mod tests {
         }
     }
 
+    /// Threats: D2.
     #[test]
     fn a_secret_opens_in_its_own_place_only() {
         let sealer = Sealer::new(&[7; 32]);

@@ -1,5 +1,7 @@
 //! `weir-upstream`: the vendor stand-in as a process of its own.
 
+#![forbid(unsafe_code)]
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 

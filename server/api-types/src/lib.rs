@@ -2,6 +2,8 @@
 //!
 //! Nothing here knows HTTP, a store or a rule of the product. Names of fields are the ones of the YAML and JSON.
 
+#![forbid(unsafe_code)]
+
 pub mod apply;
 pub mod channel;
 pub mod manage;

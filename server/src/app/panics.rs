@@ -62,6 +62,7 @@ mod tests {
 
     use super::*;
 
+    /// Threats: H10.
     #[actix_rt::test]
     async fn a_panic_is_a_bland_500_with_an_id_and_the_next_request_is_served() {
         let app = init_service(

@@ -71,6 +71,7 @@ async fn ask(
     proxy::handle(call, payload, &built.state.shared, upstream).await
 }
 
+/// Threats: H10.
 #[actix_rt::test]
 async fn a_panic_on_a_requests_way_is_told_booked_and_nobody_elses() {
     let data = tempfile::tempdir().expect("a folder");

@@ -13,6 +13,8 @@ pub mod logs;
 pub mod metrics;
 pub mod repeated;
 pub mod span;
+#[cfg(test)]
+mod threats;
 mod traceparent;
 mod traces;
 

@@ -151,6 +151,7 @@ mod tests {
         assert_eq!(repeated.ended(later), []);
     }
 
+    /// Threats: D5.
     #[test]
     fn a_million_keys_stay_few() {
         let repeated = Repeated::default();

@@ -290,6 +290,7 @@ fn assert_independent_sum(books: &Books) {
 
 both_stores!(
     /// B6: by FIN and by RST, before the first byte, after each of the first twelve events, and right after the end.
+    /// Threats: B6.
     a_caller_who_leaves_at_any_moment_pays_for_what_was_generated_and_nothing_else,
     mixed(),
     |bench| {
@@ -358,6 +359,7 @@ both_stores!(
 
 both_stores!(
     /// B1: what a caller calls its requests identifies nothing.
+    /// Threats: B1.
     one_request_id_on_two_hundred_calls_of_two_tenants_gives_two_hundred_events,
     |bench| {
         let mut bench = bench;

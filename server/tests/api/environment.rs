@@ -9,6 +9,7 @@ use crate::support::{Process, Store, Stores, gateway::KEY, stores::ADMIN_TOKEN};
 
 const CANARY: &str = "canary-in-the-environment-of-the-server-4711";
 
+/// Threats: K3.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_variable_in_a_field_stays_as_it_is_written_or_is_refused() {
     for kind in [Store::Embedded, Store::Cluster] {

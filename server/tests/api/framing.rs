@@ -10,6 +10,7 @@ fn canary() -> String {
     format!("GET /proxy/dedicated/canary HTTP/1.1\r\nhost: weir\r\nx-api-key: {KEY}\r\n\r\n")
 }
 
+// Threats: H1.
 both_stores!(where_one_request_ends_cannot_be_disputed, |bench| {
     let start =
         format!("POST /proxy/dedicated/first HTTP/1.1\r\nhost: weir\r\nx-api-key: {KEY}\r\n");
@@ -97,6 +98,7 @@ both_stores!(where_one_request_ends_cannot_be_disputed, |bench| {
 });
 
 both_stores!(
+    /// Threats: H1.
     what_is_well_framed_is_sent_on_in_weirs_own_framing,
     |bench| {
         let start =
@@ -153,6 +155,7 @@ both_stores!(
     }
 );
 
+// Threats: H4.
 both_stores!(a_head_beyond_the_bound_is_431, |bench| {
     let many: String = (0..200).map(|at| format!("x-{at}: y\r\n")).collect();
     let large = format!("x: {}\r\n", "y".repeat(200 << 10));

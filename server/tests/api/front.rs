@@ -174,6 +174,7 @@ both_stores!(
 );
 
 both_stores!(
+    /// Threats: P1.
     nothing_that_acts_on_an_origin_passes_from_an_upstream,
     |bench| {
         let hostile = [
@@ -314,6 +315,7 @@ both_stores!(
     }
 );
 
+// Threats: H3.
 both_stores!(a_path_that_servers_read_differently_goes_nowhere, |bench| {
     // The raw target, and the status: 400 where it is read by Weir, 404 where it leads nowhere.
     let targets = [
@@ -371,6 +373,7 @@ both_stores!(a_path_that_servers_read_differently_goes_nowhere, |bench| {
     }
 });
 
+// Threats: H5.
 both_stores!(weir_is_never_an_open_proxy, |bench| {
     let trap = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     trap.set_nonblocking(true).unwrap();

@@ -78,6 +78,7 @@ fn carrying(bench: &Bench, carriers: &[(&str, &str)]) -> RequestBuilder {
 }
 
 both_stores!(
+    /// Threats: A1.
     every_way_to_carry_a_key_meets_every_restriction,
     restricted(),
     |bench| {
@@ -128,6 +129,7 @@ both_stores!(
 );
 
 both_stores!(
+    /// Threats: A1.
     two_different_keys_are_refused_and_one_key_twice_is_not,
     |bench| {
         for (at, one) in CARRIERS.iter().enumerate() {
@@ -195,6 +197,7 @@ fn odd_values() -> Vec<(String, Vec<u8>)> {
 }
 
 both_stores!(
+    /// Threats: A1.
     a_value_that_is_nearly_a_key_gets_the_same_answer_as_any_other,
     Setup {
         environment: vec![("WEIR_PROXY_UNIDENTIFIED_PER_MINUTE", "10000".to_owned())],
@@ -232,6 +235,7 @@ both_stores!(
 );
 
 both_stores!(
+    /// Threats: A12.
     an_address_that_tries_keys_is_slowed_down_and_its_neighbours_are_not,
     Setup {
         environment: vec![
@@ -271,6 +275,7 @@ both_stores!(
 );
 
 both_stores!(
+    /// Threats: H2.
     without_configured_proxies_nobody_is_believed_about_an_address,
     restricted(),
     |bench| {
@@ -292,6 +297,7 @@ both_stores!(
 );
 
 both_stores!(
+    /// Threats: H2.
     a_chain_of_configured_proxies_is_followed_to_the_first_that_is_none,
     Setup {
         environment: vec![(
@@ -355,6 +361,7 @@ both_stores!(
 );
 
 /// `?key=` on every kind of path, with the log at its most talkative.
+/// Threats: A11.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_key_in_the_url_reaches_neither_vendor_nor_log_nor_answer() {
     let stores = Stores::create(Store::Embedded).await;
@@ -433,6 +440,7 @@ async fn a_key_in_the_url_reaches_neither_vendor_nor_log_nor_answer() {
 }
 
 /// A fresh installation gives nothing to whoever comes first (threats.md, A7).
+/// Threats: A7.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_fresh_installation_has_no_door_for_whoever_comes_first() {
     let bench = Bench::start(

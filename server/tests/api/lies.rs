@@ -62,6 +62,7 @@ fn lies() -> Vec<(&'static str, Fault)> {
 
 both_stores!(
     /// B9: what nobody can mean is counted by Weir and marked.
+    /// Threats: B9.
     usage_that_cannot_be_true_is_estimated_and_never_reaches_the_bill,
     |bench| {
         for streamed in [false, true] {
@@ -89,6 +90,7 @@ both_stores!(
 
 both_stores!(
     /// B9: a vendor that reports after each event, and once more at the end, is billed for its last word alone.
+    /// Threats: B9.
     usage_that_is_reported_again_and_again_counts_once,
     |bench| {
         let event = |output: u64| json!({"id": "c", "object": "chat.completion.chunk", "choices": [{"index": 0, "delta": {"content": "word "}}], "usage": {"prompt_tokens": 6, "completion_tokens": output, "total_tokens": 6 + output}});

@@ -57,6 +57,7 @@ fn ids(list: &Value) -> Vec<&str> {
 }
 
 both_stores!(
+    /// Threats: T11.
     a_list_shows_what_tenant_and_key_may_use_and_nothing_else,
     granted(),
     |bench| {
@@ -106,6 +107,7 @@ both_stores!(
 );
 
 both_stores!(
+    /// Threats: T11.
     one_model_is_found_by_its_name_and_the_rest_are_no_secret,
     granted(),
     |bench| {
@@ -180,6 +182,7 @@ both_stores!(
 );
 
 both_stores!(
+    /// Threats: K6, T11.
     a_channel_that_was_not_granted_is_absent_in_every_form_of_path,
     granted(),
     |bench| {
@@ -239,6 +242,7 @@ both_stores!(
 );
 
 both_stores!(
+    /// Threats: K6, T12.
     names_that_look_like_others_or_like_paths_are_refused_when_saved,
     |bench| {
         let words = [

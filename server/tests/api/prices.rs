@@ -89,6 +89,7 @@ both_stores!(
 
 both_stores!(
     /// B8: by every path and spelling, the one price or no call.
+    /// Threats: B8.
     a_model_has_its_price_by_whatever_name_and_path_it_is_reached,
     dated(),
     |bench| {

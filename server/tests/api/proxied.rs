@@ -105,6 +105,7 @@ both_stores!(
 );
 
 both_stores!(
+    /// Threats: K7, H2.
     end_to_end_headers_pass_and_what_is_the_callers_or_names_an_account_stops,
     channels(),
     |bench| {
@@ -444,6 +445,7 @@ both_stores!(
     }
 );
 
+// Threats: T13.
 both_stores!(sessions_labels_stay_here_and_name_the_end_user, |bench| {
     let bodies = [
         (
@@ -529,6 +531,7 @@ both_stores!(sessions_labels_stay_here_and_name_the_end_user, |bench| {
 });
 
 both_stores!(
+    /// Threats: K4.
     an_upstreams_refusal_is_relayed_without_any_piece_of_the_credential,
     channels(),
     |bench| {

@@ -339,11 +339,13 @@ async fn a_saved_spool(kind: Store) {
     drop(process);
 }
 
+/// Threats: R4.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lost_machines_spool_is_booked_once_by_replay_however_often_embedded() {
     a_saved_spool(Store::Embedded).await;
 }
 
+/// Threats: R4.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lost_machines_spool_is_booked_once_by_replay_however_often_cluster() {
     if Store::cluster_is_there() {

@@ -111,6 +111,7 @@ async fn bench() -> (Bench, tempfile::TempDir, Identity) {
     (bench, folder, identity)
 }
 
+/// Threats: O4, H8.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tls_of_both_versions_serves_http_1_1_whatever_else_is_offered() {
     let (bench, _folder, _) = bench().await;
@@ -156,6 +157,7 @@ async fn programs_and_operators_are_served_over_tls_as_without_it() {
     }
 }
 
+/// Threats: O4.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_changed_certificate_is_shown_without_a_restart_and_a_broken_one_is_not() {
     let (bench, folder, first) = bench().await;

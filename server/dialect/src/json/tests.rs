@@ -238,6 +238,7 @@ proptest! {
         prop_assert_eq!(decoded(&quoted(&text)).unwrap(), text);
     }
 
+    /// Threats: H12.
     #[test]
     fn nothing_panics(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         let _ = read(&bytes);

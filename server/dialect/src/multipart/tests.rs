@@ -221,6 +221,7 @@ fn boundaries_are_read_from_the_content_type() {
 }
 
 proptest! {
+    /// Threats: H12.
     #[test]
     fn nothing_panics(body in "(--xYz|--|\r\n|\r|\n|Content-Disposition: form-data; name=\"model\"|:|é|a| ){0,40}", size in 1..9_usize) {
         let _ = read_in(body.as_bytes(), size);

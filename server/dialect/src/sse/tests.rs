@@ -96,6 +96,7 @@ fn a_line_without_end_stays_within_the_bound() {
     assert_eq!(splitter.dropped(), 1);
 }
 
+/// Threats: H9.
 #[test]
 fn no_value_becomes_two_lines() {
     let mut out = Vec::new();

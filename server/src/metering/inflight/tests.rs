@@ -186,6 +186,7 @@ fn a_damaged_slot_is_counted_and_freed() {
     assert_eq!(table.free_slots(), 15);
 }
 
+/// Threats: R4.
 #[test]
 fn a_slot_of_another_place_or_key_is_not_believed() {
     let directory = TempDir::new().expect("a directory");

@@ -180,6 +180,7 @@ fn a_second_owner_is_refused() {
     open(&directory);
 }
 
+/// Threats: R4.
 #[test]
 fn a_tail_torn_at_any_byte_costs_the_last_record_only() {
     let (bytes, events) = segment_of(3);
@@ -234,6 +235,7 @@ fn a_flipped_bit_costs_its_own_record_only() {
     }
 }
 
+/// Threats: R4.
 #[test]
 fn a_record_counts_only_where_it_was_written() {
     let (bytes, events) = segment_of(2);
@@ -256,6 +258,7 @@ fn a_record_counts_only_where_it_was_written() {
     );
 }
 
+/// Threats: R4.
 #[test]
 fn an_edited_cost_is_not_booked_and_the_file_is_kept() {
     let directory = TempDir::new().expect("a directory");
@@ -283,6 +286,7 @@ fn an_edited_cost_is_not_booked_and_the_file_is_kept() {
     assert_eq!(fs::read_dir(aside).expect("a directory").count(), 1);
 }
 
+/// Threats: R4.
 #[test]
 fn files_that_are_not_ours_are_set_aside_and_never_a_stop() {
     let (bytes, events) = segment_of(1);
@@ -335,6 +339,7 @@ fn a_file_that_is_no_segment_waits_no_more_once_it_was_read() {
     assert_eq!(spool.figures().torn, 1);
 }
 
+/// Threats: R4.
 #[test]
 fn a_link_in_the_way_of_the_next_segment_is_set_aside() {
     let directory = TempDir::new().expect("a directory");
@@ -348,6 +353,7 @@ fn a_link_in_the_way_of_the_next_segment_is_set_aside() {
     assert_eq!(fs::read_to_string(victim).expect("read"), "precious");
 }
 
+/// Threats: R4.
 #[test]
 fn a_full_spool_says_so_and_recovers_when_a_segment_is_booked() {
     let directory = TempDir::new().expect("a directory");
@@ -461,12 +467,14 @@ fn a_file_made_to_waste_time_is_given_up() {
 static WRITTEN: LazyLock<(Vec<u8>, Vec<UsageEvent>)> = LazyLock::new(|| segment_of(2));
 
 proptest! {
+    /// Threats: H12.
     #[test]
     fn reading_any_bytes_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
         let read = segment::read(&bytes, &key());
         prop_assert!(read.map_or(true, |found| found.events.is_empty()));
     }
 
+    /// Threats: H12.
     #[test]
     fn no_change_makes_an_event_that_was_not_written(
         cut in any::<prop::sample::Index>(),

@@ -396,6 +396,7 @@ mod tests {
     }
 
     proptest! {
+        /// Threats: H12.
         #[test]
         fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
             let _ = head(&bytes, false);

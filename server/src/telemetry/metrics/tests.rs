@@ -152,6 +152,7 @@ fn a_request_is_counted_under_the_names_of_the_design() {
     assert!(found["process_resident_memory_bytes"] > 0.0);
 }
 
+/// Threats: D6.
 #[test]
 fn a_million_models_leave_the_series_under_their_cap() {
     let registry = Registry::new(50).expect("metrics");

@@ -133,6 +133,7 @@ both_stores!(
 );
 
 both_stores!(
+    /// Threats: B2.
     doubled_keys_and_other_cases_never_serve_what_was_not_booked,
     |bench| {
         // Whatever the vendor reads, it reads what is booked: or it reads nothing.
@@ -213,6 +214,7 @@ async fn assert_books_equal_the_bill(bench: &Bench) {
 }
 
 both_stores!(
+    /// Threats: H4.
     a_body_over_the_bound_is_refused_unread_and_the_connection_ends_cleanly,
     Setup {
         environment: vec![("WEIR_PROXY_BODY_BYTES", "1MiB".to_owned())],
@@ -262,6 +264,7 @@ both_stores!(
 );
 
 both_stores!(
+    /// Threats: H4.
     a_sender_that_drips_is_timed_out,
     Setup {
         environment: vec![
@@ -359,6 +362,7 @@ both_stores!(
     }
 );
 
+// Threats: H4.
 both_stores!(an_encoded_body_and_a_doubled_header_are_refused, |bench| {
     let hello = hello("gpt-test").to_string();
     for path in [
@@ -400,6 +404,7 @@ both_stores!(an_encoded_body_and_a_doubled_header_are_refused, |bench| {
     assert_eq!(bench.vendor.requests().len(), 1);
 });
 
+// Threats: H9, H10, L1.
 both_stores!(a_models_name_is_no_weapon, |bench| {
     let names = [
         "x".repeat(65_536),

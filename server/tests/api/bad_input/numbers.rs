@@ -11,6 +11,7 @@ use crate::{
 use super::{CHAT, post, with};
 
 both_stores!(
+    /// Threats: B3.
     a_number_that_readers_take_differently_is_refused_in_every_field,
     |bench| {
         let zeros = format!("1{}", "0".repeat(399));
@@ -86,6 +87,7 @@ fn any_number() -> impl Strategy<Value = String> {
     ]
 }
 
+/// Threats: B3.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_number_in_any_field_makes_a_server_error_or_a_negative_charge() {
     let bench = Bench::start(Store::Embedded, Setup::default()).await;
@@ -119,6 +121,7 @@ async fn no_number_in_any_field_makes_a_server_error_or_a_negative_charge() {
     books.assert_sums();
 }
 
+// Threats: B3.
 both_stores!(prices_are_exact_decimals_or_refused_by_name, |bench| {
     let zeros = format!("1{}", "0".repeat(399));
     let bad = [

@@ -71,6 +71,7 @@ both_stores!(
 );
 
 both_stores!(
+    /// Threats: D4.
     an_export_applied_changes_nothing_and_shows_no_secret,
     |bench| {
         let exported = succeeded(&cli(&bench, &["export"]).await);

@@ -130,6 +130,7 @@ both_stores!(
 );
 
 both_stores!(
+    /// Threats: B8.
     whatever_a_body_says_it_is_its_model_is_read,
     media(),
     |bench| {
@@ -228,6 +229,7 @@ fn nameless_files() -> usize {
 }
 
 both_stores!(
+    /// Threats: H11.
     a_model_behind_a_large_file_is_found_and_nothing_stays_on_disk,
     media(),
     |bench| {
@@ -276,6 +278,7 @@ both_stores!(
 );
 
 both_stores!(
+    /// Threats: B2.
     a_second_model_in_what_is_already_streaming_breaks_the_call_off,
     media(),
     |bench| {

@@ -7,6 +7,7 @@ use crate::{both_stores, support::refused};
 use super::{END, TRANSCRIBE, file, media, part, send};
 
 both_stores!(
+    /// Threats: B2, H11.
     a_form_that_readers_take_differently_is_refused,
     media(),
     |bench| {

@@ -250,11 +250,13 @@ async fn no_secret_is_logged(kind: Store, format: &str) {
     }
 }
 
+/// Threats: D1.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_secret_is_in_the_log_at_its_loudest() {
     no_secret_is_logged(Store::Embedded, "text").await;
 }
 
+/// Threats: D1.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_secret_is_in_the_log_of_a_cluster_at_its_loudest() {
     if Store::cluster_is_there() {

@@ -157,6 +157,7 @@ both_stores!(
     }
 );
 
+// Threats: D6.
 both_stores!(names_that_callers_make_up_become_other, |bench| {
     let before = samples(&bench).await.len();
     for number in 0..300 {
@@ -240,6 +241,7 @@ both_stores!(
 );
 
 both_stores!(
+    /// Threats: D6.
     metrics_beyond_this_machine_need_their_token,
     Setup {
         environment: vec![(
@@ -290,6 +292,7 @@ both_stores!(
 );
 
 both_stores!(
+    /// Threats: A12.
     strangers_are_slowed_down_and_known_keys_are_not,
     Setup {
         environment: vec![("WEIR_PROXY_UNIDENTIFIED_PER_MINUTE", "5".to_owned())],

@@ -180,6 +180,7 @@ async fn a_credential_rests_as_long_as_the_vendor_says_and_then_works_again() {
 }
 
 /// U3: a vendor's word sets nothing aside for ever, and a tenant's own vendor sets aside only what is the tenant's.
+/// Threats: U3.
 #[tokio::test]
 async fn a_vendor_cannot_ban_a_credential_and_a_tenants_vendor_touches_no_other() {
     let rogue = Vendor::spawn();
@@ -317,6 +318,7 @@ async fn a_credential_travels_as_the_channel_says_and_the_callers_never() {
 }
 
 /// K1: another origin gets not one byte of a credential.
+/// Threats: K1.
 #[tokio::test]
 async fn a_channel_that_moves_loses_its_credentials() {
     let bench = bench(&pool("retry: {attempts: 1}")).await;
@@ -387,6 +389,7 @@ async fn a_channel_that_moves_loses_its_credentials() {
 }
 
 /// K1: nothing in a request chooses an address.
+/// Threats: K1.
 #[tokio::test]
 async fn no_part_of_a_request_chooses_where_it_goes() {
     let bench = bench(&pool("retry: {attempts: 1}")).await;

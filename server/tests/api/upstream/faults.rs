@@ -365,6 +365,7 @@ async fn a_usage_that_cannot_be_true_is_estimated() {
 }
 
 /// K4: an upstream that repeats all it got, in headers and in the bodies of errors.
+/// Threats: K4.
 #[tokio::test]
 async fn no_piece_of_a_credential_comes_back() {
     let bench = bench(&plain()).await;
@@ -409,6 +410,7 @@ async fn no_piece_of_a_credential_comes_back() {
 }
 
 /// H9: what an upstream puts into ids and names ends no line of ours.
+/// Threats: D5, H9.
 #[tokio::test]
 async fn odd_words_of_an_upstream_stay_one_line() {
     let bench = bench(&plain()).await;
@@ -438,6 +440,7 @@ async fn odd_words_of_an_upstream_stay_one_line() {
     assert!(bench.books().await.events.len() >= 3);
 }
 
+/// Threats: K1.
 #[tokio::test]
 async fn a_redirect_is_no_answer_and_costs_nothing() {
     let bench = bench(&plain()).await;

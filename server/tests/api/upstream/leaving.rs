@@ -149,6 +149,7 @@ async fn leaving_without_having_read_ends_the_upstream_call() {
 }
 
 /// B6: at many offsets, many at once; each is booked once, with at least what the caller can have read.
+/// Threats: B6.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn leaving_at_any_byte_is_booked_once_and_not_for_less_than_was_read() {
     let bench = bench(&plain()).await;

@@ -98,6 +98,7 @@ fn interim(status: u16, gap_ms: u64, count: u32) -> Behaviour {
     })
 }
 
+/// Threats: U1.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn interim_answers_never_put_replies_out_of_step() {
     let (bench, vendor) = echoing().await;
@@ -130,6 +131,7 @@ async fn interim_answers_never_put_replies_out_of_step() {
     books.assert_sums();
 }
 
+/// Threats: U1.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn answers_that_break_never_reach_another_caller() {
     let (bench, vendor) = echoing().await;
@@ -376,6 +378,7 @@ fn leaves_it_clean(name: &str) -> Option<bool> {
     }
 }
 
+/// Threats: U1, U2.
 #[tokio::test]
 async fn every_odd_reply_has_a_clean_end_and_its_connection_none_to_follow() {
     let bench = bench_with(one_worker(), &plain()).await;
@@ -443,6 +446,7 @@ async fn every_odd_reply_has_a_clean_end_and_its_connection_none_to_follow() {
     );
 }
 
+/// Threats: U1, U2.
 #[tokio::test]
 async fn odd_streams_end_cleanly_too() {
     let bench = bench_with(one_worker(), &plain()).await;
@@ -529,6 +533,7 @@ async fn odd_streams_end_cleanly_too() {
 }
 
 /// U2: a line without an end. The observer gives up, the bytes flow on, and the books say that they estimate.
+/// Threats: U2.
 #[tokio::test]
 async fn a_line_without_an_end_flows_on_and_is_estimated() {
     let bench = bench_with(one_worker(), &plain()).await;

@@ -241,6 +241,7 @@ async fn a_body_that_is_streamed_upstream_is_sent_once() {
 }
 
 /// The vendor closes connections that Weir believes to be good; nobody but the vendor and Weir may notice.
+/// Threats: U1.
 #[tokio::test]
 async fn a_call_that_met_a_closing_connection_is_sent_once_more_within_the_attempt() {
     let policies = [

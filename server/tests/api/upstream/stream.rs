@@ -233,6 +233,7 @@ async fn a_channel_can_stop_weir_from_asking_for_usage() {
     );
 }
 
+/// Threats: K7.
 #[tokio::test]
 async fn the_trace_goes_upstream_and_account_headers_do_not() {
     let bench = bench(&plain()).await;
@@ -270,6 +271,7 @@ async fn the_trace_goes_upstream_and_account_headers_do_not() {
 }
 
 /// Each comment is a piece that the vendor writes by itself; what it could write bounds what Weir holds.
+/// Threats: H4.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_does_not_read_slows_its_own_upstream() {
     let bench = bench(&plain()).await;

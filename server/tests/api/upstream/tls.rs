@@ -62,16 +62,19 @@ async fn is_refused(identity: Identity, trusted: bool) {
     }
 }
 
+/// Threats: K8.
 #[tokio::test]
 async fn an_expired_certificate_gets_nothing() {
     is_refused(Identity::expired(&["localhost"]).unwrap(), true).await;
 }
 
+/// Threats: K8.
 #[tokio::test]
 async fn a_certificate_that_nobody_vouches_for_gets_nothing() {
     is_refused(Identity::self_signed(&["localhost"]).unwrap(), false).await;
 }
 
+/// Threats: K8.
 #[tokio::test]
 async fn a_certificate_of_another_name_gets_nothing() {
     is_refused(Identity::self_signed(&["other.example"]).unwrap(), true).await;

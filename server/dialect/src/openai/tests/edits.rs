@@ -206,6 +206,7 @@ proptest! {
         }
     }
 
+    /// Threats: H12.
     #[test]
     fn reading_never_panics(body in "(\\{|\\}|\"|model|stream|:|,|1|\\[|\\]|\\\\|é|image_url|messages|content|prompt){0,30}") {
         let _ = read(&body);

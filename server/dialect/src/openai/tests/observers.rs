@@ -99,6 +99,7 @@ fn a_json_answer_over_the_bound_still_tells_its_usage() {
 }
 
 proptest! {
+    /// Threats: H12.
     #[test]
     fn observing_never_panics(text in "(data: |\n|\r|\\{|\\}|\"|choices|usage|delta|content|:|,|1|-|\\[|\\]|\\\\u00e9|é){0,40}", cut in any::<prop::sample::Index>()) {
         let (head, tail) = text.as_bytes().split_at(cut.index(text.len() + 1));
