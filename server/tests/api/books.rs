@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// The usual resources, and models whose upstream names say how the vendor misbehaves.
-fn mixed() -> Setup {
+pub fn mixed() -> Setup {
     let models = r#"
   - {name: slow, prices: {input: "1", output: "3"}, routes: [{channel: vendor, model: stub-slow-4ms-tokens-24}]}
   - {name: cut, prices: {input: "1", output: "3"}, routes: [{channel: vendor, model: stub-tokens-24-reset-9}]}
@@ -229,13 +229,13 @@ fn check(mark: Mark, event: &usage_event::Model, lines: &[Line], read: usize) {
 
 /// How much more than the vendor has written an estimate may be: the tokenizer's word on a cut text; and of a call that
 /// showed nothing, what its model may have thought in secret meanwhile, at 40 tokens a second.
-fn secret(seen: u64, took_us: i64) -> u64 {
+pub fn secret(seen: u64, took_us: i64) -> u64 {
     let thought = u64::try_from(took_us).unwrap() / 25_000;
     if seen == 0 { thought + 1 } else { 1 }
 }
 
 /// The rollups against sums made here, dimension by dimension.
-fn assert_independent_sum(books: &Books) {
+pub fn assert_independent_sum(books: &Books) {
     type Key<'a> = (
         uuid::Uuid,
         uuid::Uuid,

@@ -16,6 +16,7 @@ mod catalog;
 mod chat;
 mod cli;
 mod clients;
+mod conservation;
 mod crash;
 mod environment;
 mod framing;
