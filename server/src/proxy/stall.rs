@@ -39,7 +39,8 @@ impl Peer {
             Some(Ok(handle)) => {
                 connection.insert(Self(Arc::new(handle.into())));
             }
-            Some(Err(error)) => tracing::warn!(%error, "a caller's connection cannot be watched"),
+            // Out of files, most likely: the listener says so in its own line, twice a second and not for each caller.
+            Some(Err(error)) => tracing::debug!(%error, "a caller's connection cannot be watched"),
             None => tracing::warn!("a caller's connection is of no known kind"),
         }
     }

@@ -10,7 +10,7 @@ use futures_util::{StreamExt as _, stream};
 use weir_upstream::{Behaviour, Cut, Fault};
 
 use crate::support::{
-    Bench, Books, Mark, Process, SOON, Setup, Store,
+    Bench, Books, Mark, Process, Raw, SOON, Setup, Store,
     books::connect,
     gateway::{KEY, hello, hello_stream},
     marked::{billed, booked},
@@ -312,4 +312,47 @@ async fn a_second_process_on_the_same_data_folder_says_so_and_ends() {
         .unwrap();
     assert_eq!(answer.status(), 200);
     assert_eq!(bench.books().await.events.len(), 1);
+}
+
+/// Threats: H4.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn out_of_files_it_serves_whom_it_has_and_recovers() {
+    let mut bench = Bench::without_gateway(Store::Embedded, Setup::default()).await;
+    let process = bench.process().await;
+    bench.apply(&Bench::usual_resources()).await;
+    let body = hello("gpt-test").to_string();
+    let mut kept = Raw::connect(&bench.url).await;
+    let mut served = 0;
+    let mut ask = async |connection: &mut Raw| {
+        connection.post("/v1/chat/completions", KEY, &body).await;
+        let answered = tokio::time::timeout(SOON, connection.answer()).await;
+        let status = answered.ok().flatten().map(|answer| answer.status);
+        served += u64::from(status == Some(200));
+        status
+    };
+    assert_eq!(ask(&mut kept).await, Some(200));
+
+    process.allow_files(10);
+    let mut crowd = Vec::new();
+    for _ in 0..60 {
+        crowd.push(Raw::connect(&bench.url).await);
+    }
+    assert_eq!(
+        ask(&mut kept).await,
+        Some(200),
+        "nothing new is needed for this one"
+    );
+    drop(crowd);
+    let deadline = std::time::Instant::now() + SOON;
+    loop {
+        let mut fresh = Raw::connect(&bench.url).await;
+        if ask(&mut fresh).await == Some(200) {
+            break;
+        }
+        assert!(std::time::Instant::now() < deadline, "it never recovered");
+    }
+    let books = bench.books().await;
+    assert_eq!(books.events.len() as u64, served);
+    process.terminate();
+    assert_eq!(process.ended().await, Some(0));
 }

@@ -152,6 +152,57 @@ both_stores!(
     }
 );
 
+const TWINS: [&str; 2] = [
+    "wk-twins-have-the-same-beginning-A-and-the-same-long-end",
+    "wk-twins-have-the-same-beginning-B-and-the-same-long-end",
+];
+
+both_stores!(
+    /// One name and one model list for each of two tenants, whose keys differ in one letter in the middle: whatever looked
+    /// at less than the whole key, or kept an answer for whoever asks next, would mix them up.
+    ///
+    /// Threats: T3.
+    keys_that_differ_in_one_letter_are_never_taken_for_each_other,
+    Setup {
+        resources: Some(format!(
+            r#"{usual}
+  - {{name: twin-one, grants: {{models: [gpt-test]}}, keys: [{{name: twin, value: "{}"}}]}}
+  - {{name: twin-two, grants: {{models: [gpt-same]}}, keys: [{{name: twin, value: "{}"}}]}}
+"#,
+            TWINS[0],
+            TWINS[1],
+            usual = Bench::usual_resources().trim_end()
+        )),
+        ..Setup::default()
+    },
+    |bench| {
+        let asked = (0..80).map(|n: usize| {
+            let (key, model) = (TWINS[n % 2], ["gpt-test", "gpt-same"][n / 2 % 2]);
+            let call = bench.http.post(format!("{}/v1/chat/completions", bench.url));
+            let call = call.bearer_auth(key).json(&hello(model)).send();
+            async move { ((n % 2 == 0) == (model == "gpt-test"), call.await.unwrap().status()) }
+        });
+        for (granted, status) in futures_util::future::join_all(asked).await {
+            assert_eq!(status, if granted { 200 } else { 404 });
+        }
+        let books = bench.books().await;
+        let mut counts: BTreeMap<(uuid::Uuid, &str, &str), i32> = BTreeMap::new();
+        for event in &books.events {
+            let of = (event.tenant_id, event.model.as_str(), event.outcome.as_str());
+            *counts.entry(of).or_default() += event.count;
+        }
+        let mut kinds: Vec<(&str, &str, i32)> =
+            counts.iter().map(|((_, model, outcome), count)| (*model, *outcome, *count)).collect();
+        kinds.sort_unstable();
+        assert_eq!(
+            kinds,
+            [("gpt-same", "ok", 20), ("gpt-same", "refused", 20), ("gpt-test", "ok", 20), ("gpt-test", "refused", 20)]
+        );
+        let tenants: std::collections::BTreeSet<_> = counts.keys().map(|(tenant, ..)| tenant).collect();
+        assert_eq!(tenants.len(), 2, "each in its own tenant's books: {counts:?}");
+    }
+);
+
 /// What follows the carrier's name, raw, for values that are nearly keys.
 fn odd_values() -> Vec<(String, Vec<u8>)> {
     let mut shapes = Vec::new();

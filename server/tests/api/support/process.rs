@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
 use tokio::net::TcpSocket;
 
 use super::{SOON, Stores};
@@ -93,6 +93,17 @@ impl Process {
             );
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+    }
+
+    /// Lets it have only so many files more than it has open now.
+    pub fn allow_files(&self, more: u64) {
+        let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap();
+        let open = std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap();
+        let limit = Rlimit {
+            current: Some(open.count() as u64 + more),
+            maximum: getrlimit(Resource::Nofile).maximum,
+        };
+        prlimit(Some(pid), Resource::Nofile, limit).unwrap();
     }
 
     /// Ends it at once, as a power cut would end the process.
