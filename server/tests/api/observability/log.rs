@@ -1,5 +1,6 @@
 //! The access log, and what may never stand in a log.
 
+use sea_orm::{ConnectionTrait as _, Database, DbBackend, Statement};
 use serde_json::{Value, json};
 use weir_upstream::{Behaviour, Vendor};
 
@@ -120,6 +121,44 @@ fn leaks<'a>(text: &str, secrets: &[&'a str]) -> Vec<&'a str> {
     found.copied().collect()
 }
 
+/// Every row of every table of a PostgreSQL, as text; bytes in hexadecimal and as they are.
+async fn dump(url: &str) -> String {
+    let database = Database::connect(url).await.unwrap();
+    let rows = async |sql: String| {
+        let statement = Statement::from_string(DbBackend::Postgres, sql);
+        let rows = database.query_all_raw(statement).await.unwrap();
+        let texts = rows
+            .iter()
+            .map(|row| row.try_get_by::<String, _>(0).unwrap());
+        texts.collect::<Vec<_>>()
+    };
+    let tables = "SELECT table_name::text FROM information_schema.tables WHERE table_schema = current_schema()";
+    let mut dump = String::new();
+    for table in rows(tables.to_owned()).await {
+        for row in rows(format!("SELECT t::text FROM \"{table}\" AS t")).await {
+            let bytes = row.split("\\x").skip(1).filter_map(|rest| {
+                let digits = rest
+                    .find(|c: char| !c.is_ascii_hexdigit())
+                    .unwrap_or(rest.len());
+                let digits = rest[..digits].as_bytes().chunks_exact(2);
+                let bytes =
+                    digits.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok());
+                bytes.collect::<Option<Vec<u8>>>()
+            });
+            for bytes in bytes {
+                dump.push_str(&String::from_utf8_lossy(&bytes));
+            }
+            dump.push_str(&row);
+            dump.push('\n');
+        }
+    }
+    assert!(
+        dump.contains("acme") && dump.contains("gpt-test"),
+        "the dump is one of the tables"
+    );
+    dump
+}
+
 async fn no_secret_is_logged(kind: Store, format: &str) {
     let (stores, vendor, http) = (Stores::create(kind).await, Vendor::spawn(), http());
     let environment = stores.environment("one");
@@ -142,9 +181,13 @@ async fn no_secret_is_logged(kind: Store, format: &str) {
     let server = binary(&stores, &vendor, &further).await;
     let prompt = "canary-prompt of the \"river\" 河";
     let answer = "canary-answer of the mountain";
+    // What would look like a line of the log's own, or turn a terminal red, had anybody written it there (L4).
+    let arguments =
+        "{\"x\": \"canary-arguments \u{1b}[31m\n2026-01-01T00:00:00Z  INFO access: id=forged\"}";
     let body = json!({"model": "gpt-test", "messages": [{"role": "user", "content": prompt}], "user": "canary-end-user"});
     vendor.on_model("gpt-test-upstream", Behaviour::body(json!({
-        "id": "x", "object": "chat.completion", "choices": [{"index": 0, "message": {"role": "assistant", "content": answer}, "finish_reason": "stop"}],
+        "id": "x", "object": "chat.completion", "choices": [{"index": 0, "message": {"role": "assistant", "content": answer, "tool_calls": [
+            {"id": "call_1", "type": "function", "function": {"name": "canary-tool", "arguments": arguments}}]}, "finish_reason": "stop"}],
         "usage": {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7}
     }).to_string()));
     let url = |path: &str| format!("{}{path}", server.url);
@@ -222,21 +265,34 @@ async fn no_secret_is_logged(kind: Store, format: &str) {
         "canary-prompt",
         answer,
         "canary-answer",
+        arguments,
+        "canary-arguments",
+        "canary-tool",
     ];
     assert_eq!(leaks(&log, &secrets), Vec::<&str>::new(), "{log}");
+    assert!(
+        !log.contains('\u{1b}') && !log.contains("id=forged"),
+        "{log}"
+    );
     // The search itself works.
     assert_eq!(
         leaks(&format!("{log}{}", forms(prompt)[1]), &secrets),
         [prompt, "canary-prompt"]
     );
-    // Nor does anything on disk hold them in the clear: books, spool, in-flight record, configuration.
+    // Nor does anything kept hold them in the clear: books, spool, in-flight record, configuration.
+    let kept = match named("WEIR_DATABASE_URL") {
+        Some(url) => dump(&url).await,
+        None => String::new(),
+    };
     for secret in [
         KEY,
         "sk-vendor-credential-",
         "canary-prompt",
         "canary-answer",
+        "canary-arguments",
         password,
     ] {
+        assert_eq!(leaks(&kept, &[secret]), Vec::<&str>::new());
         let mut grep = std::process::Command::new("grep");
         grep.args(["-rlaF", secret])
             .arg(stores.folder.path().join("one"));
@@ -250,13 +306,13 @@ async fn no_secret_is_logged(kind: Store, format: &str) {
     }
 }
 
-/// Threats: D1.
+/// Threats: D1, L4.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_secret_is_in_the_log_at_its_loudest() {
     no_secret_is_logged(Store::Embedded, "text").await;
 }
 
-/// Threats: D1.
+/// Threats: D1, L4.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_secret_is_in_the_log_of_a_cluster_at_its_loudest() {
     if Store::cluster_is_there() {
