@@ -28,6 +28,7 @@ mod multipart;
 mod observability;
 mod prices;
 mod proxied;
+mod slow;
 mod stores;
 mod tls;
 mod upstream;

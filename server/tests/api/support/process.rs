@@ -95,12 +95,34 @@ impl Process {
         }
     }
 
+    /// How many files it has open.
+    pub fn open_files(&self) -> usize {
+        let open = std::fs::read_dir(format!("/proc/{}/fd", self.child.id()));
+        open.unwrap().count()
+    }
+
+    /// Time that its threads have run, in ticks of 10 ms.
+    pub fn ticks(&self) -> u64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        // After the name, which may hold anything: state is the first, user and system time the 12th and 13th.
+        let (_, fields) = stat.rsplit_once(')').unwrap();
+        let mut fields = fields.split_whitespace().skip(11);
+        let mut next = || fields.next().unwrap().parse::<u64>().unwrap();
+        next() + next()
+    }
+
+    /// Its memory that is in use, in bytes.
+    pub fn memory_bytes(&self) -> u64 {
+        let statm = std::fs::read_to_string(format!("/proc/{}/statm", self.child.id())).unwrap();
+        let pages: u64 = statm.split(' ').nth(1).unwrap().parse().unwrap();
+        pages * rustix::param::page_size() as u64
+    }
+
     /// Lets it have only so many files more than it has open now.
     pub fn allow_files(&self, more: u64) {
         let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap();
-        let open = std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap();
         let limit = Rlimit {
-            current: Some(open.count() as u64 + more),
+            current: Some(self.open_files() as u64 + more),
             maximum: getrlimit(Resource::Nofile).maximum,
         };
         prlimit(Some(pid), Resource::Nofile, limit).unwrap();
