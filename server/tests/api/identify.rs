@@ -180,7 +180,7 @@ both_stores!(
             let (key, model) = (TWINS[n % 2], ["gpt-test", "gpt-same"][n / 2 % 2]);
             let call = bench.http.post(format!("{}/v1/chat/completions", bench.url));
             let call = call.bearer_auth(key).json(&hello(model)).send();
-            async move { ((n % 2 == 0) == (model == "gpt-test"), call.await.unwrap().status()) }
+            async move { (n.is_multiple_of(2) == (model == "gpt-test"), call.await.unwrap().status()) }
         });
         for (granted, status) in futures_util::future::join_all(asked).await {
             assert_eq!(status, if granted { 200 } else { 404 });

@@ -140,7 +140,7 @@ async fn dump(url: &str) -> String {
                 let digits = rest
                     .find(|c: char| !c.is_ascii_hexdigit())
                     .unwrap_or(rest.len());
-                let digits = rest[..digits].as_bytes().chunks_exact(2);
+                let digits = rest.as_bytes()[..digits].chunks_exact(2);
                 let bytes =
                     digits.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok());
                 bytes.collect::<Option<Vec<u8>>>()
