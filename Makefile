@@ -61,14 +61,23 @@ coverage: setup-test setup-coverage ## run every test and fail under 80 % of lin
 	cargo llvm-cov report --html --output-dir "$(CARGO_TARGET_DIR)/coverage"; \
 	cargo llvm-cov report --summary-only --fail-under-lines 80
 
+FUZZ_SECONDS ?= 600
+.PHONY: fuzz
+fuzz: setup-fuzz ## fuzz each reader for FUZZ_SECONDS; what breaks one is in server/dialect/fuzz/artifacts
+	@cd server/dialect; for target in observer ask multipart sieve; do \
+		mkdir -p "$(WEIR_CACHE)/fuzz-corpus/$$target"; \
+		CARGO_TARGET_DIR="$(WEIR_CACHE)/fuzz" cargo fuzz run --sanitizer none "$$target" \
+			"$(WEIR_CACHE)/fuzz-corpus/$$target" "fuzz/corpus/$$target" -- -max_total_time=$(FUZZ_SECONDS) -max_len=4096; \
+	done
+
 .PHONY: bench
 bench: setup-bench ## measure direct, nginx and weir side by side; writes loadtest/RESULTS.md
 	@python3 loadtest/bench.py
 
 ##### Prepare
 
-.PHONY: setup setup-run setup-test setup-lint setup-coverage setup-bench
-setup: setup-run setup-test setup-lint setup-coverage setup-bench ## install all that the other targets need
+.PHONY: setup setup-run setup-test setup-lint setup-coverage setup-bench setup-fuzz
+setup: setup-run setup-test setup-lint setup-coverage setup-bench setup-fuzz ## install all that the other targets need
 setup-run: ## ... only what building and running needs
 	@scripts/setup.sh run
 setup-test: ## ... only what the tests need
@@ -79,6 +88,8 @@ setup-coverage: ## ... only what coverage needs
 	@scripts/setup.sh run coverage
 setup-bench: ## ... only what the benchmark needs
 	@scripts/setup.sh run bench
+setup-fuzz: ## ... only what fuzzing needs
+	@scripts/setup.sh run fuzz
 
 ##### Tidy
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what the named parts of the project need: scripts/setup.sh run|test|lint|coverage|bench ...
+# Installs what the named parts of the project need: scripts/setup.sh run|test|lint|coverage|bench|fuzz ...
 # Called by the Makefile before every target: silent and quick when nothing is missing. On Debian and Ubuntu
 # packages come from apt (as root, or with sudo where that asks for no password); elsewhere it says what to install.
 set -euo pipefail
@@ -9,6 +9,7 @@ readonly RUST_MINIMUM=1.95
 readonly CARGO_DENY=0.20.2
 readonly CARGO_MACHETE=0.9.2
 readonly CARGO_LLVM_COV=0.9.1
+readonly CARGO_FUZZ=0.13.2
 
 cache="${WEIR_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/weir}"
 packages=()
@@ -130,9 +131,16 @@ setup_bench() {
   install_packages
 }
 
+setup_fuzz() {
+  # libFuzzer is C++; sanitizers, which need a nightly compiler, are left out.
+  want g++ has c++
+  install_packages
+  cargo_tool cargo-fuzz "$CARGO_FUZZ"
+}
+
 for part in "$@"; do
   case $part in
-    run | test | lint | coverage | bench) "setup_$part" ;;
+    run | test | lint | coverage | bench | fuzz) "setup_$part" ;;
     *) fail "unknown part: $part" ;;
   esac
 done

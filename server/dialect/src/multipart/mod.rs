@@ -289,6 +289,9 @@ impl Multipart {
             .take_while(|byte| matches!(byte, b' ' | b'\t'))
             .count();
         let end = rest.get(padding..).unwrap_or_default();
+        if padding > MAX_PADDING {
+            return Err(self.malformed("a line that only begins like a boundary"));
+        }
         if end.starts_with(b"\r\n") {
             self.parts += 1;
             if self.parts > MAX_PARTS {
@@ -299,7 +302,7 @@ impl Multipart {
             return Ok(true);
         }
         let cut = b"\r\n".starts_with(end) || (padding == 0 && rest == b"-");
-        if !cut || padding > MAX_PADDING {
+        if !cut {
             return Err(self.malformed("a line that only begins like a boundary"));
         }
         Ok(false)

@@ -70,9 +70,11 @@ impl Sieve {
         let mut sent = 0; // what was decided so far
         let between_events = self.held.is_empty() && !self.flowing;
         if between_events && self.ends.may_owe_lf() && chunk.starts_with(b"\n") {
-            // The event before ended in a CR at its chunk's end; this goes where that went.
+            // The event before ended in a CR at its chunk's end; this goes where that went, and what was set apart alone
+            // is left out.
             self.ends.next(b"\n", 0);
-            (from, sent) = (1, usize::from(self.after_usage));
+            let is_left_out = self.after_usage && self.which == Which::Alone;
+            (from, sent) = (1, usize::from(is_left_out));
         }
         while let Some(end) = self.ends.next(&chunk, from) {
             let event_bytes = chunk.get(from..end).unwrap_or_default();
