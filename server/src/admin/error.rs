@@ -98,6 +98,11 @@ impl ApiError {
     /// Ours to mend: the log has it whole, the caller has the request id.
     fn internal(error: &dyn fmt::Display) -> Self {
         tracing::error!(%error, "a management request failed");
+        Self::logged()
+    }
+
+    /// The same, where the log has it already.
+    pub(super) fn logged() -> Self {
         Self::new(
             Code::Internal,
             "The log has the reason under this request id.",

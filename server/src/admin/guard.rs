@@ -45,8 +45,7 @@ pub async fn guard<B: MessageBody + 'static>(
 
 /// The answer to a request whose handler panicked, outside of the guard.
 pub fn panicked(id: &str) -> HttpResponse {
-    let detail = "The log has the reason under this request id.";
-    let mut response = ApiError::new(Code::Internal, detail).respond(id);
+    let mut response = ApiError::logged().respond(id);
     head(response.headers_mut(), id);
     response
 }

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use sea_orm::Value;
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 use weir_dialect::neutral::Usage;
@@ -146,6 +147,7 @@ impl<'a> Dimensions<'a> {
 impl Dimensions<'_> {
     /// The row of [`Sums::ROLLUPS`].
     fn row(&self, id: Uuid, figures: &Figures) -> Row {
+        let [input, cached, cache_write, output, reasoning] = parts(&figures.usage);
         vec![
             id.into(),
             self.quarter_ms.into(),
@@ -161,11 +163,11 @@ impl Dimensions<'_> {
             number(figures.requests),
             number(figures.errors),
             number(figures.estimated),
-            number(figures.usage.input),
-            number(figures.usage.cached_read),
-            number(figures.usage.cached_write),
-            number(figures.usage.output),
-            number(figures.usage.reasoning),
+            input,
+            cached,
+            cache_write,
+            output,
+            reasoning,
             figures.cost_nanos.into(),
             figures.charge_nanos.into(),
         ]
@@ -196,6 +198,7 @@ impl<'a> AttemptDimensions<'a> {
 
     /// The row of [`Sums::ATTEMPTS`].
     fn row(&self, id: Uuid, figures: &AttemptFigures) -> Row {
+        let [input, cached, cache_write, output, reasoning] = parts(&figures.usage);
         vec![
             id.into(),
             self.quarter_ms.into(),
@@ -205,11 +208,11 @@ impl<'a> AttemptDimensions<'a> {
             self.model.into(),
             number(figures.attempts),
             number(figures.errors),
-            number(figures.usage.input),
-            number(figures.usage.cached_read),
-            number(figures.usage.cached_write),
-            number(figures.usage.output),
-            number(figures.usage.reasoning),
+            input,
+            cached,
+            cache_write,
+            output,
+            reasoning,
             figures.cost_nanos.into(),
         ]
     }
@@ -262,6 +265,18 @@ impl AttemptFigures {
         add_usage(&mut self.usage, &attempt.usage);
         self.cost_nanos = self.cost_nanos.saturating_add(attempt.cost.nanos());
     }
+}
+
+/// The cells of the parts that sums keep.
+fn parts(usage: &Usage) -> [Value; 5] {
+    [
+        usage.input,
+        usage.cached_read,
+        usage.cached_write,
+        usage.output,
+        usage.reasoning,
+    ]
+    .map(number)
 }
 
 /// The parts that sums keep.
