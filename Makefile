@@ -62,13 +62,11 @@ coverage: setup-test setup-coverage ## run every test and fail under 80 % of lin
 	cargo llvm-cov report --summary-only --fail-under-lines 80
 
 FUZZ_SECONDS ?= 600
+export FUZZ_SECONDS
 .PHONY: fuzz
-fuzz: setup-fuzz ## fuzz each reader for FUZZ_SECONDS; what breaks one is in server/dialect/fuzz/artifacts
-	@cd server/dialect; for target in observer ask multipart sieve; do \
-		mkdir -p "$(WEIR_CACHE)/fuzz-corpus/$$target"; \
-		CARGO_TARGET_DIR="$(WEIR_CACHE)/fuzz" cargo fuzz run --sanitizer none "$$target" \
-			"$(WEIR_CACHE)/fuzz-corpus/$$target" "fuzz/corpus/$$target" -- -max_total_time=$(FUZZ_SECONDS) -max_len=4096; \
-	done
+fuzz: setup-fuzz ## fuzz each reader for FUZZ_SECONDS; what breaks one is in artifacts/ beside its targets
+	@scripts/fuzz.sh server/dialect observer ask multipart sieve
+	@scripts/fuzz.sh server spool resources head answer
 
 .PHONY: bench
 bench: setup-bench ## measure direct, nginx and weir side by side; writes loadtest/RESULTS.md

@@ -179,12 +179,11 @@ fn pick(from: &HeaderMap, passes: impl Fn(&HeaderName) -> bool) -> HeaderMap {
 /// Headers that `Connection` declares hop-by-hop, in lower case. Those that a request cannot do without are never given
 /// up: a caller who lists `content-type` there wants to have Weir and the vendor read different things.
 fn named_by_connection(headers: &HeaderMap) -> Vec<String> {
-    let lines = headers
-        .get_all(header::CONNECTION)
-        .filter_map(|line| line.to_str().ok());
+    // Byte by byte: what stands beside a name, no text perhaps, does not save it.
+    let lines = headers.get_all(header::CONNECTION);
     let names = lines
-        .flat_map(|line| line.split(','))
-        .map(|name| name.trim().to_ascii_lowercase());
+        .flat_map(|line| line.as_bytes().split(|byte| *byte == b','))
+        .map(|name| String::from_utf8_lossy(name.trim_ascii()).to_ascii_lowercase());
     names.filter(|name| name != "content-type").collect()
 }
 
@@ -238,6 +237,14 @@ mod tests {
         ("expect", "100-continue"),
         ("x-weir-cost", "1"),
     ];
+
+    #[test]
+    fn a_name_in_connection_counts_whatever_stands_beside_it() {
+        let mut fields = map(&[("x-custom", "1"), ("x-other", "2")]);
+        let line = HeaderValue::from_bytes(b"X-Custom,\xDB").expect("a value");
+        fields.append(header::CONNECTION, line);
+        assert_eq!(names(&for_proxy(&fields, false, false)), ["x-other"]);
+    }
 
     #[test]
     fn inference_calls_carry_a_short_list() {

@@ -102,14 +102,18 @@ fn decode_bytes(bytes: &[u8]) -> Result<Vec<u8>, BadPath> {
             decoded.push(*byte);
             continue;
         }
-        let digits = rest
+        let byte = rest
             .get(..2)
-            .and_then(|digits| std::str::from_utf8(digits).ok())
+            .and_then(|digits| Some(digit(digits[0])? << 4 | digit(digits[1])?))
             .ok_or(BadPath)?;
-        decoded.push(u8::from_str_radix(digits, 16).map_err(|_| BadPath)?);
+        decoded.push(byte);
         rest = &rest[2..];
     }
     Ok(decoded)
+}
+
+fn digit(byte: u8) -> Option<u8> {
+    char::from(byte).to_digit(16).map(|digit| digit as u8)
 }
 
 #[cfg(test)]
@@ -151,6 +155,7 @@ mod tests {
             "//evil",
             "/a%2",
             "/a%zz",
+            "/a%+e",
             "a",
         ] {
             assert_eq!(check(path), Err(BadPath), "{path}");

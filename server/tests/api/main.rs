@@ -21,6 +21,7 @@ mod crash;
 mod environment;
 mod framing;
 mod front;
+mod fuzzed;
 mod identify;
 mod lies;
 mod models;

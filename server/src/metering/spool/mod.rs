@@ -202,5 +202,10 @@ pub fn read_file(path: &Path, key: &[u8; 32]) -> Result<Events, Error> {
     let bytes = segments::read_whole(&File::open(path).map_err(failed)?)
         .map_err(failed)?
         .ok_or_else(not_a_segment)?;
-    segment::read(&bytes, &MacKey::new(key).bound(b"spool")).map_err(|_| not_a_segment())
+    read_bytes(&bytes, key).ok_or_else(not_a_segment)
+}
+
+/// Reads a segment's bytes; `None`: their header is not by the installation that has the key.
+pub fn read_bytes(bytes: &[u8], key: &[u8; 32]) -> Option<Events> {
+    segment::read(bytes, &MacKey::new(key).bound(b"spool")).ok()
 }

@@ -178,6 +178,8 @@ pub struct Chunks {
 enum ChunkState {
     #[default]
     Size,
+    /// Blanks after a size.
+    SizeBlank,
     Extension,
     SizeEnd,
     Data,
@@ -237,7 +239,9 @@ impl Chunks {
                 S::Size
             }
             (S::Size, b'\r') if self.digits > 0 => S::SizeEnd,
-            (S::Size, b';' | b' ' | b'\t') if self.digits > 0 => S::Extension,
+            (S::Size | S::SizeBlank, b';') if self.digits > 0 => S::Extension,
+            (S::Size | S::SizeBlank, b' ' | b'\t') if self.digits > 0 => S::SizeBlank,
+            (S::SizeBlank, b'\r') => S::SizeEnd,
             (S::Extension, b'\r') => S::SizeEnd,
             (S::Extension, b'\n') => return Err(Error::BadChunk),
             (S::Extension, _) => S::Extension,
@@ -361,7 +365,7 @@ mod tests {
     #[test]
     fn a_chunked_body_ends_where_it_ends() {
         let text =
-            b"5\r\nhello\r\n0A;name=value\r\n0123456789\r\n0\r\ntrailer: x\r\n\r\nHTTP/1.1 200 OK";
+            b"5 \r\nhello\r\n0A ;name=value\r\n0123456789\r\n0\r\ntrailer: x\r\n\r\nHTTP/1.1 200 OK";
         let end = text.len() - "HTTP/1.1 200 OK".len();
         assert_eq!(Chunks::default().take(text), Ok((end, true)));
         for cut in 0..end {
@@ -387,6 +391,7 @@ mod tests {
             ("5\nhello", 1),
             ("5\r\nhelloX", 8),
             ("5;a\nb", 3),
+            ("5 x\r\nhello", 2),
             ("-1\r\n", 0),
             ("FFFFFFFFFFFFFFFFF\r\n", 15),
             ("0\r\nx\ny", 4),

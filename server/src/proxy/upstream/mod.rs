@@ -6,7 +6,7 @@
 
 mod connect;
 mod exchange;
-mod framing;
+pub mod framing;
 mod guard;
 
 use std::{cell::Cell, rc::Rc, sync::Arc, time::Duration};
