@@ -93,6 +93,7 @@ setup_test() {
   # The servers' packages start a system-wide server each on Debian; the tests use neither.
   want postgresql has_postgres_server
   want redis-server has redis-server
+  want faketime has faketime
   want python3-venv has_venv
   want nodejs has node
   want npm has npm

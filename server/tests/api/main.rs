@@ -22,6 +22,7 @@ mod environment;
 mod framing;
 mod front;
 mod fuzzed;
+mod hard_luck;
 mod identify;
 mod lies;
 mod models;

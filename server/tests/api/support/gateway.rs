@@ -1,6 +1,6 @@
 //! A gateway in this process, as the binary would run it, before a vendor of its own.
 
-use std::{thread::JoinHandle, time::Duration};
+use std::{path::PathBuf, thread::JoinHandle, time::Duration};
 
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
@@ -104,6 +104,28 @@ impl Bench {
         environment.retain(|(name, _)| self.differs.iter().all(|(other, _)| other != name));
         environment.extend(self.differs.iter().cloned());
         environment
+    }
+
+    /// The data folder of the instance that is asked.
+    pub fn data(&self) -> PathBuf {
+        let environment = self.environment("one");
+        let mut variables = environment.into_iter();
+        let data = variables.find(|(name, _)| name == "WEIR_DATA_DIR");
+        PathBuf::from(data.unwrap().1)
+    }
+
+    /// Starts the gateway as a process with a disk of its own, of so many bytes, for its data.
+    pub async fn process_on_disk_of(&mut self, bytes: u64) -> Process {
+        let data = self.data();
+        std::fs::create_dir(&data).unwrap();
+        let environment = self.environment("one");
+        let process = Process::start_on_disk_of(bytes, &data, &self.stores, environment).await;
+        // Nobody else sees what is mounted there.
+        let seen = process.seen(&data).display().to_string();
+        self.differs.push(("WEIR_DATA_DIR".to_owned(), seen));
+        self.url.clone_from(&process.url);
+        self.admin_url.clone_from(&process.url);
+        process
     }
 
     /// Starts the gateway as a process, which then is the one that is asked.

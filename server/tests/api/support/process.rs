@@ -1,6 +1,8 @@
 //! The real binary as a process, for what only a process can suffer: kill -9, SIGTERM, a restart.
 
 use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::Duration,
 };
@@ -15,6 +17,14 @@ pub fn weir(environment: Vec<(String, String)>) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
     command.env_clear().envs(environment).stdin(Stdio::null());
     command
+}
+
+/// A port that nobody else is given while its socket lives.
+fn free_port() -> (SocketAddr, TcpSocket) {
+    let port = TcpSocket::new_v4().unwrap();
+    port.set_reuseaddr(true).unwrap();
+    port.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    (port.local_addr().unwrap(), port)
 }
 
 /// A running `weir serve`.
@@ -59,12 +69,40 @@ impl Process {
         arguments: &[&str],
         log: Stdio,
     ) -> Self {
-        let port = TcpSocket::new_v4().unwrap();
-        port.set_reuseaddr(true).unwrap();
-        port.bind("127.0.0.1:0".parse().unwrap()).unwrap();
-        let address = port.local_addr().unwrap();
         let mut command = weir(environment);
         command.arg("serve").args(arguments);
+        Self::run(command, stores, free_port(), log)
+    }
+
+    /// Starts `weir serve` with a disk of its own, of so many bytes, under this folder, and waits until it is ready.
+    /// Only the process sees that disk; [`Process::seen`] reaches into it.
+    pub async fn start_on_disk_of(
+        bytes: u64,
+        folder: &Path,
+        stores: &Stores,
+        environment: Vec<(String, String)>,
+    ) -> Self {
+        const MOUNT: &str =
+            "mount -t tmpfs -o mode=0700,size=$0 none \"$1\" && shift && exec \"$@\"";
+        let mut command = Command::new("/usr/bin/unshare");
+        command.env_clear().envs(environment).stdin(Stdio::null());
+        command
+            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+            .args(["--user", "--map-root-user", "--mount", "sh", "-c", MOUNT])
+            .arg(bytes.to_string())
+            .arg(folder)
+            .args([env!("CARGO_BIN_EXE_weir"), "serve"]);
+        let process = Self::run(command, stores, free_port(), Stdio::inherit());
+        process.ready().await;
+        process
+    }
+
+    fn run(
+        mut command: Command,
+        stores: &Stores,
+        (address, port): (SocketAddr, TcpSocket),
+        log: Stdio,
+    ) -> Self {
         command
             .env("WEIR_LISTEN", address.to_string())
             .stderr(log)
@@ -93,6 +131,12 @@ impl Process {
             );
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+    }
+
+    /// A path as the process sees it.
+    pub fn seen(&self, path: &Path) -> PathBuf {
+        let root = PathBuf::from(format!("/proc/{}/root", self.child.id()));
+        root.join(path.strip_prefix("/").unwrap())
     }
 
     /// How many files it has open.
