@@ -1,5 +1,6 @@
 //! What an operator sees: metrics, the access log, traces, health. And what nobody may ever see in a log.
 
+mod canaries;
 mod log;
 mod metrics;
 mod pages;
