@@ -25,13 +25,13 @@ use crate::support::{
 use super::{binary, http};
 
 /// An OTLP collector: keeps the spans that it is sent.
-struct Collector {
-    url: String,
+pub struct Collector {
+    pub url: String,
     spans: Arc<watch::Sender<Vec<Span>>>,
 }
 
 impl Collector {
-    async fn start() -> Self {
+    pub async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let spans = Arc::new(watch::Sender::new(Vec::new()));
@@ -42,6 +42,11 @@ impl Collector {
             }
         });
         Self { url, spans }
+    }
+
+    /// All that came so far, as text.
+    pub fn text(&self) -> String {
+        format!("{:?}", self.spans.borrow())
     }
 
     /// The spans of one trace, once there are so many.
