@@ -276,6 +276,23 @@ mod tests {
         assert!(Sealer::new(&[8; 32]).open(&renamed, place()).is_err());
     }
 
+    /// The full length is that of threats.md; each nonce is drawn, so that a clone of a machine draws others.
+    ///
+    /// Threats: D2.
+    #[test]
+    fn no_nonce_comes_twice() {
+        let full = std::env::var("WEIR_FAULTS").is_ok_and(|length| length == "full");
+        let seals = if full { 1_000_000 } else { 20_000 };
+        let (one, other) = (Sealer::new(&[7; 32]), Sealer::new(&[7; 32]));
+        let secret = Secret::new("sk-secret");
+        let mut nonces = std::collections::HashSet::new();
+        for at in 0..seals {
+            let sealer = if at % 2 == 0 { &one } else { &other };
+            let sealed = sealer.seal(&secret, place()).expect("sealed");
+            assert!(nonces.insert(sealed.bytes[..NONCE_BYTES].to_vec()));
+        }
+    }
+
     #[test]
     fn a_changed_or_cut_secret_does_not_open() {
         let sealer = Sealer::new(&[7; 32]);

@@ -100,7 +100,8 @@ pub async fn build(
         instance: config.instance.clone(),
         draining: false.into(),
         out_of_time: tokio::sync::watch::Sender::new(false),
-        repeated: Repeated::default(),
+        repeated: Arc::new(Repeated::default()),
+        refused: Arc::new(Repeated::new(100, Duration::from_secs(10))),
         strangers: proxy::Strangers::new(config.proxy.unidentified_per_minute),
     });
     let pages = pages::State {
@@ -126,6 +127,8 @@ pub async fn build(
     working.spawn(write.run(shutdown.clone()));
     working.spawn(jobs::partitions::run(stores.clone(), shutdown.clone()));
     working.spawn(jobs::prune_changes::run(stores.clone(), shutdown.clone()));
+    let bounded = vec![Arc::clone(&shared.repeated), Arc::clone(&shared.refused)];
+    working.spawn(telemetry::flood::tell(bounded, shutdown.clone()));
     if let Some(redis) = redis {
         working.spawn(jobs::tell_changes::run(&stores, redis, shutdown.clone()));
     }

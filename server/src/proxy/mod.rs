@@ -82,7 +82,10 @@ pub struct Shared {
     pub draining: AtomicBool,
     /// Set when the time of a stopping instance is over: calls that are still under way end now.
     pub out_of_time: watch::Sender<bool>,
-    pub repeated: Repeated,
+    /// Log lines about callers that nobody knows, by address.
+    pub repeated: Arc<Repeated>,
+    /// Log lines about refused calls, by key.
+    pub refused: Arc<Repeated>,
     /// How often addresses came without a valid key.
     pub strangers: Strangers,
 }
@@ -285,10 +288,9 @@ fn note_unidentified(
     use crate::telemetry::access_log;
     shared.metrics.unidentified(refusal.code());
     if !access_log::is_on()
-        || shared
+        || !shared
             .repeated
-            .allow("unidentified", address, Instant::now())
-            .is_none()
+            .admit("unidentified", address, Instant::now())
     {
         return;
     }

@@ -13,7 +13,7 @@ use tracing_subscriber::{
     layer::SubscriberExt as _, util::SubscriberInitExt as _,
 };
 
-use super::{Error, access_log, escape::Escaping, escape::cut};
+use super::{Error, access_log, escape::Escaping, escape::cut, flood::Bounded};
 
 /// Targets of Weir's own events begin with one of these.
 const OWN_TARGETS: [&str; 2] = ["weir", access_log::TARGET];
@@ -73,7 +73,8 @@ where
         .parse(&directives)
         .map_err(|error| Error::Filter(error.to_string()))?;
     let named = named_targets(&logs.filter);
-    let filter = filter.and(filter_fn(move |metadata| may_tell(metadata, &named)));
+    let told = filter_fn(move |metadata| may_tell(metadata, &named));
+    let filter = filter.and(told).and(Bounded);
     let lines = tracing_subscriber::fmt::layer()
         .with_ansi(false)
         .with_writer(writer);

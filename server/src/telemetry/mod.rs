@@ -6,6 +6,7 @@
 
 pub mod access_log;
 pub mod escape;
+pub mod flood;
 #[cfg(test)]
 pub(crate) mod generated;
 pub mod health;

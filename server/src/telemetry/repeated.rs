@@ -42,6 +42,31 @@ struct Window {
     suppressed: u64,
 }
 
+impl Window {
+    fn begun(now: Instant) -> Self {
+        Self {
+            began: now,
+            written: 0,
+            suppressed: 0,
+        }
+    }
+
+    /// Whether one more line may be written; counts it either way.
+    fn admits(&mut self, now: Instant, lines: u32, window: Duration) -> bool {
+        if now >= self.began + window {
+            self.began = now;
+            self.written = 0;
+        }
+        let admitted = self.written < lines;
+        if admitted {
+            self.written += 1;
+        } else {
+            self.suppressed += 1;
+        }
+        admitted
+    }
+}
+
 impl Default for Repeated {
     fn default() -> Self {
         Self::new(5, Duration::from_secs(10))
@@ -69,33 +94,30 @@ impl Repeated {
     pub fn allow(&self, what: &'static str, who: impl Hash, now: Instant) -> Option<u64> {
         let mut state = self.state.lock();
         let key = self.key(&mut state, (what, self.hasher.hash_one(who)), now);
-        let window = state.windows.entry(key).or_insert(Window {
-            began: now,
-            written: 0,
-            suppressed: 0,
-        });
-        if now >= window.began + self.window {
-            window.began = now;
-            window.written = 0;
-        }
-        if window.written < self.lines {
-            window.written += 1;
-            return Some(std::mem::take(&mut window.suppressed));
-        }
-        window.suppressed += 1;
-        None
+        let window = state.windows.entry(key).or_insert(Window::begun(now));
+        window
+            .admits(now, self.lines, self.window)
+            .then(|| std::mem::take(&mut window.suppressed))
     }
 
-    /// Lines left out in windows that have ended, by kind, so that a flood's count is told though nothing follows it. A
-    /// job calls this now and then.
-    pub fn ended(&self, now: Instant) -> Vec<(&'static str, u64)> {
+    /// The same for whoever leaves the count to [`Repeated::left_out`].
+    pub fn admit(&self, what: &'static str, who: impl Hash, now: Instant) -> bool {
+        let mut state = self.state.lock();
+        let key = self.key(&mut state, (what, self.hasher.hash_one(who)), now);
+        let window = state.windows.entry(key).or_insert(Window::begun(now));
+        window.admits(now, self.lines, self.window)
+    }
+
+    /// Lines left out since the last time this was asked, by kind, so that a flood's count is told though nothing follows
+    /// it. A job calls this now and then.
+    pub fn left_out(&self, now: Instant) -> Vec<(&'static str, u64)> {
         let mut counts: HashMap<&'static str, u64> = HashMap::new();
         self.state.lock().windows.retain(|(what, _), window| {
-            let goes_on = now < window.began + self.window;
-            if !goes_on && window.suppressed > 0 {
-                *counts.entry(what).or_default() += window.suppressed;
+            let suppressed = std::mem::take(&mut window.suppressed);
+            if suppressed > 0 {
+                *counts.entry(what).or_default() += suppressed;
             }
-            goes_on
+            now < window.began + self.window
         });
         counts.into_iter().collect()
     }
@@ -145,10 +167,11 @@ mod tests {
         for _ in 0..5 {
             repeated.allow("x", 1, start);
         }
-        assert_eq!(repeated.ended(start), []);
+        assert_eq!(repeated.left_out(start), [("x", 4)]);
+        assert!(!repeated.admit("x", 1, start), "the flood goes on");
         let later = start + Duration::from_secs(11);
-        assert_eq!(repeated.ended(later), [("x", 4)]);
-        assert_eq!(repeated.ended(later), []);
+        assert_eq!(repeated.left_out(later), [("x", 1)]);
+        assert_eq!(repeated.left_out(later), []);
     }
 
     /// Threats: D5.

@@ -1,12 +1,15 @@
 //! What metrics, the access log and the trace are told of a request when all is known.
 
-use std::{net::IpAddr, time::Duration};
+use std::{
+    net::IpAddr,
+    time::{Duration, Instant},
+};
 
 use weir_dialect::neutral::Usage;
 
 use super::super::{Shared, endpoint::Endpoint};
 use crate::{
-    metering::UsageEvent,
+    metering::{Outcome, UsageEvent},
     telemetry::{
         access_log,
         metrics::{self, TokenType},
@@ -59,7 +62,10 @@ impl Open {
         let model = Some(event.model.as_str()).filter(|model| !model.is_empty());
         let attempts = event.attempts.len() as u32;
         let counted = |tokens: u64| attempted.then_some(tokens);
-        if access_log::is_on() {
+        // A key's flood of refused calls is some lines and a count.
+        let is_told = event.outcome != Outcome::Refused
+            || shared.refused.admit("refused", event.key, Instant::now());
+        if access_log::is_on() && is_told {
             access_log::write(&access_log::Line {
                 id: &event.id,
                 tenant: Some(&self.tenant),

@@ -1,10 +1,11 @@
 //! The access log.
 
+use futures_util::{StreamExt as _, stream};
 use serde_json::{Value, json};
 use weir_upstream::Vendor;
 
 use crate::support::{
-    Store, Stores,
+    Raw, SOON, Store, Stores,
     gateway::{KEY, hello, hello_stream},
 };
 
@@ -87,4 +88,50 @@ async fn each_request_leaves_one_line_that_says_what_an_operator_asks() {
         lines.len() < 40,
         "a start and two calls said too much: {log}"
     );
+}
+
+/// A caller who is refused on and on, a stranger whose requests are none, and an upstream that fails each time: the log
+/// grows by some lines and a count.
+///
+/// Threats: D5.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_can_fill_the_log() {
+    const CALLS: usize = 1_500;
+    let (stores, vendor, http) = (
+        Stores::create(Store::Embedded).await,
+        Vendor::spawn(),
+        http(),
+    );
+    let server = binary(&stores, &vendor, &[]).await;
+    let url = format!("{}/v1/chat/completions", server.url);
+    let refused = stream::iter(0..CALLS).map(async |_| {
+        let call = http.post(&url).bearer_auth(KEY).body("{ \"model\"");
+        assert_eq!(call.send().await.unwrap().status(), 400);
+    });
+    let strangers = stream::iter(0..CALLS).map(async |_| {
+        let call = http.post(&url).bearer_auth("nobody").body("{}");
+        assert!([401, 429].contains(&call.send().await.unwrap().status().as_u16()));
+    });
+    let malformed = stream::iter(0..CALLS).map(async |_| {
+        let mut raw = Raw::connect(&server.url).await;
+        raw.send("GET / HTTP/1.1\r\n: nothing\r\n\r\n").await;
+        assert!(raw.read_to_end(SOON).await.starts_with("HTTP/1.1 400"));
+    });
+    tokio::join!(
+        refused.buffer_unordered(8).collect::<Vec<()>>(),
+        strangers.buffer_unordered(8).collect::<Vec<()>>(),
+        malformed.buffer_unordered(8).collect::<Vec<()>>(),
+    );
+    let (code, log) = server.stop().await;
+    assert_eq!(code, Some(0));
+    // Ten-second windows, of which a busy machine may need several.
+    assert!(log.len() < 300_000, "{} bytes: {log}", log.len());
+    assert!(log.contains("invalid_json"), "the first are told: {log}");
+    let left_out: usize = log
+        .lines()
+        .filter_map(|line| line.split_once("of=\"refused\" lines="))
+        .map(|(_, count)| count.trim().parse::<usize>().unwrap())
+        .sum();
+    let told = log.matches("code=\"invalid_json\"").count();
+    assert_eq!(told + left_out, CALLS, "none is forgotten");
 }
