@@ -511,6 +511,9 @@ async fn no_secret_is_told_or_kept_by_a_cluster_at_the_loudest() {
     }
 }
 
+/// Arguments and variables of a start that fails.
+type Failing<'a> = (&'a [&'a str], Vec<(&'static str, String)>);
+
 /// A start that fails says why without what it was about.
 ///
 /// Threats: D1.
@@ -530,7 +533,7 @@ async fn a_start_that_fails_shows_no_secret() {
     let other =
         |scheme: &str, word: &str| format!("{scheme}://u:{}@127.0.0.1:1/x", planted.at(word));
     let key = |word: &str| format!("-----BEGIN PRIVATE KEY-----\n{}\n", planted.at(word));
-    let broken: [(&[&str], Vec<(&str, String)>); 11] = [
+    let broken: [Failing<'_>; 11] = [
         (&[], vec![("WEIR_MASTER_KEY", planted.at("masterkey"))]),
         (
             &[],
