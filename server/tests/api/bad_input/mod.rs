@@ -441,6 +441,7 @@ both_stores!(a_models_name_is_no_weapon, |bench| {
             let status = answer.status().as_u16();
             let headers = format!("{:?}", answer.headers());
             assert!([400, 404].contains(&status), "{path} {name:?}: {status}");
+            assert!(status == 400 || name.len() <= 256, "{path}: {status}");
             let code = if status == 400 {
                 "invalid_value"
             } else {
