@@ -1,9 +1,13 @@
 //! TLS on the listeners: 1.2 and 1.3, HTTP/1.1 alone, and a certificate that changes on disk (threats.md, O4, H8).
 
-use std::{path::Path, sync::Arc};
+use std::{
+    io::{Read as _, Write as _},
+    path::Path,
+    sync::Arc,
+};
 
 use rustls::{
-    ClientConfig, SupportedProtocolVersion,
+    ClientConfig, ClientConnection, HandshakeKind, SupportedProtocolVersion,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     crypto::aws_lc_rs,
     version::{TLS12, TLS13},
@@ -17,7 +21,7 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 use weir_upstream::Identity;
 
 use crate::support::{
-    Bench, SOON, Setup, Store,
+    Bench, Raw, SOON, Setup, Store,
     gateway::{KEY, hello_stream},
     stores::ADMIN_TOKEN,
 };
@@ -104,10 +108,19 @@ fn setup(folder: &Path) -> Setup {
 }
 
 async fn bench() -> (Bench, tempfile::TempDir, Identity) {
+    bench_with(&[]).await
+}
+
+async fn bench_with(further: &[(&'static str, &str)]) -> (Bench, tempfile::TempDir, Identity) {
     let folder = tempfile::tempdir().unwrap();
     let identity = Identity::self_signed(&["weir.test"]).unwrap();
     write(folder.path(), &identity);
-    let bench = Bench::start(Store::Embedded, setup(folder.path())).await;
+    let mut setup = setup(folder.path());
+    let further = further
+        .iter()
+        .map(|(name, value)| (*name, (*value).to_owned()));
+    setup.environment.extend(further);
+    let bench = Bench::start(Store::Embedded, setup).await;
     (bench, folder, identity)
 }
 
@@ -137,6 +150,90 @@ async fn tls_of_both_versions_serves_http_1_1_whatever_else_is_offered() {
             assert!(handshake(url, version, &["h2"]).await.is_err());
         }
     }
+}
+
+/// A client hello of a version before 1.2, with the suites of its time and without what came later.
+fn old_hello(version: [u8; 2]) -> Vec<u8> {
+    let suites: [u8; 8] = [0xC0, 0x13, 0xC0, 0x14, 0x00, 0x2F, 0x00, 0x35];
+    let mut hello = version.to_vec();
+    hello.extend([7; 32]);
+    hello.extend([0, 0, suites.len() as u8]);
+    hello.extend(suites);
+    hello.extend([1, 0]);
+    let mut record = vec![
+        22,
+        3,
+        1,
+        0,
+        hello.len() as u8 + 4,
+        1,
+        0,
+        0,
+        hello.len() as u8,
+    ];
+    record.extend(hello);
+    record
+}
+
+/// Threats: O4.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn older_versions_and_handshakes_that_never_end_get_no_connection() {
+    const ALERT: u8 = 21;
+    let (bench, _folder, _) = bench_with(&[("WEIR_PROXY_HEAD_TIMEOUT", "500ms")]).await;
+    for url in [&bench.url, &bench.admin_url] {
+        let url = &url.replace("https://", "http://");
+        for version in [[3, 0], [3, 1], [3, 2]] {
+            let mut raw = Raw::connect(url).await;
+            raw.send(old_hello(version)).await;
+            let mut said = Vec::new();
+            let reading = raw.0.read_to_end(&mut said);
+            drop(tokio::time::timeout(SOON, reading).await.expect("an end"));
+            assert_eq!(said.first(), Some(&ALERT), "{version:?}: {said:?}");
+            assert_eq!(said.get(5), Some(&2), "a fatal one: {said:?}");
+        }
+        // Neither does one who says nothing, or half a hello, keep a connection.
+        let half = old_hello([3, 3]);
+        for beginning in [&[][..], &half[..half.len() / 2]] {
+            let mut raw = Raw::connect(url).await;
+            raw.send(beginning).await;
+            assert!(raw.is_closed(SOON).await, "{beginning:?}");
+        }
+    }
+}
+
+/// What is sent before a handshake has ended can be sent again by anybody: no ticket allows it.
+///
+/// Threats: O4.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_taken_before_a_handshake_has_ended() {
+    let (bench, _folder, _) = bench().await;
+    let mut config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_protocol_versions(&[&TLS13])
+        .unwrap()
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(AnyCertificate))
+        .with_no_client_auth();
+    config.enable_early_data = true;
+    let (config, url) = (Arc::new(config), bench.url.clone());
+    let calls = move || {
+        let mut resumed = false;
+        for _ in 0..3 {
+            let mut socket =
+                std::net::TcpStream::connect(url.trim_start_matches("https://")).unwrap();
+            let name = ServerName::try_from("weir.test").unwrap();
+            let mut session = ClientConnection::new(Arc::clone(&config), name).unwrap();
+            assert!(session.early_data().is_none(), "a ticket allows it");
+            let mut stream = rustls::Stream::new(&mut session, &mut socket);
+            let request = "GET /health HTTP/1.1\r\nhost: weir\r\nconnection: close\r\n\r\n";
+            stream.write_all(request.as_bytes()).unwrap();
+            let mut text = String::new();
+            stream.read_to_string(&mut text).unwrap();
+            assert!(text.starts_with("HTTP/1.1 200"), "{text}");
+            resumed |= session.handshake_kind() == Some(HandshakeKind::Resumed);
+        }
+        assert!(resumed, "there were tickets");
+    };
+    tokio::task::spawn_blocking(calls).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -80,6 +80,16 @@ async fn a_stream_without_a_head_ends_with_the_first_byte_timeout_and_a_whole_an
     assert!(event.input_tokens > 0, "the vendor had read the question");
 }
 
+/// awc itself gives up on a head after five seconds.
+#[tokio::test]
+async fn a_head_may_take_longer_than_the_client_library_would_wait() {
+    let bench = bench(&times("idle: 60s")).await;
+    let late = Behaviour::default().with_first_byte_delay_ms(5_500);
+    bench.vendor.push(late);
+    assert_eq!(bench.chat(hello_stream(MODEL)).await.status(), 200);
+    assert_eq!(bench.vendor.bill().len(), 1, "and nobody asked again");
+}
+
 #[tokio::test]
 async fn silence_in_the_middle_of_a_stream_is_told_as_a_timeout() {
     let promised = time(250);
