@@ -15,8 +15,18 @@ use crate::support::{
 /// are not the process's.
 const BYTES_A_CONNECTION: u64 = 96 << 10;
 
-/// The slowest but one in a hundred of another tenant's calls.
+/// What all but one in a hundred of another tenant's calls keep within: the median of some rounds, as a busy machine has
+/// slow moments of its own.
 async fn slowest(bench: &Bench) -> Duration {
+    let mut rounds = Vec::new();
+    for _ in 0..window(1, 7) {
+        rounds.push(slowest_of_a_round(bench).await);
+    }
+    rounds.sort_unstable();
+    rounds[rounds.len() / 2]
+}
+
+async fn slowest_of_a_round(bench: &Bench) -> Duration {
     let mut took = Vec::new();
     let calls = window(200, 1_000);
     for _ in 0..calls {
