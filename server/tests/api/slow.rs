@@ -3,10 +3,10 @@
 use std::time::{Duration, Instant};
 
 use tokio::{io::AsyncWriteExt as _, net::TcpListener, task::JoinSet, time::sleep};
-use weir_upstream::Behaviour;
+use weir_upstream::{Behaviour, Fault};
 
 use crate::support::{
-    Bench, Raw, SOON, Setup, Store,
+    Bench, Books, Raw, SOON, Setup, Store,
     gateway::{KEY, OTHER_KEY, hello, hello_stream},
     window,
 };
@@ -148,6 +148,11 @@ async fn a_slow_crowd_and_a_black_hole_are_felt_by_nobody_else() {
         .vendor
         .on_model("gpt-same", Behaviour::tokens(200_000));
     let idle = slowest(&bench).await;
+    // What counts tokens is loaded when it is first needed, and stays: it is no cost of the crowd.
+    bench.vendor.push(Behaviour::fault(Fault::NoUsage));
+    assert_eq!(bench.chat(hello("gpt-test")).await.status(), 200);
+    let counted = |books: &Books| books.events.iter().any(|event| event.estimated);
+    bench.books_when(counted).await;
     let (files, memory) = (process.open_files(), process.memory_bytes());
 
     let mut standing = JoinSet::new();
