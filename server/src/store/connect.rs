@@ -11,7 +11,7 @@ use std::{
 use sea_orm::{
     ConnectOptions, DatabaseConnection, SqlxPostgresConnector, SqlxSqliteConnector,
     sqlx::{
-        self, Connection as _, PgConnection,
+        self, Connection as _, Executor as _, PgConnection, SqliteConnection,
         sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
     },
 };
@@ -196,6 +196,9 @@ async fn sqlite_pool(
         .min_connections(1)
         .idle_timeout(None)
         .max_lifetime(None)
+        .map_sqlx_sqlite_pool_opts(|pool| {
+            pool.after_release(|connection, _| Box::pin(is_clean(connection)))
+        })
         .map_sqlx_sqlite_opts(move |options| {
             let options = options
                 .in_memory(false)
@@ -207,6 +210,23 @@ async fn sqlite_pool(
             shape(options)
         });
     Ok(SqlxSqliteConnector::connect(options).await?)
+}
+
+/// Whether a connection that comes back may be given to the next one. Where a transaction could not end, as on a full
+/// disk, SQLite and sqlx may differ on whether there still is one: all later ones would be parts of it, told as
+/// committed and never written. Such a connection is closed.
+async fn is_clean(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+    let is_counted = connection.is_in_transaction();
+    // Refused where there is no transaction.
+    let is_open = connection.execute("ROLLBACK").await.is_ok();
+    if is_counted || is_open {
+        tracing::warn!(
+            is_counted,
+            is_open,
+            "a connection to SQLite is closed with its transaction"
+        );
+    }
+    Ok(!is_counted && !is_open)
 }
 
 fn options(config: &Config, url: &str) -> ConnectOptions {

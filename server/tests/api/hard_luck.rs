@@ -59,7 +59,7 @@ async fn a_full_disk(kind: Store) {
     let mut marks = (0..).map(Mark);
     let mut served = Vec::new();
     let mut refused = 0;
-    for round in 0..window(2, 10) {
+    for round in 0..window(10, 50) {
         let ballast = bench.data().join("ballast");
         fill(&ballast);
         let deadline = Instant::now() + RECOVERY;
