@@ -63,9 +63,11 @@ impl Open {
         let attempts = event.attempts.len() as u32;
         let counted = |tokens: u64| attempted.then_some(tokens);
         // A key's flood of refused calls is some lines and a count.
-        let is_told = event.outcome != Outcome::Refused
-            || shared.refused.admit("refused", event.key, Instant::now());
-        if access_log::is_on() && is_told {
+        let is_told = || {
+            event.outcome != Outcome::Refused
+                || shared.refused.admit("refused", event.key, Instant::now())
+        };
+        if access_log::is_on() && is_told() {
             access_log::write(&access_log::Line {
                 id: &event.id,
                 tenant: Some(&self.tenant),
