@@ -94,6 +94,7 @@ setup_test() {
   want postgresql has_postgres_server
   want redis-server has redis-server
   want faketime has faketime
+  want chromium has chromium
   want python3-venv has_venv
   want nodejs has node
   want npm has npm

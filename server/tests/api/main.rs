@@ -12,6 +12,7 @@ mod support;
 
 mod bad_input;
 mod books;
+mod browser;
 mod catalog;
 mod chat;
 mod cli;

@@ -12,7 +12,7 @@ use crate::{
     support::{
         Bench, Raw, SOON, Setup, assert_refused,
         gateway::{KEY, hello},
-        refused,
+        raw, refused,
     },
 };
 
@@ -283,6 +283,7 @@ both_stores!(
         let mut slow_head = Raw::connect(&bench.url).await;
         let mut silent_body = Raw::connect(&bench.url).await;
         let mut dripped_body = Raw::connect(&bench.url).await;
+        let mut dripped_extension = Raw::connect(&bench.url).await;
         let mut second_head = Raw::connect(&bench.url).await;
         slow_head.send(&head).await;
         silent_body
@@ -291,23 +292,18 @@ both_stores!(
         dripped_body
             .send(format!("{head}content-length: 100\r\n\r\n"))
             .await;
+        // A chunk whose size line never ends.
+        dripped_extension
+            .send(format!("{head}transfer-encoding: chunked\r\n\r\n5;a="))
+            .await;
         second_head
             .send("GET /health HTTP/1.1\r\nhost: weir\r\n\r\n")
             .await;
         assert_eq!(second_head.answer().await.unwrap().status, 200);
         second_head.send("GET /health HTTP/1.1\r\n").await;
 
-        let drip = async {
-            // Each byte comes in time, the whole does not. The other side may be gone when the last ones come.
-            for _ in 0..12 {
-                tokio::time::sleep(Duration::from_millis(60)).await;
-                use tokio::io::AsyncWriteExt as _;
-                if dripped_body.0.write_all(b" ").await.is_err() {
-                    break;
-                }
-            }
-            dripped_body.answer().await
-        };
+        let dripped = drip(&mut dripped_body);
+        let extended = drip(&mut dripped_extension);
         let second = async {
             for _ in 0..60 {
                 tokio::time::sleep(Duration::from_millis(50)).await;
@@ -322,15 +318,16 @@ both_stores!(
             tokio::join!(
                 slow_head.read_to_end(within),
                 silent_body.answer(),
-                drip,
+                dripped,
+                extended,
                 second
             )
         };
-        let (slow, silent, dripped, second_ended) = tokio::time::timeout(within * 2, timed)
+        let (slow, silent, dripped, extended, second_ended) = tokio::time::timeout(within * 2, Box::pin(timed))
             .await
             .expect("in time");
         assert!(slow.starts_with("HTTP/1.1 408"), "{slow}");
-        for answer in [silent, dripped] {
+        for answer in [silent, dripped, extended] {
             let answer = answer.expect("an answer");
             assert_eq!(answer.status, 408, "{answer:?}");
             assert!(answer.body.contains("request_timeout"), "{answer:?}");
@@ -338,7 +335,7 @@ both_stores!(
         assert!(second_ended, "a second head has a deadline too");
         assert!(bench.vendor.requests().is_empty());
         let books = bench.books().await;
-        assert_eq!(books.events.len(), 2);
+        assert_eq!(books.events.len(), 3);
         assert!(
             books
                 .events
@@ -347,6 +344,18 @@ both_stores!(
         );
     }
 );
+
+/// Sends so that each byte comes in time and the whole does not. The other side may be gone when the last ones come.
+async fn drip(to: &mut Raw) -> Option<raw::Answer> {
+    use tokio::io::AsyncWriteExt as _;
+    for _ in 0..12 {
+        tokio::time::sleep(Duration::from_millis(60)).await;
+        if to.0.write_all(b" ").await.is_err() {
+            break;
+        }
+    }
+    to.answer().await
+}
 
 both_stores!(
     a_caller_who_leaves_in_the_middle_of_a_body_is_booked_as_refused,

@@ -6,7 +6,7 @@ pub mod gateway;
 pub mod marked;
 pub mod outage;
 mod process;
-mod raw;
+pub mod raw;
 mod refused;
 pub mod stores;
 
