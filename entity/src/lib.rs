@@ -27,9 +27,13 @@ pub mod model;
 pub mod price;
 pub mod route;
 
+pub mod budget;
+pub mod limit;
+
 // What traffic leaves behind. In embedded mode these are in a file of their own, and they outlive
 // the rows above, so their ids refer to nothing that the database would check.
 pub mod attempt_rollup;
+pub mod budget_alert;
 pub mod usage_event;
 pub mod usage_histogram;
 pub mod usage_rollup;

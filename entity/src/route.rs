@@ -21,6 +21,8 @@ pub struct Model {
     pub weight: i32,
     /// A higher one is tried first.
     pub priority: i32,
+    /// The most requests a second that go this way. None: as many as come.
+    pub max_rps: Option<i32>,
     /// Off: the model is not served this way.
     pub enabled: bool,
     /// Orders the model's routes as they were given, from 0.

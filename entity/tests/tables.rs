@@ -102,7 +102,13 @@ async fn what_is_called(db: &DatabaseConnection) {
         capabilities: document(), context_tokens: Some(128_000), max_output_tokens: None,
         tokenizer: None, enabled: true, created_ms: 1, updated_ms: 1);
     round_trip!(db, route, id: ID, model_id: ID, channel_id: ID, upstream_model: "mini".into(),
-        weight: 1, priority: 1, enabled: true, position: 0);
+        weight: 1, priority: 1, max_rps: Some(7), enabled: true, position: 0);
+    round_trip!(db, limit, id: ID, tenant_id: Some(ID), group_id: None, user_id: Some(ID),
+        key_id: None, channel_id: None, model_id: None, rule: document(), position: 0,
+        created_ms: 1, updated_ms: 1);
+    round_trip!(db, budget, id: ID, tenant_id: None, group_id: None, user_id: None, key_id: None,
+        channel_id: Some(ID), model_id: None, rule: document(), position: 0, created_ms: 1,
+        updated_ms: 1);
     round_trip!(db, price, id: ID, model_id: ID, effective_ms: 1, rates: document(),
         created_ms: 1);
 }
@@ -178,4 +184,6 @@ async fn sums_of_usage(db: &DatabaseConnection) {
         credential_id: None, model: "m".into(), attempts: 3, errors: 1, input_tokens: 24,
         cached_tokens: 16, cache_write_tokens: 0, output_tokens: 10, reasoning_tokens: 6,
         cost_nanos: 30);
+    round_trip!(db, budget_alert, id: ID, budget_id: ID, tenant_id: None, window_ms: 1,
+        kind: "crossed".into(), percent: 80, spent: 30, amount: 40, at_ms: 1);
 }

@@ -18,6 +18,9 @@ mod m0011_credentials;
 mod m0012_models;
 mod m0013_routes;
 mod m0014_prices;
+mod m0015_limits;
+mod m0016_budgets;
+mod m0017_routes_max_rps;
 
 use sea_orm_migration::prelude::*;
 
@@ -42,6 +45,9 @@ impl MigratorTrait for Migrator {
             Box::new(m0012_models::Migration),
             Box::new(m0013_routes::Migration),
             Box::new(m0014_prices::Migration),
+            Box::new(m0015_limits::Migration),
+            Box::new(m0016_budgets::Migration),
+            Box::new(m0017_routes_max_rps::Migration),
         ]
     }
 

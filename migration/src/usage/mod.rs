@@ -8,6 +8,7 @@ mod m0002_usage_partitions;
 mod m0003_usage_rollups;
 mod m0004_usage_histograms;
 mod m0005_attempt_rollups;
+mod m0006_budget_alerts;
 pub mod partition;
 
 use sea_orm_migration::prelude::*;
@@ -24,6 +25,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0003_usage_rollups::Migration),
             Box::new(m0004_usage_histograms::Migration),
             Box::new(m0005_attempt_rollups::Migration),
+            Box::new(m0006_budget_alerts::Migration),
         ]
     }
 

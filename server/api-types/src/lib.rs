@@ -6,6 +6,7 @@
 
 pub mod apply;
 pub mod channel;
+pub mod limit;
 pub mod manage;
 pub mod problem;
 pub mod resources;

@@ -11,19 +11,30 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::{
     channel::{Auth, Kind, Retry, Settings, Timeouts},
+    limit::{Budget, Limit},
     secret::{Credential, Secret},
 };
 
-/// A whole file. The three collections are named ones: they shrink only by `--prune`.
+/// A whole file. The collections are named ones: they shrink only by `--prune`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Resources {
+    #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    pub platform: Option<Platform>,
     #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub channels: Option<Vec<Channel>>,
     #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub models: Option<Vec<Model>>,
     #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub tenants: Option<Vec<Tenant>>,
+}
+
+/// What holds for the whole installation.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Platform {
+    #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    pub limits: Option<Vec<Limit>>,
 }
 
 /// One way upstream.
@@ -62,6 +73,10 @@ pub struct Channel {
     #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub priority: Option<i32>,
     #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    pub limits: Option<Vec<Limit>>,
+    #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    pub budgets: Option<Vec<Budget>>,
+    #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub enabled: Option<bool>,
 }
 
@@ -90,6 +105,8 @@ pub struct Model {
     pub prices: Option<Prices>,
     #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub routes: Option<Vec<Route>>,
+    #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    pub limits: Option<Vec<Limit>>,
     #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub enabled: Option<bool>,
 }
@@ -131,6 +148,9 @@ pub struct Route {
     /// Higher goes first; 0 by default.
     #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub priority: Option<i32>,
+    /// The most requests a second that go this way; `null`: as many as come.
+    #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    pub max_rps: Option<Option<u32>>,
     #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub enabled: Option<bool>,
 }
@@ -154,6 +174,10 @@ pub struct Tenant {
     #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub keys: Option<Vec<Key>>,
     #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    pub limits: Option<Vec<Limit>>,
+    #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    pub budgets: Option<Vec<Budget>>,
+    #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub enabled: Option<bool>,
 }
 
@@ -173,6 +197,10 @@ pub struct Grants {
 pub struct Group {
     /// Unique in the tenant.
     pub name: String,
+    #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    pub limits: Option<Vec<Limit>>,
+    #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    pub budgets: Option<Vec<Budget>>,
 }
 
 /// A person in a tenant. Role and groups belong to this tenant; the rest is the person's in every tenant.
@@ -193,6 +221,10 @@ pub struct User {
     /// The first one counts for limits and reports.
     #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub groups: Option<Vec<String>>,
+    #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    pub limits: Option<Vec<Limit>>,
+    #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    pub budgets: Option<Vec<Budget>>,
     #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub enabled: Option<bool>,
 }
@@ -260,6 +292,10 @@ pub struct Key {
     /// RFC 3339; `null`: never.
     #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Option<String>>,
+    #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    pub limits: Option<Vec<Limit>>,
+    #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    pub budgets: Option<Vec<Budget>>,
     #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub enabled: Option<bool>,
 }

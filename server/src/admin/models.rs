@@ -52,6 +52,7 @@ fn item(
         model: Some(route.upstream_model.clone()),
         weight: Some(route.weight),
         priority: Some(route.priority),
+        max_rps: Some(route.max_rps),
         enabled: Some(route.enabled),
     });
     ModelItem {

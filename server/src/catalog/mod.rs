@@ -1,10 +1,12 @@
-//! The one immutable picture that a request reads: tenants, users, groups, keys, channels and models with their prices.
+//! The one immutable picture that a request reads: tenants, users, groups, keys, channels and models with their prices,
+//! and the limits and budgets that stand on them.
 //!
 //! A request takes the present picture once and keeps it to its end. `jobs::refresh_catalog` makes the next one out of a
 //! [`Delta`] that `store::catalog` read, and swaps it in. The maps are persistent (`imbl`): a new picture shares all
 //! that did not change, so one changed row costs the same among ten keys and among a hundred thousand. What traffic
 //! changes (health, spend, last use) is not here.
 
+mod bounds;
 pub mod channel;
 pub mod current;
 pub mod model;
@@ -14,13 +16,14 @@ use std::{hash::Hash, sync::Arc};
 use imbl::HashMap;
 use uuid::Uuid;
 
+use bounds::Bounds;
 pub use channel::{Channel, Credential};
 pub use current::Current;
 pub use model::{Model, Route};
 
 use crate::tenancy::{
-    ChannelId, Group, GroupId, KeyId, ModelId, Owner, ProxyKey, Tenant, TenantId, User, UserId,
-    key::Digest,
+    Budget, BudgetId, ChannelId, Group, GroupId, KeyId, Limit, LimitId, ModelId, Owner, ProxyKey,
+    Scope, Tenant, TenantId, User, UserId, key::Digest,
 };
 
 /// Which state of the configuration a picture shows.
@@ -49,6 +52,8 @@ pub struct Catalog {
     channel_names: HashMap<OwnedName, ChannelId>,
     models: HashMap<ModelId, Arc<Model>>,
     model_names: HashMap<OwnedName, ModelId>,
+    limits: Bounds<LimitId, Limit>,
+    budgets: Bounds<BudgetId, Budget>,
 }
 
 /// One thing as the catalog holds it, with all that hangs on it.
@@ -60,6 +65,8 @@ pub enum Entry {
     Key(ProxyKey),
     Channel(Channel),
     Model(Model),
+    Limit(Limit),
+    Budget(Budget),
 }
 
 /// What kind of entry a change is about; the word in `catalog_changes`.
@@ -71,16 +78,20 @@ pub enum Kind {
     Key,
     Channel,
     Model,
+    Limit,
+    Budget,
 }
 
 impl Kind {
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 8] = [
         Self::Tenant,
         Self::User,
         Self::Group,
         Self::Key,
         Self::Channel,
         Self::Model,
+        Self::Limit,
+        Self::Budget,
     ];
 
     /// The word that the database uses.
@@ -92,6 +103,8 @@ impl Kind {
             Self::Key => "key",
             Self::Channel => "channel",
             Self::Model => "model",
+            Self::Limit => "limit",
+            Self::Budget => "budget",
         }
     }
 }
@@ -199,6 +212,26 @@ impl Catalog {
         }
     }
 
+    /// The limits that stand on a thing, in their order.
+    pub fn limits(&self, scope: Scope) -> &[Limit] {
+        self.limits.on(scope)
+    }
+
+    /// The budgets that stand on a thing, in their order.
+    pub fn budgets(&self, scope: Scope) -> &[Budget] {
+        self.budgets.on(scope)
+    }
+
+    /// All limits there are.
+    pub fn all_limits(&self) -> impl Iterator<Item = &Limit> {
+        self.limits.all()
+    }
+
+    /// All budgets there are.
+    pub fn all_budgets(&self) -> impl Iterator<Item = &Budget> {
+        self.budgets.all()
+    }
+
     /// How many keys, channels and models there are, for health and metrics.
     pub fn counts(&self) -> (usize, usize, usize) {
         (self.keys.len(), self.channels.len(), self.models.len())
@@ -225,6 +258,8 @@ impl Catalog {
                     .insert((model.owner, model.name.as_str().into()), model.id);
                 self.models.insert(model.id, Arc::new(model));
             }
+            Entry::Limit(limit) => self.limits.insert(limit),
+            Entry::Budget(budget) => self.budgets.insert(budget),
         }
     }
 
@@ -245,6 +280,8 @@ impl Catalog {
                 self.forget_model_name(id.into());
                 self.models.remove(&ModelId(id));
             }
+            Kind::Limit => self.limits.remove(id.into()),
+            Kind::Budget => self.budgets.remove(id.into()),
         }
     }
 
@@ -253,7 +290,11 @@ impl Catalog {
             Entry::Key(key) => self.forget_digests(key.id),
             Entry::Channel(channel) => self.forget_channel_name(channel.id),
             Entry::Model(model) => self.forget_model_name(model.id),
-            Entry::Tenant(_) | Entry::User(_) | Entry::Group(_) => {}
+            Entry::Tenant(_)
+            | Entry::User(_)
+            | Entry::Group(_)
+            | Entry::Limit(_)
+            | Entry::Budget(_) => {}
         }
     }
 

@@ -39,6 +39,8 @@ pub struct Route {
     pub weight: u32,
     /// Higher goes first.
     pub priority: i32,
+    /// The most requests a second that go this way.
+    pub max_rps: Option<u32>,
     pub enabled: bool,
 }
 

@@ -94,6 +94,10 @@ pub async fn read(db: &impl ConnectionTrait, sealer: &Sealer) -> Result<Picture,
             Entry::Channel(channel) => drop(picture.channels.insert(channel.id, channel)),
             Entry::Model(model) => drop(picture.models.insert(model.id, model)),
             Entry::Key(key) => drop(picture.keys.insert(key.id, key)),
+            Entry::Limit(limit) => drop(picture.limits.insert((limit.scope, limit.id), limit)),
+            Entry::Budget(budget) => {
+                drop(picture.budgets.insert((budget.scope, budget.id), budget));
+            }
             // Read below, with what the catalog has no use for.
             Entry::User(_) => {}
         }
@@ -140,6 +144,14 @@ impl Writing<'_> {
     /// Deletes what is gone, what is owned before its owners.
     async fn delete(&mut self) -> Result<(), Error> {
         let (before, after) = (self.before, self.after);
+        for limit in gone(&before.limits, &after.limits) {
+            self.change.deletes(Kind::Limit, limit.id.0).await?;
+            store::limits::delete(self.change.transaction(), limit.id).await?;
+        }
+        for budget in gone(&before.budgets, &after.budgets) {
+            self.change.deletes(Kind::Budget, budget.id.0).await?;
+            store::budgets::delete(self.change.transaction(), budget.id).await?;
+        }
         for key in gone(&before.keys, &after.keys) {
             self.change.deletes(Kind::Key, key.id.0).await?;
             store::keys::delete(self.change.transaction(), key.tenant, key.id).await?;
@@ -199,6 +211,16 @@ impl Writing<'_> {
         for (key, _) in changed(&before.keys, &after.keys) {
             store::keys::put(self.change.transaction(), key, self.hints, now_ms).await?;
             self.change.changed(Kind::Key, key.id.0);
+        }
+        for (limit, _) in changed(&before.limits, &after.limits) {
+            let owner = after.owner_of(limit.scope);
+            store::limits::put(self.change.transaction(), limit, owner, now_ms).await?;
+            self.change.changed(Kind::Limit, limit.id.0);
+        }
+        for (budget, _) in changed(&before.budgets, &after.budgets) {
+            let owner = after.owner_of(budget.scope);
+            store::budgets::put(self.change.transaction(), budget, owner, now_ms).await?;
+            self.change.changed(Kind::Budget, budget.id.0);
         }
         Ok(())
     }

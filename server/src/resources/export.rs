@@ -6,8 +6,8 @@
 use jiff::Timestamp;
 use weir_api_types::{
     resources::{
-        Channel, DatedRates, Grants, Group, Key, KeyChannel, Model, Prices, Rates, Resources,
-        Route, Tenant, User,
+        Channel, DatedRates, Grants, Group, Key, KeyChannel, Model, Platform, Prices, Rates,
+        Resources, Route, Tenant, User,
     },
     secret::{Credential, Secret},
 };
@@ -16,7 +16,7 @@ use super::Picture;
 use crate::{
     billing::{self, DatedPrice},
     catalog,
-    tenancy::{self, GroupId, Owner, Person, ProxyKey, TenantId},
+    tenancy::{self, GroupId, Owner, Person, ProxyKey, Scope, TenantId},
 };
 
 /// Everything, sorted by owner and name.
@@ -40,6 +40,9 @@ pub fn all(picture: &Picture) -> Resources {
         .collect();
     tenants.sort_by(|a, b| a.name.cmp(&b.name));
     Resources {
+        platform: Some(Platform {
+            limits: Some(limits(picture, Scope::Platform)),
+        }),
         channels: Some(channels),
         models: Some(models),
         tenants: Some(tenants),
@@ -61,6 +64,8 @@ pub fn channel(picture: &Picture, channel: &catalog::Channel) -> Channel {
         settings: Some(channel.settings),
         weight: Some(channel.weight),
         priority: Some(channel.priority),
+        limits: Some(limits(picture, Scope::Channel(channel.id))),
+        budgets: Some(budgets(picture, Scope::Channel(channel.id))),
         enabled: Some(channel.enabled),
     }
 }
@@ -82,6 +87,7 @@ pub fn model(picture: &Picture, model: &catalog::Model) -> Model {
                 .map(|value| route(picture, model, value))
                 .collect(),
         ),
+        limits: Some(limits(picture, Scope::Model(model.id))),
         enabled: Some(model.enabled),
     }
 }
@@ -127,6 +133,8 @@ pub fn key(picture: &Picture, key: &ProxyKey) -> Key {
         ip_allow: Some(key.ip_allow.iter().map(ToString::to_string).collect()),
         channels: Some(channels.collect()),
         expires_at: Some(key.expires_ms.map(moment)),
+        limits: Some(limits(picture, Scope::Key(key.tenant, key.id))),
+        budgets: Some(budgets(picture, Scope::Key(key.tenant, key.id))),
         enabled: Some(key.enabled),
     }
 }
@@ -145,6 +153,8 @@ pub fn user(picture: &Picture, person: &Person, tenant: TenantId) -> Option<User
         contact: Some(person.contact.clone()),
         role: Some(membership.role),
         groups: Some(groups.collect()),
+        limits: Some(limits(picture, Scope::User(tenant, person.id))),
+        budgets: Some(budgets(picture, Scope::User(tenant, person.id))),
         enabled: Some(person.enabled),
     })
 }
@@ -161,6 +171,8 @@ fn whole_tenant(picture: &Picture, value: &tenancy::Tenant) -> Tenant {
         .filter(|group| group.tenant == value.id)
         .map(|group| Group {
             name: group.name.clone(),
+            limits: Some(limits(picture, Scope::Group(value.id, group.id))),
+            budgets: Some(budgets(picture, Scope::Group(value.id, group.id))),
         })
         .collect();
     groups.sort_by(|a, b| a.name.cmp(&b.name));
@@ -176,6 +188,8 @@ fn whole_tenant(picture: &Picture, value: &tenancy::Tenant) -> Tenant {
         groups: Some(groups),
         users: Some(users),
         keys: Some(keys),
+        limits: Some(limits(picture, Scope::Tenant(value.id))),
+        budgets: Some(budgets(picture, Scope::Tenant(value.id))),
         ..tenant(value)
     }
 }
@@ -195,6 +209,7 @@ fn route(picture: &Picture, model: &catalog::Model, route: &catalog::Route) -> R
         model: Some(route.upstream_model.clone()),
         weight: Some(route.weight),
         priority: Some(route.priority),
+        max_rps: Some(route.max_rps),
         enabled: Some(route.enabled),
     }
 }
@@ -218,6 +233,16 @@ pub fn prices(prices: &[DatedPrice]) -> Prices {
 fn rates(rates: &billing::Rates) -> Rates {
     let object = serde_json::to_value(rates).unwrap_or_default();
     serde_json::from_value(object).unwrap_or_default()
+}
+
+fn limits(picture: &Picture, scope: Scope) -> Vec<weir_api_types::limit::Limit> {
+    let limits = picture.limits_on(scope).into_iter();
+    limits.map(|limit| limit.rule.clone()).collect()
+}
+
+fn budgets(picture: &Picture, scope: Scope) -> Vec<weir_api_types::limit::Budget> {
+    let budgets = picture.budgets_on(scope).into_iter();
+    budgets.map(tenancy::Budget::rule).collect()
 }
 
 fn owner_name(picture: &Picture, owner: Option<TenantId>) -> Option<String> {

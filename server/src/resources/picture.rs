@@ -5,10 +5,13 @@
 
 use std::collections::BTreeMap;
 
+use uuid::Uuid;
+
 use crate::{
     catalog::{Channel, Model},
     tenancy::{
-        ChannelId, Group, GroupId, KeyId, ModelId, Person, ProxyKey, Tenant, TenantId, UserId,
+        Budget, BudgetId, ChannelId, Group, GroupId, KeyId, Limit, LimitId, ModelId, Person,
+        ProxyKey, Scope, Tenant, TenantId, UserId,
     },
 };
 
@@ -22,6 +25,10 @@ pub struct Picture {
     pub channels: BTreeMap<ChannelId, Channel>,
     pub models: BTreeMap<ModelId, Model>,
     pub keys: BTreeMap<KeyId, ProxyKey>,
+    /// By what they stand on.
+    pub limits: BTreeMap<(Scope, LimitId), Limit>,
+    /// By what they stand on.
+    pub budgets: BTreeMap<(Scope, BudgetId), Budget>,
 }
 
 impl Picture {
@@ -76,6 +83,60 @@ impl Picture {
         tenants
             .find(|tenant| tenant.name == name)
             .map(|tenant| tenant.id)
+    }
+
+    /// The limits that stand on a thing, in their order.
+    pub fn limits_on(&self, scope: Scope) -> Vec<&Limit> {
+        let all = (scope, Uuid::nil().into())..=(scope, Uuid::max().into());
+        let mut limits: Vec<&Limit> = self.limits.range(all).map(|(_, limit)| limit).collect();
+        limits.sort_by_key(|limit| limit.position);
+        limits
+    }
+
+    /// The budgets that stand on a thing, in their order.
+    pub fn budgets_on(&self, scope: Scope) -> Vec<&Budget> {
+        let all = (scope, Uuid::nil().into())..=(scope, Uuid::max().into());
+        let mut budgets: Vec<&Budget> = self.budgets.range(all).map(|(_, budget)| budget).collect();
+        budgets.sort_by_key(|budget| budget.position);
+        budgets
+    }
+
+    /// Whether the thing that a limit or budget stands on is there.
+    pub fn has(&self, scope: Scope) -> bool {
+        match scope {
+            Scope::Platform => true,
+            Scope::Tenant(tenant) => self.tenants.contains_key(&tenant),
+            Scope::Group(_, group) => self.groups.contains_key(&group),
+            Scope::User(tenant, user) => self
+                .people
+                .get(&user)
+                .is_some_and(|person| person.membership(tenant).is_some()),
+            Scope::Key(_, key) => self.keys.contains_key(&key),
+            Scope::Channel(channel) => self.channels.contains_key(&channel),
+            Scope::Model(model) => self.models.contains_key(&model),
+        }
+    }
+
+    /// What people call a thing that a limit or budget stands on.
+    pub fn name_of(&self, scope: Scope) -> Option<&str> {
+        match scope {
+            Scope::Platform => Some(""),
+            Scope::Tenant(tenant) => self.tenant_name(Some(tenant)),
+            Scope::Group(_, group) => Some(&self.groups.get(&group)?.name),
+            Scope::User(_, user) => Some(&self.people.get(&user)?.email),
+            Scope::Key(_, key) => Some(&self.keys.get(&key)?.name),
+            Scope::Channel(channel) => Some(&self.channels.get(&channel)?.name),
+            Scope::Model(model) => Some(&self.models.get(&model)?.name),
+        }
+    }
+
+    /// The tenant that a thing is in, or whose channel or model it is.
+    pub fn owner_of(&self, scope: Scope) -> Option<TenantId> {
+        match scope {
+            Scope::Channel(channel) => self.channels.get(&channel)?.owner,
+            Scope::Model(model) => self.models.get(&model)?.owner,
+            _ => scope.tenant(),
+        }
     }
 
     /// The tenant's group of this name.

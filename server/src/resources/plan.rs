@@ -12,7 +12,7 @@ use super::{Picture, export};
 use crate::{
     catalog::{self, Kind},
     secrets::fingerprint,
-    tenancy::{Person, ProxyKey, TenantId, key},
+    tenancy::{Person, ProxyKey, Scope, TenantId, key},
 };
 
 /// The changes from one picture to another: what is deleted first, then what is made or changed, owners before what
@@ -65,6 +65,28 @@ pub fn changes(before: &Picture, after: &Picture) -> Vec<Change> {
             &after.keys,
             (before, after),
             describe_key,
+        ),
+        of(
+            Kind::Limit,
+            &before.limits,
+            &after.limits,
+            (before, after),
+            |picture, limit| {
+                let what = limit.rule.to_string();
+                let what = what.split_once(' ').map_or("", |(_, what)| what);
+                describe_bound(picture, limit.scope, what, &limit.rule)
+            },
+        ),
+        of(
+            Kind::Budget,
+            &before.budgets,
+            &after.budgets,
+            (before, after),
+            |picture, budget| {
+                let of = budget.amount.spending().word();
+                let what = format!("{of} per {}", budget.period.as_str());
+                describe_bound(picture, budget.scope, &what, &budget.rule())
+            },
         ),
     ];
     for changes in &mut kinds {
@@ -231,6 +253,19 @@ fn describe_key(picture: &Picture, key: &ProxyKey) -> Words {
     });
     words.fields.insert("value".to_owned(), secrets.collect());
     words
+}
+
+/// What a limit or budget counts, and on what it stands: `key laptop: requests per minute`.
+fn describe_bound(
+    picture: &Picture,
+    scope: Scope,
+    what: &str,
+    rule: &impl serde::Serialize,
+) -> Words {
+    let thing = picture.name_of(scope).unwrap_or_default();
+    let thing = format!("{} {thing}", scope.word());
+    let owner = tenant(picture, picture.owner_of(scope));
+    Words::new(owner, &format!("{}: {what}", thing.trim_end()), rule)
 }
 
 fn tenant(picture: &Picture, id: Option<TenantId>) -> Option<String> {

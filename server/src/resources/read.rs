@@ -10,8 +10,7 @@ use super::{expand, place};
 
 /// Sections and fields of the design that this build does not know yet, wherever they stand.
 const NOT_BUILT: &[&str] = &[
-    "alerts", "budgets", "default", "limits", "max_rps", "plan", "plans", "platform", "rules",
-    "script", "scripts",
+    "alerts", "default", "plan", "plans", "rules", "script", "scripts",
 ];
 
 /// What an error repeats of a file is bounded, in characters.
@@ -166,22 +165,18 @@ mod tests {
     #[test]
     fn what_is_not_built_is_refused_by_name_and_path() {
         let text = "
-channels: [{name: a, limits: []}]
-models: [{name: m, routes: [{channel: a, max_rps: 5}]}]
-tenants: [{name: t, budgets: [], keys: [{name: k, limits: [], budgets: []}]}]
-platform: {limits: []}
+channels: [{name: a, default: true}]
+tenants: [{name: t, plan: gold, keys: [{name: k, alerts: [], script: x}]}]
 rules: []
 ";
         assert_eq!(
             refused(text),
             [
-                "line 2 column 22: limits is not built in this version (channels[0].limits)",
-                "line 3 column 42: max_rps is not built in this version (models[0].routes[0].max_rps)",
-                "line 4 column 21: budgets is not built in this version (tenants[0].budgets)",
-                "line 4 column 51: limits is not built in this version (tenants[0].keys[0].limits)",
-                "line 4 column 63: budgets is not built in this version (tenants[0].keys[0].budgets)",
-                "line 5 column 1: platform is not built in this version (platform)",
-                "line 6 column 1: rules is not built in this version (rules)",
+                "line 2 column 22: default is not built in this version (channels[0].default)",
+                "line 3 column 21: plan is not built in this version (tenants[0].plan)",
+                "line 3 column 50: alerts is not built in this version (tenants[0].keys[0].alerts)",
+                "line 3 column 62: script is not built in this version (tenants[0].keys[0].script)",
+                "line 4 column 1: rules is not built in this version (rules)",
             ]
         );
     }

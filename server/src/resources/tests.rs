@@ -1,5 +1,7 @@
 //! `apply` and back, on every store there is here.
 
+mod limits;
+
 use weir_api_types::{
     apply::{Action, Applied},
     resources::Resources,
@@ -11,7 +13,7 @@ use crate::{
     store::testing::{TestStores, all},
 };
 
-/// The YAML of the design less what is refused.
+/// The YAML of the design, less its rules.
 const DESIGN: &str = r#"
 channels:
   - name: openai
@@ -21,22 +23,27 @@ channels:
     credentials: ["sk-first", "sk-second"]
     timeouts: {connect: 5s, first_byte: 120s, idle: 120s, total: 30m}
     retry: {attempts: 2, on: [connect, timeout, "429", "5xx"]}
+    limits:  [{metric: requests, per: second, max: 100}]
 models:
   - name: gpt-4o-mini
     prices: {input: "0.15", cached_input: "0.075", output: "0.60"}
     max_output_tokens: 16384
     routes:
-      - {channel: openai, model: gpt-4o-mini, weight: 100, priority: 1}
+      - {channel: openai, model: gpt-4o-mini, weight: 100, priority: 1, max_rps: 1000}
 tenants:
   - name: acme
     time_zone: Asia/Shanghai
     grants:  {models: ["*"], channels: [openai]}
+    limits:  [{metric: requests, per: minute, max: 6000, burst: 600, algorithm: token_bucket}]
+    budgets: [{amount: "500.00", period: month, mode: hard, alert_at: [50, 80, 100]}]
     groups:  [{name: platform-team}]
     users:
       - {email: zhang@acme.example, name: 张三, department: 技术部, contact: "+86 ...", role: developer, groups: [platform-team]}
     keys:
       - {name: zhang-laptop, user: zhang@acme.example, value: "sk-zhang-0123456789abcdef", models: ["*"], ip_allow: ["10.0.0.0/8"],
-         channels: [{channel: openai, priority: 10}], expires_at: 2027-12-31T00:00:00Z}
+         channels: [{channel: openai, priority: 10}], expires_at: 2027-12-31T00:00:00Z, limits: [], budgets: []}
+platform:
+  limits: [{metric: requests, per: minute, max: 600, each: ip}]
 "#;
 
 fn sealer() -> Sealer {
@@ -109,6 +116,10 @@ async fn the_design_applies_and_a_second_time_changes_nothing() {
                 "Create channel openai",
                 "Create model gpt-4o-mini",
                 "Create key zhang-laptop",
+                "Create limit channel openai: requests per second",
+                "Create limit platform: requests per minute for each address",
+                "Create limit tenant acme: requests per minute",
+                "Create budget tenant acme: money per month",
             ]
         );
         assert!(first.generated.is_empty());
@@ -273,12 +284,19 @@ async fn only_prune_deletes_and_never_what_is_still_needed() {
                 "Update user zhang@acme.example tenants"
             ]
         );
-        let all = pruned(&test, "{channels: [], models: [], tenants: []}")
-            .await
-            .expect("pruned");
+        let all = pruned(
+            &test,
+            "{platform: {limits: []}, channels: [], models: [], tenants: []}",
+        )
+        .await
+        .expect("pruned");
         assert_eq!(
             words(&all),
             [
+                "Delete budget tenant acme: money per month",
+                "Delete limit channel openai: requests per second",
+                "Delete limit platform: requests per minute for each address",
+                "Delete limit tenant acme: requests per minute",
                 "Delete key zhang-laptop",
                 "Delete model gpt-4o-mini",
                 "Delete channel openai",
@@ -286,7 +304,7 @@ async fn only_prune_deletes_and_never_what_is_still_needed() {
                 "Delete tenant acme",
             ]
         );
-        let empty = parse("{channels: [], models: [], tenants: []}");
+        let empty = parse("{platform: {limits: []}, channels: [], models: [], tenants: []}");
         assert_eq!(exported(&test).await, empty);
     }
 }
@@ -324,7 +342,7 @@ async fn a_dry_run_says_the_same_and_writes_nothing() {
         let dry = run(&test, DESIGN, options).await.expect("a plan");
         assert_eq!(
             exported(&test).await,
-            parse("{channels: [], models: [], tenants: []}")
+            parse("{platform: {limits: []}, channels: [], models: [], tenants: []}")
         );
         let wet = applied(&test, DESIGN).await;
         assert_eq!(words(&dry), words(&wet));
@@ -367,7 +385,7 @@ tenants:
     insta::assert_snapshot!(refused.replace(" | ", "\n"));
     assert_eq!(
         exported(&test).await,
-        parse("{channels: [], models: [], tenants: []}")
+        parse("{platform: {limits: []}, channels: [], models: [], tenants: []}")
     );
 }
 

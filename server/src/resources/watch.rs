@@ -245,7 +245,7 @@ mod tests {
         std::fs::write(&next, "models: [{name: a}, {name: b}]").expect("written");
         std::fs::rename(&next, &path).expect("moved");
         until(&test.stores, &sealer, &["a", "b"]).await;
-        std::fs::write(&path, "models: [{name: c}, {name: d, limits: []}]").expect("written");
+        std::fs::write(&path, "models: [{name: c}, {name: d, rules: []}]").expect("written");
         time::sleep(Duration::from_millis(500)).await;
         assert_eq!(models(&test.stores, &sealer).await, ["a", "b"]);
         std::fs::write(&path, "models: [{name: c}]").expect("written");

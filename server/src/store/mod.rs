@@ -5,6 +5,7 @@
 //! back by [`catalog`]; usage is booked by [`usage`]. Functions are free, one file per aggregate, and take any connection.
 //! The way of a request never comes here: `proxy::State` has no connection.
 
+pub mod budgets;
 pub mod catalog;
 pub mod change;
 pub mod channels;
@@ -13,6 +14,7 @@ pub mod connect;
 pub mod error;
 pub mod groups;
 pub mod keys;
+pub mod limits;
 pub mod models;
 pub mod names;
 pub mod page;

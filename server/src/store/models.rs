@@ -104,12 +104,14 @@ async fn put_routes(db: &impl ConnectionTrait, model: &Model) -> Result<()> {
             upstream_model: Set(route.upstream_model.clone()),
             weight: Set(count(route.weight)?),
             priority: Set(route.priority),
+            max_rps: Set(route.max_rps.map(count).transpose()?),
             enabled: Set(route.enabled),
             position: Set(position as i32),
         };
         let changed = [
             Column::Weight,
             Column::Priority,
+            Column::MaxRps,
             Column::Enabled,
             Column::Position,
         ];

@@ -50,6 +50,10 @@ id! {
     ModelId;
     /// A way from a model to a channel.
     RouteId;
+    /// A limit.
+    LimitId;
+    /// A budget.
+    BudgetId;
 }
 
 /// The id of one request: a UUIDv7 made by Weir, never by a caller. It is the usage event's key, and on PostgreSQL its

@@ -6,15 +6,18 @@
 pub mod address;
 pub mod ids;
 pub mod key;
+pub mod limit;
 pub mod name;
 pub mod person;
 
 use serde::{Deserialize, Serialize};
 
 pub use ids::{
-    ChannelId, CredentialId, GroupId, KeyId, ModelId, RequestId, RouteId, TenantId, UserId,
+    BudgetId, ChannelId, CredentialId, GroupId, KeyId, LimitId, ModelId, RequestId, RouteId,
+    TenantId, UserId,
 };
 pub use key::{Owner, ProxyKey};
+pub use limit::{Budget, Limit, Scope};
 pub use person::{Membership, Person};
 
 /// A customer of the platform: the unit of isolation, billing and limits.

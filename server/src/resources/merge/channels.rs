@@ -7,7 +7,7 @@ use weir_api_types::resources::Channel as Given;
 use super::{Merge, checks};
 use crate::{
     catalog::{Channel, channel::Base},
-    tenancy::{ChannelId, TenantId, name},
+    tenancy::{ChannelId, Scope, TenantId, name},
 };
 
 impl Merge<'_> {
@@ -27,7 +27,10 @@ impl Merge<'_> {
             if !named.insert(channel.id) {
                 self.refuse(format!("{path}.name"), "stands in this file twice");
             }
+            let scope = Scope::Channel(channel.id);
             self.merged.picture.channels.insert(channel.id, channel);
+            self.limits(&path, scope, given.limits.as_deref());
+            self.budgets(&path, scope, given.budgets.as_deref());
         }
         named
     }

@@ -36,6 +36,15 @@ const MAX_CREDENTIAL_BYTES: usize = 8 * 1024;
 /// Why a value is refused.
 pub type Refusal = String;
 
+/// The path of a field; of the thing itself where the field has no name.
+pub fn field_of(path: &str, field: &str) -> String {
+    if field.is_empty() {
+        path.to_owned()
+    } else {
+        format!("{path}.{field}")
+    }
+}
+
 /// A pattern of names.
 pub fn pattern(text: &str) -> Result<String, name::Error> {
     name::normal(text)
@@ -125,6 +134,14 @@ pub fn weight(weight: u32) -> Result<u32, Refusal> {
     match weight {
         0..=1_000_000 => Ok(weight),
         _ => Err("must be from 0 to 1000000".to_owned()),
+    }
+}
+
+/// A rate of requests on a route.
+pub fn max_rps(rps: u32) -> Result<u32, Refusal> {
+    match rps {
+        1..=1_000_000 => Ok(rps),
+        _ => Err("must be from 1 to 1000000".to_owned()),
     }
 }
 

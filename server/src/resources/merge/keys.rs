@@ -10,7 +10,7 @@ use weir_api_types::{
 
 use super::{Merge, checks, tenants::NamedTenant};
 use crate::tenancy::{
-    KeyId, Owner, ProxyKey, TenantId,
+    KeyId, Owner, ProxyKey, Scope, TenantId,
     key::{self, ChannelPreference, Digest, KeySecret},
     name,
 };
@@ -29,7 +29,10 @@ impl Merge<'_> {
                 let Some(name) = name else { continue };
                 let stored = stored.get(&name).copied();
                 let key = self.key(&place(at), tenant, stored, name, given);
+                let scope = Scope::Key(tenant.id, key.id);
                 self.merged.picture.keys.insert(key.id, key);
+                self.limits(&place(at), scope, given.limits.as_deref());
+                self.budgets(&place(at), scope, given.budgets.as_deref());
             }
         }
         self.refuse_shared_values(tenants);

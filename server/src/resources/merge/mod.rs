@@ -8,6 +8,7 @@ mod channels;
 mod checks;
 mod credentials;
 mod keys;
+mod limits;
 mod models;
 mod prune;
 mod tenants;
@@ -22,7 +23,7 @@ pub use checks::instant;
 use weir_api_types::{apply::GeneratedKey, problem::FieldError, resources::Resources};
 
 use super::Picture;
-use crate::tenancy::{TenantId, key::Digest, name};
+use crate::tenancy::{Scope, TenantId, key::Digest, name};
 
 /// What the stored picture becomes.
 #[derive(Debug, Default)]
@@ -52,6 +53,9 @@ pub fn merge(
         scope: Vec::new(),
         people: BTreeMap::new(),
     };
+    if let Some(platform) = &wanted.platform {
+        merge.limits("platform", Scope::Platform, platform.limits.as_deref());
+    }
     let tenants = merge.tenants(wanted.tenants.as_deref().unwrap_or_default());
     let named = merge.channels(wanted.channels.as_deref().unwrap_or_default());
     merge.models(wanted.models.as_deref().unwrap_or_default());
@@ -59,6 +63,7 @@ pub fn merge(
     if prune {
         merge.prune(wanted, &tenants, &named);
     }
+    merge.drop_unfounded();
     if merge.errors.is_empty() {
         Ok(merge.merged)
     } else {

@@ -6,7 +6,7 @@ use super::{Merge, checks};
 use crate::{
     billing::{DatedPrice, Rates, price},
     catalog::{Model, Route},
-    tenancy::{ModelId, RouteId, TenantId, name},
+    tenancy::{ModelId, RouteId, Scope, TenantId, name},
 };
 
 const MAX_ROUTES: usize = 200;
@@ -32,7 +32,9 @@ impl Merge<'_> {
             }
             named.push((owner, name.clone()));
             let model = self.model(&path, owner, name, given);
+            let scope = Scope::Model(model.id);
             self.merged.picture.models.insert(model.id, model);
+            self.limits(&path, scope, given.limits.as_deref());
         }
     }
 
@@ -178,6 +180,10 @@ impl Merge<'_> {
                 checks::weight(given.weight.unwrap_or(1)),
             )?,
             priority: given.priority.unwrap_or(0),
+            max_rps: match given.max_rps.flatten() {
+                Some(rps) => Some(self.accept(&format!("{path}.max_rps"), checks::max_rps(rps))?),
+                None => None,
+            },
             enabled: given.enabled.unwrap_or(true),
         })
     }

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use weir_api_types::resources::{Group as GivenGroup, Tenant as Given};
 
 use super::{Merge, checks};
-use crate::tenancy::{Grants, Group, GroupId, Tenant, TenantId, name};
+use crate::tenancy::{Grants, Group, GroupId, Scope, Tenant, TenantId, name};
 
 /// A tenant of the file that was merged.
 pub(super) struct NamedTenant<'g> {
@@ -26,6 +26,8 @@ impl Merge<'_> {
             let Some(name) = name else { continue };
             let id = self.tenant(&path, name, given);
             self.scope.push(id);
+            self.limits(&path, Scope::Tenant(id), given.limits.as_deref());
+            self.budgets(&path, Scope::Tenant(id), given.budgets.as_deref());
             self.groups(&path, id, given.groups.as_deref().unwrap_or_default());
             self.users(&path, id, given.users.as_deref().unwrap_or_default());
             named.push(NamedTenant { id, path, given });
@@ -71,12 +73,16 @@ impl Merge<'_> {
         let places = given.iter().enumerate();
         let places =
             places.map(|(at, given)| (format!("{path}.groups[{at}]"), given.name.as_str()));
-        for name in self.names(places, name::normal).into_iter().flatten() {
-            if self.merged.picture.group_named(tenant, &name).is_none() {
-                let id = GroupId::random();
-                let group = Group { id, tenant, name };
-                self.merged.picture.groups.insert(id, group);
-            }
+        let names = self.names(places, name::normal);
+        for (at, (given, name)) in given.iter().zip(names).enumerate() {
+            let Some(name) = name else { continue };
+            let stored = self.merged.picture.group_named(tenant, &name);
+            let id = stored.unwrap_or_else(GroupId::random);
+            let group = Group { id, tenant, name };
+            self.merged.picture.groups.insert(id, group);
+            let (path, scope) = (format!("{path}.groups[{at}]"), Scope::Group(tenant, id));
+            self.limits(&path, scope, given.limits.as_deref());
+            self.budgets(&path, scope, given.budgets.as_deref());
         }
     }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use weir_api_types::resources::User as Given;
 
 use super::{Merge, checks};
-use crate::tenancy::{GroupId, Membership, Person, TenantId, UserId, name};
+use crate::tenancy::{GroupId, Membership, Person, Scope, TenantId, UserId, name};
 
 impl Merge<'_> {
     /// Merges a tenant's users.
@@ -80,6 +80,9 @@ impl Merge<'_> {
             .memberships
             .sort_by_key(|membership| membership.tenant);
         self.merged.picture.people.insert(id, person);
+        let scope = Scope::User(tenant, id);
+        self.limits(path, scope, given.limits.as_deref());
+        self.budgets(path, scope, given.budgets.as_deref());
     }
 
     fn group_list(&mut self, path: &str, tenant: TenantId, names: &[String]) -> Vec<GroupId> {

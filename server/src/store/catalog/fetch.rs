@@ -8,8 +8,8 @@ use sea_orm::{
 };
 use uuid::Uuid;
 use weir_entity::{
-    channel, credential, group, group_member, key_secret, membership, model, price, proxy_key,
-    route, tenant, user,
+    budget, channel, credential, group, group_member, key_secret, limit, membership, model, price,
+    proxy_key, route, tenant, user,
 };
 
 use super::rows::{self, Broken};
@@ -98,6 +98,14 @@ pub async fn entries(
                 let id = row.id;
                 rows::model(row, routes.take(id)?, prices.take(id)?).map(Entry::Model)
             });
+        }
+        Kind::Limit => {
+            let own = parts::<limit::Entity>(db, which, limit::Column::Id).await?;
+            found.assemble(own, |row| rows::limit(row).map(Entry::Limit));
+        }
+        Kind::Budget => {
+            let own = parts::<budget::Entity>(db, which, budget::Column::Id).await?;
+            found.assemble(own, |row| rows::budget(row).map(Entry::Budget));
         }
     }
     Ok(found.found)

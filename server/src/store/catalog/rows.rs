@@ -4,8 +4,8 @@ use sea_orm::JsonValue;
 use serde::{Deserialize, de::DeserializeOwned};
 use weir_api_types::channel as shared;
 use weir_entity::{
-    channel, credential, group, group_member, key_secret, membership, model, price, proxy_key,
-    route, tenant, user,
+    budget, channel, credential, group, group_member, key_secret, limit, membership, model, price,
+    proxy_key, route, tenant, user,
 };
 
 use crate::{
@@ -13,8 +13,9 @@ use crate::{
     catalog::{Channel, Credential, Model, Route, channel::Base},
     secrets::{Place, Sealed, Sealer},
     tenancy::{
-        Group, GroupId, Owner, ProxyKey, Tenant, User, UserId,
+        Budget, Group, GroupId, Limit, Owner, ProxyKey, Scope, Tenant, TenantId, User, UserId,
         key::{ChannelPreference, KeySecret},
+        limit::Amount,
     },
 };
 
@@ -28,6 +29,30 @@ type Result<T> = std::result::Result<T, Broken>;
 struct StoredPreference {
     channel_id: uuid::Uuid,
     priority: i32,
+}
+
+/// The ids by which a row says on what it stands.
+struct ScopeColumns {
+    tenant: Option<uuid::Uuid>,
+    group: Option<uuid::Uuid>,
+    user: Option<uuid::Uuid>,
+    key: Option<uuid::Uuid>,
+    channel: Option<uuid::Uuid>,
+    model: Option<uuid::Uuid>,
+}
+
+/// Two tables have these columns, and no type in common.
+macro_rules! columns {
+    ($row:ident) => {
+        ScopeColumns {
+            tenant: $row.tenant_id,
+            group: $row.group_id,
+            user: $row.user_id,
+            key: $row.key_id,
+            channel: $row.channel_id,
+            model: $row.model_id,
+        }
+    };
 }
 
 pub fn tenant(row: tenant::Model) -> Result<Tenant> {
@@ -199,8 +224,54 @@ fn route(row: route::Model) -> Result<Route> {
         upstream_model: row.upstream_model,
         weight: count("a route's weight", row.weight)?,
         priority: row.priority,
+        max_rps: row
+            .max_rps
+            .map(|rps| count("a route's max_rps", rps))
+            .transpose()?,
         enabled: row.enabled,
     })
+}
+
+pub fn limit(row: limit::Model) -> Result<Limit> {
+    Ok(Limit {
+        id: row.id.into(),
+        scope: scope(&columns!(row))?,
+        rule: document("rule", row.rule)?,
+        position: count("position", row.position)?,
+    })
+}
+
+pub fn budget(row: budget::Model) -> Result<Budget> {
+    let scope = scope(&columns!(row))?;
+    let rule: weir_api_types::limit::Budget = document("rule", row.rule)?;
+    Ok(Budget {
+        id: row.id.into(),
+        scope,
+        amount: Amount::of(&rule).map_err(|error| Broken(format!("rule: {error}")))?,
+        period: rule.period,
+        mode: rule.mode,
+        alert_at: rule.alert_at,
+        position: count("position", row.position)?,
+    })
+}
+
+/// The thing that a limit's or budget's row stands on.
+fn scope(row: &ScopeColumns) -> Result<Scope> {
+    let odd = || Broken("stands on two things, or on a tenant's one without the tenant".to_owned());
+    let tenant = row.tenant.map(TenantId);
+    match (row.group, row.user, row.key, row.channel, row.model) {
+        (None, None, None, None, None) => Ok(tenant.map_or(Scope::Platform, Scope::Tenant)),
+        (Some(group), None, None, None, None) => {
+            Ok(Scope::Group(tenant.ok_or_else(odd)?, group.into()))
+        }
+        (None, Some(user), None, None, None) => {
+            Ok(Scope::User(tenant.ok_or_else(odd)?, user.into()))
+        }
+        (None, None, Some(key), None, None) => Ok(Scope::Key(tenant.ok_or_else(odd)?, key.into())),
+        (None, None, None, Some(channel), None) => Ok(Scope::Channel(channel.into())),
+        (None, None, None, None, Some(model)) => Ok(Scope::Model(model.into())),
+        _ => Err(odd()),
+    }
 }
 
 fn price(row: price::Model) -> Result<DatedPrice> {

@@ -121,6 +121,29 @@ impl<'a> Writer<'a> {
         id
     }
 
+    /// A limit and a budget on one thing, which `on` names by its column.
+    async fn bounds(&mut self, tenant: Option<Uuid>, on: Option<(&str, Uuid)>) {
+        let limit = json!({"metric": "requests", "per": "minute", "max": 600});
+        let budget = json!({"amount": "1.00", "period": "month"});
+        for (table, kind, rule) in [
+            ("limits", Kind::Limit, limit),
+            ("budgets", Kind::Budget, budget),
+        ] {
+            let id = Uuid::new_v4();
+            let (column, thing) = on.map_or(("key_id", None), |(column, id)| (column, Some(id)));
+            let sql = format!(
+                "INSERT INTO {table} (id, tenant_id, {column}, rule, position, created_ms, updated_ms)
+                 VALUES ($1, $2, $3, $4, 0, 0, 0)"
+            );
+            self.run(
+                &sql,
+                vec![id.into(), tenant.into(), thing.into(), rule.into()],
+            )
+            .await;
+            self.change.changed(kind, id);
+        }
+    }
+
     async fn delete(&mut self, table: &str, kind: Kind, id: Uuid) {
         self.change.deletes(kind, id).await.expect("named");
         self.run(
@@ -157,6 +180,8 @@ fn described(mut entries: Vec<Entry>) -> Vec<String> {
         Entry::Key(key) => key.id.0,
         Entry::Channel(channel) => channel.id.0,
         Entry::Model(model) => model.id.0,
+        Entry::Limit(limit) => limit.id.0,
+        Entry::Budget(budget) => budget.id.0,
     });
     entries.iter().map(|entry| format!("{entry:?}")).collect()
 }
@@ -264,7 +289,7 @@ async fn deltas_lead_to_the_same_picture_as_a_full_load() {
                         .channel(channel.id)
                         .is_some_and(|own| **own == *channel),
                     Entry::Model(model) => known.models().any(|own| **own == *model),
-                    Entry::User(_) | Entry::Group(_) => true,
+                    Entry::User(_) | Entry::Group(_) | Entry::Limit(_) | Entry::Budget(_) => true,
                 };
                 assert!(same, "{entry:?}");
             }

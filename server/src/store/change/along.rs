@@ -14,27 +14,47 @@ pub fn references(kind: Kind) -> &'static [(&'static str, Kind, bool)] {
             ("id FROM groups WHERE tenant_id", Kind::Group, true),
             ("id FROM models WHERE tenant_id", Kind::Model, true),
             ("id FROM channels WHERE tenant_id", Kind::Channel, true),
+            ("id FROM limits WHERE tenant_id", Kind::Limit, true),
+            ("id FROM budgets WHERE tenant_id", Kind::Budget, true),
             (
                 "user_id AS id FROM memberships WHERE tenant_id",
                 Kind::User,
                 false,
             ),
         ],
-        Kind::User => &[("id FROM proxy_keys WHERE user_id", Kind::Key, true)],
+        Kind::User => &[
+            ("id FROM proxy_keys WHERE user_id", Kind::Key, true),
+            ("id FROM limits WHERE user_id", Kind::Limit, true),
+            ("id FROM budgets WHERE user_id", Kind::Budget, true),
+        ],
         Kind::Group => &[
             ("id FROM proxy_keys WHERE group_id", Kind::Key, true),
+            ("id FROM limits WHERE group_id", Kind::Limit, true),
+            ("id FROM budgets WHERE group_id", Kind::Budget, true),
             (
                 "user_id AS id FROM group_members WHERE group_id",
                 Kind::User,
                 false,
             ),
         ],
-        Kind::Channel => &[(
-            "model_id AS id FROM routes WHERE channel_id",
-            Kind::Model,
-            false,
-        )],
-        Kind::Key | Kind::Model => &[],
+        Kind::Channel => &[
+            (
+                "model_id AS id FROM routes WHERE channel_id",
+                Kind::Model,
+                false,
+            ),
+            ("id FROM limits WHERE channel_id", Kind::Limit, true),
+            ("id FROM budgets WHERE channel_id", Kind::Budget, true),
+        ],
+        Kind::Key => &[
+            ("id FROM limits WHERE key_id", Kind::Limit, true),
+            ("id FROM budgets WHERE key_id", Kind::Budget, true),
+        ],
+        Kind::Model => &[
+            ("id FROM limits WHERE model_id", Kind::Limit, true),
+            ("id FROM budgets WHERE model_id", Kind::Budget, true),
+        ],
+        Kind::Limit | Kind::Budget => &[],
     }
 }
 
@@ -53,7 +73,6 @@ pub async fn with(
             for row in db.query_all_raw(rows).await? {
                 let id = row.try_get("", "id")?;
                 found.push((*kind, id, *goes));
-                // Keys and models have nothing that hangs on them.
                 if *goes && !references(*kind).is_empty() {
                     going.push((*kind, id));
                 }

@@ -33,6 +33,8 @@ async fn world(test: &TestStores) -> World {
     writer.change.changed(Kind::Group, group);
     for (name, owner, id) in [("users", "user_id", user), ("groups", "group_id", group)] {
         let key = writer.key(tenant, name).await;
+        writer.bounds(Some(tenant), Some(("key_id", key))).await;
+        writer.bounds(Some(tenant), Some((owner, id))).await;
         let sql = format!("UPDATE proxy_keys SET {owner} = $2 WHERE id = $1");
         writer.run(&sql, vec![key.into(), id.into()]).await;
     }
@@ -46,6 +48,15 @@ async fn world(test: &TestStores) -> World {
     let own = writer.model("own", own_channel).await;
     let sql = "UPDATE models SET tenant_id = $2 WHERE id = $1";
     writer.run(sql, vec![own.into(), tenant.into()]).await;
+    writer.bounds(None, None).await;
+    writer.bounds(Some(tenant), None).await;
+    writer
+        .bounds(Some(tenant), Some(("channel_id", own_channel)))
+        .await;
+    writer
+        .bounds(None, Some(("channel_id", platform_channel)))
+        .await;
+    writer.bounds(Some(tenant), Some(("model_id", own))).await;
     writer.commit().await;
     World {
         tenant,
@@ -73,10 +84,14 @@ async fn assert_same_as_full(test: &TestStores, known: &Catalog, world: &World, 
                 .channel(channel.id)
                 .is_some_and(|own| **own == *channel),
             Entry::Model(model) => known.models().any(|own| **own == *model),
+            Entry::Limit(limit) => known.limits(limit.scope) == anew.limits(limit.scope),
+            Entry::Budget(budget) => known.budgets(budget.scope) == anew.budgets(budget.scope),
             Entry::Tenant(_) | Entry::User(_) | Entry::Group(_) => true,
         };
         assert!(same, "{context}: {entry:?}");
     }
+    let bounds = |catalog: &Catalog| (catalog.all_limits().count(), catalog.all_budgets().count());
+    assert_eq!(bounds(known), bounds(&anew), "{context}");
 }
 
 #[tokio::test]
@@ -146,6 +161,11 @@ async fn every_reference_between_entries_is_known() {
         ("prices", "model_id", "models"),
         ("memberships", "user_id", "users"),
         ("group_members", "user_id", "users"),
+        // Whoever takes a membership away names the limits and budgets that stand on it.
+        ("limits", "tenant_id", "memberships"),
+        ("limits", "user_id", "memberships"),
+        ("budgets", "tenant_id", "memberships"),
+        ("budgets", "user_id", "memberships"),
     ] {
         known.insert((table.to_owned(), column.to_owned(), parent.to_owned()));
     }

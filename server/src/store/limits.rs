@@ -1,0 +1,75 @@
+//! Limits, as they are written and listed.
+
+use sea_orm::{
+    ActiveValue::Set, ColumnTrait as _, ConnectionTrait, EntityTrait as _, QueryFilter as _,
+    sea_query::OnConflict,
+};
+use weir_entity::limit::{ActiveModel, Column, Entity};
+
+use super::{Page, Result, Scope as Seen, catalog, columns::Place, count, document};
+use crate::{
+    catalog::{Entry, Kind},
+    secrets::Sealer,
+    tenancy::{Limit, LimitId, TenantId},
+};
+
+/// Makes a limit, or brings its row up to date. `owner` is the tenant that it is in, or that owns its channel or model.
+pub async fn put(
+    db: &impl ConnectionTrait,
+    limit: &Limit,
+    owner: Option<TenantId>,
+    now_ms: i64,
+) -> Result<()> {
+    let place = Place::of(limit.scope, owner);
+    let row = ActiveModel {
+        id: Set(limit.id.0),
+        tenant_id: Set(place.tenant),
+        group_id: Set(place.group),
+        user_id: Set(place.user),
+        key_id: Set(place.key),
+        channel_id: Set(place.channel),
+        model_id: Set(place.model),
+        rule: Set(document(&limit.rule)?),
+        position: Set(count(limit.position)?),
+        created_ms: Set(now_ms),
+        updated_ms: Set(now_ms),
+    };
+    // What it stands on never changes.
+    let known = OnConflict::column(Column::Id)
+        .update_columns([Column::Rule, Column::Position, Column::UpdatedMs])
+        .to_owned();
+    let insert = Entity::insert(row).on_conflict(known);
+    insert.exec_without_returning(db).await?;
+    Ok(())
+}
+
+/// Deletes a limit.
+pub async fn delete(db: &impl ConnectionTrait, id: LimitId) -> Result<()> {
+    Entity::delete_by_id(id.0).exec(db).await?;
+    Ok(())
+}
+
+/// A page of the limits of one tenant and of its channels and models, or of all.
+pub async fn list(
+    db: &impl ConnectionTrait,
+    seen: Seen,
+    page: Page,
+    sealer: &Sealer,
+) -> Result<Vec<Limit>> {
+    let mut query = Entity::find();
+    if let Seen::Tenant(tenant) = seen {
+        query = query.filter(Column::TenantId.eq(tenant.0));
+    }
+    let rows = page.of(db, query, Column::Id).await?;
+    let ids: Vec<_> = rows.iter().map(|row| row.id).collect();
+    let entries = catalog::entries(db, Kind::Limit, &ids, sealer).await?;
+    let mut found: Vec<Limit> = entries
+        .into_iter()
+        .filter_map(|entry| match entry {
+            Entry::Limit(limit) => Some(limit),
+            _ => None,
+        })
+        .collect();
+    found.sort_unstable_by_key(|limit| limit.id);
+    Ok(found)
+}
