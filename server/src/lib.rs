@@ -32,6 +32,7 @@ pub mod store;
 pub mod catalog;
 
 // Capabilities: no database.
+pub mod limits;
 pub mod metering;
 pub mod routing;
 

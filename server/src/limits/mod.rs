@@ -1,0 +1,4 @@
+//! How fast and how much: limits bound a rate, budgets a sum.
+
+pub mod period;
+pub mod rate;
