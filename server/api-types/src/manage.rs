@@ -112,6 +112,26 @@ pub struct KeyPatch {
     pub expires_at: Option<Option<String>>,
 }
 
+/// What a budget told, in a list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AlertItem {
+    pub id: Uuid,
+    /// The budget's id.
+    pub budget: Uuid,
+    /// `crossed`: a threshold was reached; `refused`: a call was refused, for the first time in the period.
+    pub kind: String,
+    /// The threshold in per cent; 0 for a refusal.
+    pub percent: u16,
+    /// What was spent: nano-dollars, tokens or requests.
+    pub spent: u64,
+    /// What the budget had, in the same unit.
+    pub amount: u64,
+    /// When the period began, RFC 3339.
+    pub window_start: String,
+    /// RFC 3339.
+    pub at: String,
+}
+
 /// A channel in a list, as this instance sees it now.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ChannelItem {

@@ -13,7 +13,8 @@ use crate::{
     catalog::Current,
     clock::now_ms,
     config::{self, Config},
-    jobs::{self, Health, RefreshCatalog, WriteUsage},
+    jobs::{self, FillBudgets, Health, RefreshCatalog, WriteUsage},
+    limits,
     metering::{Recorder, UsageEvent, recorder::Recovered, spool},
     proxy,
     redis::Redis,
@@ -51,7 +52,11 @@ pub async fn build(
     })?;
     let current = Arc::new(Current::default());
     let health = Arc::new(Health::default());
-    let (recorder, recovered) = open_recorder(&config, &sealer, &current)?;
+    let limits_config = limits::Config {
+        reserved_wait: config.limits.reserved_wait.0,
+    };
+    let (limits, noticed) = limits::Local::new(limits_config, Arc::clone(&current));
+    let (recorder, recovered) = open_recorder(&config, &sealer, &current, &limits)?;
 
     let refresh = RefreshCatalog {
         stores: stores.clone(),
@@ -86,14 +91,25 @@ pub async fn build(
         tracing::info!(file = %file.display(), changes = applied.changes.len(), "applied");
     }
     refresh.look().await?;
+    let fill = FillBudgets {
+        limits: Arc::clone(&limits),
+        current: Arc::clone(&current),
+        stores: stores.clone(),
+        recorder: recorder.clone(),
+    };
+    fill.fill_all()
+        .await
+        .context("what budgets have spent cannot be read")?;
 
     let metrics = Arc::new(metrics::Registry::new(config.telemetry.max_series)?);
     let shared = Arc::new(proxy::Shared {
         catalog: Arc::clone(&current),
         recorder: recorder.clone(),
+        limits: Arc::clone(&limits),
+        budget_exceeded_status: config.limits.budget_exceeded_status,
         health: routing::Health::default(),
         pace: proxy::Pace::default(),
-        metrics,
+        metrics: Arc::clone(&metrics),
         tracer,
         config: config.proxy.clone(),
         trusted_proxies: config.trusted_proxies.clone(),
@@ -125,6 +141,14 @@ pub async fn build(
     let mut working = JoinSet::new();
     working.spawn(refresh.run(shutdown.clone()));
     working.spawn(write.run(shutdown.clone()));
+    working.spawn(fill.run(shutdown.clone()));
+    working.spawn(jobs::write_alerts::run(
+        stores.clone(),
+        noticed,
+        metrics,
+        Arc::clone(&current),
+        shutdown.clone(),
+    ));
     working.spawn(jobs::partitions::run(stores.clone(), shutdown.clone()));
     working.spawn(jobs::prune_changes::run(stores.clone(), shutdown.clone()));
     let bounded = vec![Arc::clone(&shared.repeated), Arc::clone(&shared.refused)];
@@ -161,7 +185,6 @@ fn admin_state(
     token: &Secret,
 ) -> anyhow::Result<admin::State> {
     let recorder = shared.recorder.clone();
-    let spool_is_empty = shared.recorder.clone();
     let health = Arc::clone(shared);
     Ok(admin::State {
         stores: stores.clone(),
@@ -176,40 +199,16 @@ fn admin_state(
                 .map(String::as_str),
         ),
         flush: Box::new(move |at_most| {
-            let (recorder, booked) = (recorder.clone(), spool_is_empty.clone());
+            let recorder = recorder.clone();
             Box::pin(async move {
-                tokio::time::timeout(at_most, flushed_and_booked(recorder, booked))
-                    .await
-                    .unwrap_or(false)
+                let booked = jobs::write_usage::flushed_and_booked(&recorder);
+                tokio::time::timeout(at_most, booked).await.unwrap_or(false)
             })
         }),
         health: Box::new(move |credential| {
             credential_state(health.health.condition(credential, now_ms()))
         }),
     })
-}
-
-/// Everything answered before the call is in closed segments, and those have been booked.
-async fn flushed_and_booked(recorder: Recorder, booked: Recorder) -> bool {
-    if recorder.flush().await.is_err() {
-        return false;
-    }
-    let waiting: Vec<u64> = booked
-        .spool()
-        .closed_segments()
-        .iter()
-        .map(|segment| segment.serial)
-        .collect();
-    // The booking job tells nobody when a segment goes; it is asked every few milliseconds, for as long as the caller waits.
-    while booked
-        .spool()
-        .closed_segments()
-        .iter()
-        .any(|segment| waiting.contains(&segment.serial))
-    {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    true
 }
 
 fn credential_state(condition: routing::health::Condition) -> CredentialState {
@@ -248,6 +247,7 @@ fn open_recorder(
     config: &Config,
     sealer: &Sealer,
     current: &Arc<Current>,
+    limits: &Arc<limits::Local>,
 ) -> anyhow::Result<(Recorder, Recovered)> {
     let spool = spool::Config {
         sync_every: config.spool.sync_every,
@@ -271,12 +271,14 @@ fn open_recorder(
         }
         event.price();
     };
+    let limits = Arc::clone(limits);
     let opened = Recorder::open(
         &config.data_dir,
         sealer.spool_key(),
         spool,
         &config.instance,
         Arc::new(pricer),
+        Arc::new(move |event| limits.settle(event)),
     );
     opened.with_context(|| format!("the spool in {}", config.data_dir.display()))
 }

@@ -160,6 +160,50 @@ impl Rates {
     }
 }
 
+impl Rates {
+    /// The most that so many tokens can cost, whatever they turn out to be: each at the dearest price that a token of its
+    /// side has, rounded up to a whole nano-dollar.
+    pub fn most(&self, input: u64, output: u64) -> Money {
+        let exact = times(input, self.dearest_input())
+            + times(output, self.dearest_output())
+            + times(1, self.request.unwrap_or(Price(0)));
+        let nanos = exact / PER_NANO + i128::from(exact % PER_NANO > 0);
+        Money::from_nanos(i64::try_from(nanos).unwrap_or(i64::MAX))
+    }
+
+    /// How many output tokens so many nano-dollars surely pay; `None` where output costs nothing.
+    pub fn output_for(&self, nanos: u64) -> Option<u64> {
+        match self.dearest_output() {
+            Price(0) => None,
+            Price(price) => {
+                let tokens = i128::from(nanos) * PER_NANO / i128::from(price);
+                Some(u64::try_from(tokens).unwrap_or(u64::MAX))
+            }
+        }
+    }
+
+    fn dearest_input(&self) -> Price {
+        let all = [
+            self.input,
+            self.cached_input,
+            self.cache_write,
+            self.audio_input,
+            self.image_input,
+        ];
+        all.into_iter().flatten().max().unwrap_or(Price(0))
+    }
+
+    fn dearest_output(&self) -> Price {
+        let all = [
+            self.output,
+            self.reasoning,
+            self.audio_output,
+            self.image_output,
+        ];
+        all.into_iter().flatten().max().unwrap_or(Price(0))
+    }
+}
+
 /// A total whose parts are priced apart, each token once; parts beyond the total are not billed twice.
 fn split(total: u64, price: Price, parts: &[(u64, Price)]) -> i128 {
     let mut left = total;
@@ -316,6 +360,34 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn no_usage_costs_more_than_the_most(
+            input in 0u64..1 << 30, output in 0u64..1 << 30, parts in prop::array::uniform7(0u64..1 << 30),
+            prices in prop::array::uniform10(prop::option::of(0..100 * SCALE)),
+        ) {
+            let [input_price, cached_input, cache_write, audio_input, image_input, output_price, reasoning, audio_output, image_output, request] =
+                prices.map(|price| price.map(Price));
+            let rates = Rates {
+                input: input_price, cached_input, cache_write, audio_input, image_input,
+                output: output_price, reasoning, audio_output, image_output, request,
+            };
+            let [cached_read, cached_write, audio_in, image_in, reasoned, audio_out, image_out] = parts;
+            let usage = Usage {
+                input, cached_read, cached_write, audio_input: audio_in, image_input: image_in,
+                output, reasoning: reasoned, audio_output: audio_out, image_output: image_out,
+            };
+            prop_assert!(rates.cost(&usage) <= rates.most(input, output));
+        }
+
+        #[test]
+        fn what_is_enough_for_some_tokens_pays_them(nanos in 0u64..1 << 50, raw in 1..1000 * SCALE) {
+            let rates = Rates { output: Some(Price(raw)), ..Rates::default() };
+            let tokens = rates.output_for(nanos).expect("output costs");
+            let cost = |tokens| i128::from(rates.most(0, tokens).nanos());
+            prop_assert!(cost(tokens) <= i128::from(nanos));
+            prop_assert!(cost(tokens + 1) > i128::from(nanos));
+        }
+
         #[test]
         fn any_price_survives_writing(raw in 0..=1_000_000 * SCALE) {
             prop_assert_eq!(price(&Price(raw).to_string()), Price(raw));

@@ -187,6 +187,10 @@ impl Catalog {
         self.models.get(id)
     }
 
+    pub fn model(&self, id: ModelId) -> Option<&Arc<Model>> {
+        self.models.get(&id)
+    }
+
     pub fn models(&self) -> impl Iterator<Item = &Arc<Model>> {
         self.models.values()
     }

@@ -67,6 +67,7 @@ pub struct Config {
     pub tls_key: Option<PathBuf>,
     pub tls_reload_every: Span,
     pub proxy: Proxy,
+    pub limits: Limits,
     pub spool: Spool,
     pub catalog: Catalog,
     pub redis: Redis,
@@ -101,6 +102,15 @@ pub struct Proxy {
     pub upstream_connections: usize,
     pub cut_grace: Span,
     pub unidentified_per_minute: u32,
+}
+
+/// Limits and budgets: `[limits]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    pub reserved_wait: Span,
+    #[serde(deserialize_with = "value::budget_exceeded_status")]
+    pub budget_exceeded_status: u16,
 }
 
 /// The file that usage events go to: `[spool]`.

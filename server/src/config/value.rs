@@ -9,6 +9,14 @@ use toml::Value;
 
 use crate::secrets::Secret;
 
+/// The status of a spent budget: 429, or 402.
+pub fn budget_exceeded_status<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u16, D::Error> {
+    match u16::deserialize(deserializer)? {
+        status @ (429 | 402) => Ok(status),
+        _ => Err(D::Error::custom("must be 429 or 402")),
+    }
+}
+
 /// A number of bytes, written `4096`, `64KiB`, `32MiB` or `4GiB`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Bytes(pub u64);

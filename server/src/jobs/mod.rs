@@ -4,18 +4,21 @@
 //! once, shown in [`Health`], and tried again until it passes. They run on a runtime of their own, never on the workers
 //! that serve requests, and meet these only in `catalog::Current` and in the spool.
 
+pub mod fill_budgets;
 pub mod health;
 pub mod partitions;
 pub mod prune_changes;
 pub mod refresh_catalog;
 pub mod replay;
 pub mod tell_changes;
+pub mod write_alerts;
 pub mod write_usage;
 
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+pub use fill_budgets::FillBudgets;
 pub use health::Health;
 pub use refresh_catalog::RefreshCatalog;
 pub use write_usage::WriteUsage;

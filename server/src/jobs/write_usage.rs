@@ -143,6 +143,21 @@ impl WriteUsage {
     }
 }
 
+/// Waits until everything answered before the call is in closed segments, and those have been booked. `false`: the spool
+/// cannot be flushed.
+pub async fn flushed_and_booked(recorder: &Recorder) -> bool {
+    if recorder.flush().await.is_err() {
+        return false;
+    }
+    let closed = || recorder.spool().closed_segments().into_iter();
+    let waiting: Vec<u64> = closed().map(|segment| segment.serial).collect();
+    // The booking job tells nobody when a segment goes; it is asked every few milliseconds, for as long as the caller waits.
+    while closed().any(|segment| waiting.contains(&segment.serial)) {
+        time::sleep(Duration::from_millis(10)).await;
+    }
+    true
+}
+
 /// Books some events, with patience.
 pub(super) async fn book(stores: &Stores, events: &[UsageEvent]) -> Result<usage::Booked, Error> {
     match time::timeout(PATIENCE, usage::book(&stores.usage, events)).await {

@@ -9,7 +9,13 @@ use futures_util::StreamExt as _;
 use tokio::time::{Instant, timeout_at};
 use weir_api_types::channel::RetryOn;
 
-use super::{Shared, account::Account, error::Failure, scrub::Pieces, upstream::Answer};
+use super::{
+    Shared,
+    account::Account,
+    error::{Failure, Refusal},
+    scrub::Pieces,
+    upstream::Answer,
+};
 use crate::{catalog::Channel, metering::Outcome, routing::Candidate};
 
 /// Most of an upstream's error body that is read.
@@ -92,6 +98,8 @@ pub enum Tried {
 /// What the caller is told if no attempt does better.
 pub enum Failed {
     Nothing(Failure),
+    /// No attempt was made: what stood against it.
+    Refused(Refusal),
     /// The upstream's own error, to be relayed.
     Answer(Box<Answered>),
 }

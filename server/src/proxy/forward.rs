@@ -7,11 +7,11 @@ use std::{cell::RefCell, rc::Rc, time::SystemTime};
 
 use actix_web::http::header::HeaderMap;
 use tokio::time::Instant;
-use weir_dialect::openai::Ask;
 
 use super::{
     Shared,
     account::Account,
+    admit::{self, Asking},
     answer::{self, Answered, Arrived, Failed, Tried, broken, failed},
     endpoint::Endpoint,
     error::{Error, Failure, Refusal},
@@ -21,6 +21,7 @@ use super::{
 };
 use crate::{
     clock::now_ms,
+    limits::AttemptPermit,
     routing::{
         Candidate,
         health::{Lease, NoCredential},
@@ -35,6 +36,7 @@ const MAX_ATTEMPTS: usize = 8;
 pub async fn first_success(
     candidates: &[Candidate],
     outbound: &mut Outbound,
+    asking: &Asking,
     shared: &Shared,
     upstream: &Upstream,
     account: &mut Account,
@@ -51,8 +53,17 @@ pub async fn first_success(
                 Err(NoCredential::NoneNeeded) => None,
                 Err(NoCredential::NoneUsable) => break,
             };
-            let credential = lease.as_ref().map(|lease| lease.credential.id);
-            match attempt(candidate, lease, outbound, shared, upstream, account).await {
+            let permit = match admit::attempt(shared, asking, account, candidate) {
+                Ok(permit) => permit,
+                Err(refusal) => {
+                    // What the upstream itself said of an earlier attempt says more.
+                    last.get_or_insert(Failed::Refused(refusal));
+                    break;
+                }
+            };
+            let held = (lease, permit);
+            let credential = held.0.as_ref().map(|lease| lease.credential.id);
+            match attempt(candidate, held, outbound, shared, upstream, account).await {
                 Tried::Answered(answered) => return Ok(*answered),
                 Tried::Failed {
                     error,
@@ -78,6 +89,7 @@ fn conclude(last: Option<Failed>) -> Result<Answered, Error> {
     match last {
         Some(Failed::Answer(answered)) => Ok(*answered),
         Some(Failed::Nothing(failure)) => Err(Error::Failure(failure)),
+        Some(Failed::Refused(refusal)) => Err(refusal.into()),
         None => Err(Refusal::NoHealthyUpstream(
             "its credentials rest, or were refused by the vendor".to_owned(),
         )
@@ -87,7 +99,7 @@ fn conclude(last: Option<Failed>) -> Result<Answered, Error> {
 
 async fn attempt(
     candidate: &Candidate,
-    lease: Option<Lease>,
+    (lease, permit): (Option<Lease>, AttemptPermit),
     outbound: &mut Outbound,
     shared: &Shared,
     upstream: &Upstream,
@@ -104,8 +116,8 @@ async fn attempt(
         .as_ref()
         .map(|ask| ask.input)
         .unwrap_or_default();
-    let bound = outbound.ask.as_ref().and_then(Ask::output_bound);
-    let traceparent = account.begin_attempt(candidate, lease, input, bound);
+    let bound = outbound.output_bound();
+    let traceparent = account.begin_attempt(candidate, lease, permit, input, bound);
     let call = match outbound::call(candidate, secret.as_ref(), outbound, traceparent) {
         Ok(prepared) => prepared,
         Err(failure) => return failed(account, None, failure, false, false),

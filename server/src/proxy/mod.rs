@@ -1,10 +1,11 @@
 //! THE WAY OF A REQUEST, and the only module that knows all its stages.
 //!
-//! ingress -> identify -> route -> forward -> relay -> settle, as [`handle`] calls them. `routes` calls it for every path
+//! ingress -> identify -> route -> admit -> forward -> relay -> settle, as [`handle`] calls them. `routes` calls it for every path
 //! of the data plane. What a request may touch is [`Shared`] and the worker's [`Upstream`]: no database, so none can be
-//! asked by mistake. Rules, limits, cache and translation take their places here when they are built.
+//! asked by mistake. Rules, cache and translation take their places here when they are built.
 
 mod account;
+mod admit;
 mod answer;
 mod ending;
 pub mod endpoint;
@@ -55,6 +56,7 @@ use upstream::Upstream;
 use crate::{
     catalog,
     config::Proxy as Config,
+    limits::Local as Limits,
     metering::Recorder,
     routing::Health,
     telemetry::{metrics, repeated::Repeated, span::Tracer},
@@ -67,6 +69,10 @@ pub struct Shared {
     pub catalog: Arc<catalog::Current>,
     /// Where usage events go.
     pub recorder: Recorder,
+    /// What bounds how fast and how much.
+    pub limits: Arc<Limits>,
+    /// The status of `budget_exceeded`.
+    pub budget_exceeded_status: u16,
     /// What traffic taught about credentials.
     pub health: Health,
     /// How fast models generate.
@@ -138,7 +144,7 @@ async fn whole_way(
     payload: web::Payload,
     shared: &Arc<Shared>,
     upstream: &Upstream,
-    common: Common,
+    mut common: Common,
 ) -> HttpResponse {
     let started = Instant::now();
     match *call.request.method() {
@@ -157,24 +163,31 @@ async fn whole_way(
         &catalog,
         common.id.at_ms(),
     );
+    let at_the_door = admit::at_the_door(shared, &catalog, address, call.endpoint);
     let head = account_head(&call.request, &common);
     let caller = match identified {
         Ok(caller) => caller,
         Err(Unidentified::Known(caller, refusal)) => {
+            let refusal = at_the_door.err().unwrap_or(refusal);
             Account::open(shared, &caller, call.endpoint, common.id, started, head)
                 .refuse(&refusal);
             return common.error(&refusal.into());
         }
         Err(Unidentified::Unknown(refusal)) => {
-            let refusal = match shared.strangers.admit(address, started) {
-                Ok(()) => refusal,
-                Err(retry_after) => Refusal::TooManyStrangers { retry_after },
+            let refusal = match (at_the_door, shared.strangers.admit(address, started)) {
+                (Err(limited), _) => limited,
+                (Ok(()), Err(retry_after)) => Refusal::TooManyStrangers { retry_after },
+                (Ok(()), Ok(())) => refusal,
             };
             note_unidentified(shared, &call, address, &common, &refusal, started);
             return common.error(&refusal.into());
         }
     };
     let mut account = Account::open(shared, &caller, call.endpoint, common.id, started, head);
+    if let Err(refusal) = at_the_door {
+        account.refuse(&refusal);
+        return common.error(&refusal.into());
+    }
     let peer = call.request.conn_data::<Peer>().cloned();
     let wants_cost = call
         .request
@@ -192,7 +205,8 @@ async fn whole_way(
     )
     .await
     {
-        Ok(Prepared::Here(body)) => {
+        Ok(Prepared::Here { body, left }) => {
+            common.left = left;
             account.close(crate::metering::Outcome::Ok, 200, None).await;
             common
                 .start(200)
@@ -202,13 +216,17 @@ async fn whole_way(
         Ok(Prepared::Upstream {
             candidates,
             mut outbound,
+            asking,
+            left,
+            adjusted,
         }) => {
+            (common.left, common.adjusted) = (left, adjusted);
             let is_head = outbound.method == Method::HEAD;
             let mut ending = Ending::of(shared, &caller, candidates.first());
             let answered = tokio::select! {
                 biased;
                 refusal = ending.reason() => return cut(&common, account, refusal).await,
-                answered = forward::first_success(&candidates, &mut outbound, shared, upstream, &mut account) => answered,
+                answered = forward::first_success(&candidates, &mut outbound, &asking, shared, upstream, &mut account) => answered,
             };
             let context = relay::Context {
                 is_head,

@@ -14,6 +14,7 @@ use weir_api_types::channel::Kind;
 use weir_dialect::openai::{Ask, Edits};
 
 use super::{
+    admit,
     endpoint::Endpoint,
     error::{Failure, Refusal},
     headers, ingress, path, upstream,
@@ -32,6 +33,19 @@ pub struct Outbound {
     pub body: OutBody,
     /// The body as far as it was read; `None` where it is not JSON.
     pub ask: Option<Ask>,
+    /// The output bound that Weir sets, in tokens for each choice.
+    pub bound: Option<u32>,
+}
+
+impl Outbound {
+    /// The most tokens over all choices, by the caller's word or Weir's.
+    pub fn output_bound(&self) -> Option<u64> {
+        let ask = self.ask.as_ref()?;
+        let set = self
+            .bound
+            .map(|bound| u64::from(bound).saturating_mul(ask.choices()));
+        set.or_else(|| ask.output_bound())
+    }
 }
 
 /// The body of a request as it is to be sent on.
@@ -173,6 +187,9 @@ pub fn body(
 ) -> upstream::Body {
     let model = candidate.upstream_model.as_deref();
     let drop_labels = outbound.endpoint.has_labels();
+    let bound = outbound
+        .bound
+        .map(|tokens| admit::bound_for(candidate, outbound.endpoint, tokens));
     match (&mut outbound.body, &outbound.ask) {
         (OutBody::Whole(_), Some(ask)) => {
             let model = model.filter(|model| ask.model.as_deref() != Some(*model));
@@ -180,7 +197,7 @@ pub fn body(
                 model,
                 include_usage: asked_usage,
                 drop_labels,
-                ..Edits::default()
+                bound,
             }))
         }
         (OutBody::Whole(bytes), None) => upstream::Body::Whole(bytes.clone()),

@@ -12,6 +12,7 @@ use weir_dialect::openai::{self, Ask};
 use super::{
     Call, Shared,
     account::{Account, Asked},
+    admit::{self, Asking},
     endpoint::Endpoint,
     error::Refusal,
     identify::Caller,
@@ -22,16 +23,21 @@ use super::{
 };
 use crate::{
     catalog::{self, Catalog},
+    limits::Tightest,
     routing::{self, Asker, Candidate},
 };
 
 /// What a request has become once it may go.
 pub enum Prepared {
     /// Answered by Weir itself.
-    Here(Vec<u8>),
+    Here { body: Vec<u8>, left: Tightest },
     Upstream {
         candidates: Vec<Candidate>,
         outbound: Box<Outbound>,
+        asking: Box<Asking>,
+        left: Tightest,
+        /// What Weir set in the body, for `x-weir-adjusted`.
+        adjusted: Option<String>,
     },
 }
 
@@ -59,7 +65,10 @@ pub async fn prepare(
         now_ms: account.id().at_ms(),
     };
     if call.endpoint == Endpoint::Models {
-        return answer_models(call.rest.as_deref(), catalog, asker).map(Prepared::Here);
+        let (permit, left) = admit::admit_here(shared, catalog, caller, account).await?;
+        account.admitted(permit);
+        let body = answer_models(call.rest.as_deref(), catalog, asker)?;
+        return Ok(Prepared::Here { body, left });
     }
     let headers = call.request.headers().clone();
     let path = match &call.rest {
@@ -105,8 +114,7 @@ pub async fn prepare(
         asker,
     )?;
     account.routed(&candidates);
-    account.record()?;
-    let outbound = Box::new(Outbound {
+    let mut outbound = Box::new(Outbound {
         endpoint: call.endpoint,
         method,
         path,
@@ -114,10 +122,25 @@ pub async fn prepare(
         caller_headers: headers,
         body,
         ask,
+        bound: None,
     });
+    let admission = admit::admit(shared, catalog, caller, account, &candidates, &outbound).await?;
+    account.admitted(admission.permit);
+    outbound.bound = admission.bound;
+    let adjusted = admission
+        .bound
+        .zip(candidates.first())
+        .map(|(tokens, candidate)| {
+            let bound = admit::bound_for(candidate, outbound.endpoint, tokens);
+            format!("{}={tokens}", bound.field.name())
+        });
+    account.record()?;
     Ok(Prepared::Upstream {
         candidates,
         outbound,
+        asking: Box::new(admission.asking),
+        left: admission.left,
+        adjusted,
     })
 }
 

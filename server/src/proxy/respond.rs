@@ -1,5 +1,7 @@
 //! Answers to callers: the headers that every one of them carries, and errors in their dialect.
 
+use std::time::Duration;
+
 use actix_web::{
     HttpResponse, HttpResponseBuilder,
     http::{
@@ -8,12 +10,17 @@ use actix_web::{
     },
 };
 
-use super::{error::Error, headers};
-use crate::tenancy::RequestId;
+use super::{
+    error::{Error, Limited},
+    headers,
+};
+use crate::{limits::Tightest, tenancy::RequestId};
 
 /// Weir's headers that a browser's script may read.
 const EXPOSED: &str = "x-request-id, x-client-request-id, x-weir-upstream-request-id, x-weir-channel, x-weir-model, \
-                       x-weir-attempts, x-weir-cost, x-weir-cache, x-weir-dropped, x-weir-adjusted, retry-after, \
+                       x-weir-attempts, x-weir-cost, x-weir-cache, x-weir-dropped, x-weir-adjusted, \
+                       x-ratelimit-limit-requests, x-ratelimit-remaining-requests, x-ratelimit-reset-requests, \
+                       x-ratelimit-limit-tokens, x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens, retry-after, \
                        retry-after-ms, x-should-retry";
 
 /// What every answer of the data plane carries.
@@ -22,6 +29,10 @@ pub struct Common {
     pub id: RequestId,
     /// The caller's own label, echoed.
     pub client_request_id: Option<String>,
+    /// What the limits that counted the call have left.
+    pub left: Tightest,
+    /// What Weir itself set in the request.
+    pub adjusted: Option<String>,
 }
 
 impl Common {
@@ -29,6 +40,8 @@ impl Common {
         Self {
             id,
             client_request_id: headers::client_request_id(caller_headers).map(str::to_owned),
+            left: Tightest::default(),
+            adjusted: None,
         }
     }
 
@@ -56,11 +69,34 @@ impl Common {
         if let Some(label) = &self.client_request_id {
             response.insert_header(("x-client-request-id", label.as_str()));
         }
+        if let Some(adjusted) = &self.adjusted {
+            response.insert_header(("x-weir-adjusted", adjusted.as_str()));
+        }
+        if let Some(requests) = self.left.requests {
+            response
+                .insert_header(("x-ratelimit-limit-requests", requests.limit))
+                .insert_header(("x-ratelimit-remaining-requests", requests.remaining))
+                .insert_header(("x-ratelimit-reset-requests", span(requests.reset)));
+        }
+        if let Some(tokens) = self.left.tokens {
+            response
+                .insert_header(("x-ratelimit-limit-tokens", tokens.limit))
+                .insert_header(("x-ratelimit-remaining-tokens", tokens.remaining))
+                .insert_header(("x-ratelimit-reset-tokens", span(tokens.reset)));
+        }
     }
 
     /// An error in OpenAI's dialect.
     pub fn error(&self, error: &Error) -> HttpResponse {
-        let mut response = self.start(error.status());
+        let limited = error.limited();
+        let with_quota = limited.and_then(Limited::quota).map(|left| Self {
+            left,
+            ..self.clone()
+        });
+        let mut response = with_quota.as_ref().unwrap_or(self).start(error.status());
+        if limited.is_some_and(Limited::is_final) {
+            response.insert_header(("x-should-retry", "false"));
+        }
         if let Some(after) = error.retry_after() {
             // Rounded up: a caller that comes a moment early is refused once more.
             let seconds = after.as_millis().div_ceil(1000).max(1);
@@ -75,6 +111,24 @@ impl Common {
         response
             .content_type("application/json")
             .body(error.body(&self.id.to_string()))
+    }
+}
+
+/// A length of time as OpenAI writes it in its headers: `250ms`, `1.5s`, `6m0s`, `1h0m0s`.
+fn span(length: Duration) -> String {
+    // Rounded up: whoever comes back when told finds what was promised.
+    let ms = length.as_micros().div_ceil(1000);
+    let (seconds, rest) = (ms / 1000, ms % 1000);
+    let (hours, minutes) = (seconds / 3600, seconds / 60 % 60);
+    let second = match rest {
+        0 => format!("{}s", seconds % 60),
+        rest => format!("{}.{rest:03}s", seconds % 60),
+    };
+    match (hours, minutes) {
+        (0, 0) if seconds == 0 => format!("{rest}ms"),
+        (0, 0) => second,
+        (0, minutes) => format!("{minutes}m{second}"),
+        (hours, minutes) => format!("{hours}h{minutes}m{second}"),
     }
 }
 
@@ -116,4 +170,25 @@ pub fn preflight(common: &Common, caller_headers: &HeaderMap) -> HttpResponse {
         .insert_header((header::ACCESS_CONTROL_MAX_AGE, "7200"))
         .insert_header((header::VARY, "access-control-request-headers"));
     response.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_are_written_as_the_vendor_does() {
+        for (us, text) in [
+            (0, "0ms"),
+            (1, "1ms"),
+            (250_000, "250ms"),
+            (1_000_000, "1s"),
+            (1_500_000, "1.500s"),
+            (360_000_000, "6m0s"),
+            (3_600_000_000, "1h0m0s"),
+            (86_399_999_001, "24h0m0s"),
+        ] {
+            assert_eq!(span(Duration::from_micros(us)), text);
+        }
+    }
 }

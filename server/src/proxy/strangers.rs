@@ -11,6 +11,8 @@ use std::{
 
 use parking_lot::Mutex;
 
+use crate::tenancy::address;
+
 const WINDOW: Duration = Duration::from_secs(60);
 /// Addresses told apart; the rest share one count.
 const MAX_ADDRESSES: usize = 16_384;
@@ -41,7 +43,7 @@ impl Strangers {
     /// Counts a request; once there are too many, how long until the address may try again.
     pub fn admit(&self, address: IpAddr, now: Instant) -> Result<(), Duration> {
         let mut minutes = self.minutes.lock();
-        let mut who = network(address);
+        let mut who = address::network(address);
         if minutes.len() >= MAX_ADDRESSES && !minutes.contains_key(&who) {
             minutes.retain(|_, minute| now < minute.began + WINDOW);
             if minutes.len() >= MAX_ADDRESSES {
@@ -61,16 +63,6 @@ impl Strangers {
         }
         minute.requests += 1;
         Ok(())
-    }
-}
-
-/// An IPv4 address, or the 64 bits of an IPv6 one that its owner cannot choose.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V4(address) => address.into(),
-        IpAddr::V6(address) => {
-            Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into()
-        }
     }
 }
 

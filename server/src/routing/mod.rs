@@ -14,7 +14,7 @@ use weir_api_types::channel::Kind;
 use crate::{
     billing::Rates,
     catalog::{Catalog, Channel, Model},
-    tenancy::{ProxyKey, Tenant},
+    tenancy::{ProxyKey, RouteId, Tenant},
 };
 
 pub use health::Health;
@@ -29,6 +29,8 @@ pub struct Candidate {
     pub model: Option<Arc<Model>>,
     /// The rates in force when the call began; `None` is unpriced.
     pub rates: Option<Rates>,
+    /// The route, and the most requests a second that may take it.
+    pub max_rps: Option<(RouteId, u32)>,
 }
 
 /// Why a call has no candidate.
@@ -105,12 +107,13 @@ pub fn candidates(
             .filter(|channel| asker.may_use(channel) && speaks_openai(channel))?;
         // The key's own order goes before the routes'.
         let own = asker.key.channel_priority(channel.id).flatten();
-        let candidate = candidate(
+        let mut candidate = candidate(
             channel,
             Some(route.upstream_model.clone()),
             Some(model),
             asker.now_ms,
         );
+        candidate.max_rps = route.max_rps.map(|rps| (route.id, rps));
         Some(strategy::Weighed {
             rank: (own, route.priority),
             weight: route.weight,
@@ -251,5 +254,6 @@ fn candidate(
         upstream_model,
         model: model.cloned(),
         rates,
+        max_rps: None,
     }
 }

@@ -5,6 +5,7 @@
 //! back by [`catalog`]; usage is booked by [`usage`]. Functions are free, one file per aggregate, and take any connection.
 //! The way of a request never comes here: `proxy::State` has no connection.
 
+pub mod alerts;
 pub mod budgets;
 pub mod catalog;
 pub mod change;

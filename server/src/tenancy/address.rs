@@ -4,7 +4,7 @@
 //! the left is taken, and the first that is no proxy is the caller. Everything left of it is the caller's own claim
 //! (threats.md, H2).
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use ipnet::IpNet;
 
@@ -32,6 +32,16 @@ pub fn caller<'a>(
 pub fn contains(networks: &[IpNet], address: IpAddr) -> bool {
     let address = address.to_canonical();
     networks.iter().any(|network| network.contains(&address))
+}
+
+/// An IPv4 address, or the 64 bits of an IPv6 one that its owner cannot choose.
+pub fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.into(),
+        IpAddr::V6(address) => {
+            Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into()
+        }
+    }
 }
 
 fn parse(hop: &str) -> Option<IpAddr> {

@@ -20,6 +20,7 @@ fn recorder(directory: &Path) -> Recorder {
         spool::Config::default(),
         "test",
         Arc::new(|_| {}),
+        Arc::new(|_| {}),
     );
     opened.expect("a recorder").0
 }

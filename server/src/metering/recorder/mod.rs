@@ -40,6 +40,9 @@ use settle::Job;
 /// `unpriced`. It is called on the recorder's thread, and never waits.
 pub type Pricer = Arc<dyn Fn(&mut UsageEvent) + Send + Sync>;
 
+/// Told every event once, before it is written: limits and budgets settle by it. It must not wait.
+pub type Settler = Arc<dyn Fn(&UsageEvent) + Send + Sync>;
+
 /// The recorder; clones share it. When the last of them and the last flight are gone, all is written and synced.
 #[derive(Clone)]
 pub struct Recorder(Arc<Handle>);
@@ -120,6 +123,7 @@ struct Core {
     config: Config,
     instance: String,
     pricer: Pricer,
+    settler: Settler,
     corrections: Corrections,
     refusals: Mutex<Refusals>,
     /// Events that found no room, oldest first, with the slots that stand for them until then.
@@ -145,8 +149,10 @@ impl Recorder {
         config: Config,
         instance: &str,
         pricer: Pricer,
+        settler: Settler,
     ) -> Result<(Self, Recovered), Error> {
-        Self::open_with(directory, key, config, instance, pricer, inflight::SLOTS)
+        let slots = inflight::SLOTS;
+        Self::open_with(directory, key, config, instance, (pricer, settler), slots)
     }
 
     fn open_with(
@@ -154,7 +160,7 @@ impl Recorder {
         key: &[u8; 32],
         config: Config,
         instance: &str,
-        pricer: Pricer,
+        (pricer, settler): (Pricer, Settler),
         slots_per_extent: usize,
     ) -> Result<(Self, Recovered), Error> {
         let Opened { spool, segments } =
@@ -166,6 +172,7 @@ impl Recorder {
             config,
             instance: instance.to_owned(),
             pricer,
+            settler,
             corrections: Corrections::default(),
             refusals: Mutex::default(),
             held: Mutex::default(),
@@ -392,6 +399,7 @@ impl Core {
 
     /// Writes an event, then frees the slot that stood for it. Where there is no room, both are held.
     fn write(&self, event: UsageEvent, slot: Option<Slot>) -> Result<(), Error> {
+        (self.settler)(&event);
         match self.spool.append(&event) {
             Ok(()) => {
                 self.free(slot);

@@ -25,12 +25,17 @@ fn config() -> Config {
 }
 
 /// A nano-dollar per output token.
+fn settler() -> Settler {
+    Arc::new(|_| {})
+}
+
 fn pricer() -> Pricer {
     Arc::new(|event| event.charge = Money::from_nanos(event.usage.output as i64))
 }
 
 fn open_with(directory: &Path, config: Config) -> (Recorder, Recovered) {
-    Recorder::open_with(directory, &KEY, config, "weir-0", pricer(), 64).expect("opened")
+    Recorder::open_with(directory, &KEY, config, "weir-0", (pricer(), settler()), 64)
+        .expect("opened")
 }
 
 fn open(directory: &TempDir) -> (Recorder, Recovered) {
@@ -331,7 +336,14 @@ fn a_killed_process_leaves_every_call_once() {
             break;
         }
     }
-    let second = Recorder::open(directory.path(), &KEY, config(), "weir-0", pricer());
+    let second = Recorder::open(
+        directory.path(),
+        &KEY,
+        config(),
+        "weir-0",
+        pricer(),
+        settler(),
+    );
     assert!(
         matches!(second, Err(Error::Spool(spool::Error::Directory(_)))),
         "owned by the child"

@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     billing::Money,
+    limits::AttemptPermit,
     metering::{Attempt, Outcome},
     proxy::{answer::EVENT_STREAM, plausible::believed},
     routing::{Candidate, health::Lease},
@@ -30,6 +31,8 @@ pub(super) struct Current {
     pub(super) began: Instant,
     pub(super) candidate: Candidate,
     pub(super) lease: Option<Lease>,
+    /// What the channel's limits hold for it.
+    pub(super) _permit: AttemptPermit,
     pub(super) span: AttemptSpan,
     pub(super) observer: Option<Observer>,
     pub(super) input: Input,
@@ -50,6 +53,7 @@ impl Account {
         &mut self,
         candidate: &Candidate,
         lease: Option<Lease>,
+        permit: AttemptPermit,
         input: Input,
         bound: Option<u64>,
     ) -> Option<String> {
@@ -111,6 +115,7 @@ impl Account {
             began,
             candidate,
             lease,
+            _permit: permit,
             span,
             observer: None,
             input,

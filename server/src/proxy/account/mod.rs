@@ -20,6 +20,7 @@ use weir_dialect::neutral::Usage;
 use super::{Shared, endpoint::Endpoint, error::Refusal, identify::Caller, plausible::believed};
 use crate::{
     billing::Money,
+    limits::Permit,
     metering::{
         Outcome, Source, UsageEvent,
         inflight::Start,
@@ -41,6 +42,8 @@ pub struct Account {
     flight: Option<Flight>,
     current: Option<Current>,
     last: Told,
+    /// What limits and budgets hold for it; gone when the account is.
+    permit: Option<Permit>,
     /// Taken when the account is closed.
     open: Option<Open>,
 }
@@ -115,6 +118,7 @@ impl Account {
             flight: None,
             current: None,
             last: Told::default(),
+            permit: None,
             open: Some(open),
         }
     }
@@ -165,7 +169,12 @@ impl Account {
         }
     }
 
-    /// Puts the call on record. Nothing leaves before this.
+    /// Takes what limits and budgets hold for the call.
+    pub fn admitted(&mut self, permit: Permit) {
+        self.permit = Some(permit);
+    }
+
+    /// Puts the call on record. Nothing leaves before this; from now on its event settles what it holds.
     pub fn record(&mut self) -> Result<(), Refusal> {
         let start = Start::from(&self.event);
         let flight = self.shared.recorder.begin(&start).map_err(|error| {
@@ -173,6 +182,9 @@ impl Account {
             Refusal::SpoolFull
         })?;
         self.flight = Some(flight);
+        if let Some(permit) = &mut self.permit {
+            permit.keep();
+        }
         Ok(())
     }
 
@@ -227,6 +239,8 @@ impl Account {
         closed: Option<oneshot::Sender<Money>>,
     ) {
         let Some(open) = self.open.take() else { return };
+        // Its concurrency slots are free before the last byte leaves: the caller's next call may come at once.
+        self.permit = None;
         self.event.outcome = outcome;
         self.event.status = status;
         self.event.error_code = code.map(str::to_owned);

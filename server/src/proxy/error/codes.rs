@@ -25,6 +25,12 @@ pub const CODES: &[(u16, &str, &str)] = &[
     (400, "missing_model", "The endpoint needs a `model`."),
     (
         400,
+        "cost_not_bounded",
+        "A hard budget applies, and nothing says what the call may come to at most: no output bound and no ceiling, media \
+         without a stated maximum, or no price. Bound the call.",
+    ),
+    (
+        400,
         "several_api_keys",
         "The request carries two different keys. Send one.",
     ),
@@ -107,7 +113,19 @@ pub const CODES: &[(u16, &str, &str)] = &[
     (
         429,
         "rate_limit_exceeded",
-        "Too many requests without a valid key came from this address. Mend the key, and wait for `retry-after`.",
+        "A limit is used up; the message says which. Wait for `retry-after`. Also: too many requests without a valid key came \
+         from this address.",
+    ),
+    (
+        429,
+        "budget_exceeded",
+        "A hard budget is spent, or has less than this call may come to; the message gives both figures and when it begins anew. \
+         Its status is 402 where the setting says so.",
+    ),
+    (
+        429,
+        "budget_reserved",
+        "What is left of a hard budget is reserved by calls that are under way. Try again in a second.",
     ),
     (500, "internal_error", "Weir failed. Report the request id."),
     (

@@ -9,6 +9,7 @@ pub mod ask;
 pub mod histogram;
 pub mod partitions;
 pub mod rebuild;
+pub mod spent;
 pub mod sums;
 
 mod book;
@@ -20,6 +21,7 @@ mod tests;
 
 pub use book::{Booked, book};
 pub use rebuild::rebuild;
+pub use spent::{spent, spent_by_calls};
 
 /// Milliseconds of a quarter hour, which every time zone's offset is a multiple of.
 pub const QUARTER_MS: i64 = 15 * 60_000;

@@ -86,6 +86,12 @@ metrics! {
     attempts: IntCounterVec = "gateway_attempts_total" ["provider", "reason"];
     /// Requests of known keys that Weir refused, by the code that the caller got.
     refusals: IntCounterVec = "gateway_refusals_total" ["code"];
+    /// Requests that a limit or budget refused, by the thing it stands on and what it counts (`requests`, `tokens`,
+    /// `concurrent`, `budget`).
+    limit_refusals: IntCounterVec = "gateway_limit_refusals_total" ["scope", "metric"];
+    /// Alerts of budgets that this instance wrote: a threshold was reached (`crossed`), or a hard one refused a call for the
+    /// first time in its period (`refused`).
+    budget_alerts: IntCounterVec = "gateway_budget_alerts_total" ["kind"];
     /// Requests of callers that were not identified.
     unidentified: IntCounterVec = "gateway_unidentified_total" ["reason"];
     /// Connections that were ended because of what came over them, below any handler: `malformed` (a bare 400), `too_large`

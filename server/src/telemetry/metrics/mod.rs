@@ -106,6 +106,20 @@ impl Registry {
         self.families.refusals.with_label_values(&[code]).inc();
     }
 
+    /// Counts a request that a limit or budget refused.
+    pub fn limit_refusal(&self, scope: &'static str, metric: &'static str) {
+        let labels = [scope, metric];
+        self.families
+            .limit_refusals
+            .with_label_values(&labels)
+            .inc();
+    }
+
+    /// Counts an alert that was written.
+    pub fn budget_alert(&self, kind: &'static str) {
+        self.families.budget_alerts.with_label_values(&[kind]).inc();
+    }
+
     /// Counts a request of a caller that was not identified.
     pub fn unidentified(&self, reason: &'static str) {
         self.families
