@@ -184,6 +184,28 @@ impl Per {
     }
 }
 
+impl Algorithm {
+    /// The word that YAML and API use.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::TokenBucket => "token_bucket",
+            Self::SlidingWindow => "sliding_window",
+            Self::FixedWindow => "fixed_window",
+            Self::LeakyBucket => "leaky_bucket",
+        }
+    }
+}
+
+impl Mode {
+    /// The word that YAML and API use.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Hard => "hard",
+            Self::Soft => "soft",
+        }
+    }
+}
+
 impl Period {
     /// The word that YAML and API use.
     pub fn as_str(self) -> &'static str {

@@ -5,6 +5,7 @@ use uuid::Uuid;
 
 use crate::{
     channel::Kind,
+    limit::{Budget, Limit},
     resources::{Prices, Role, Route},
 };
 
@@ -110,6 +111,43 @@ pub struct KeyPatch {
         skip_serializing_if = "Option::is_none"
     )]
     pub expires_at: Option<Option<String>>,
+}
+
+/// A limit in a list, as this instance sees it now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LimitItem {
+    pub id: Uuid,
+    /// The tenant that it concerns; absent is the platform.
+    pub tenant: Option<String>,
+    /// On what it stands: `platform`, `tenant`, `group`, `user`, `key`, `channel` or `model`.
+    pub scope: String,
+    /// The name of that; empty for the platform.
+    pub name: String,
+    pub rule: Limit,
+    /// What is left; absent for one that counts apart, or that has counted nothing.
+    pub remaining: Option<u64>,
+}
+
+/// A budget in a list, as this instance sees it now. Figures are nano-dollars, tokens or requests.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BudgetItem {
+    pub id: Uuid,
+    /// The tenant that it concerns; absent is the platform.
+    pub tenant: Option<String>,
+    /// On what it stands: `tenant`, `group`, `user`, `key` or `channel`.
+    pub scope: String,
+    /// The name of that.
+    pub name: String,
+    pub rule: Budget,
+    pub amount: u64,
+    /// Absent until it is known.
+    pub spent: Option<u64>,
+    /// What calls under way may come to; of hard budgets.
+    pub reserved: Option<u64>,
+    /// When the period began, RFC 3339.
+    pub window_start: String,
+    /// When the next one begins, RFC 3339; absent: never.
+    pub resets_at: Option<String>,
 }
 
 /// What a budget told, in a list.

@@ -12,6 +12,7 @@ pub mod error;
 mod guard;
 mod hosts;
 mod keys;
+mod limits;
 mod list;
 mod models;
 mod resources;
@@ -56,6 +57,8 @@ pub struct State {
     pub sealer: Arc<Sealer>,
     /// The picture that requests of this instance read: an answer to a change waits until it shows the change.
     pub catalog: Arc<Current>,
+    /// What is left of limits and budgets, as far as this instance knows.
+    pub limits: Arc<crate::limits::Local>,
     /// What `WEIR_ADMIN_TOKEN` is compared with.
     pub token: Token,
     /// The names that management answers to.
@@ -86,6 +89,9 @@ pub fn configure(config: &mut ServiceConfig) {
         .service(resource("/tenants").route(web::get().to(tenants::list)))
         .service(resource("/users").route(web::get().to(users::list)))
         .service(resource("/models").route(web::get().to(models::list)))
+        .service(resource("/limits").route(web::get().to(limits::limits)))
+        .service(resource("/budgets").route(web::get().to(limits::budgets)))
+        .service(resource("/alerts").route(web::get().to(limits::alerts)))
         .service(resource("/channels").route(web::get().to(channels::list)))
         .service(
             resource("/keys")

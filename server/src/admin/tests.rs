@@ -1,6 +1,6 @@
 //! The management API as a client meets it.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use actix_web::{
     App,
@@ -17,6 +17,7 @@ use weir_api_types::manage::CredentialState;
 use super::{Hosts, State, Token, configure};
 use crate::{
     catalog::{Current, Delta},
+    limits::{self, Local},
     secrets::Sealer,
     store::testing::{TestStores, all, sqlite},
 };
@@ -31,10 +32,14 @@ tenants: [{name: acme, groups: [{name: team}], users: [{email: a@acme.example, g
 fn state(test: &TestStores) -> web::Data<State> {
     let catalog = Arc::new(Current::default());
     let sealer = Arc::new(Sealer::new(&[7; 32]));
+    let config = limits::Config {
+        reserved_wait: Duration::ZERO,
+    };
     actix_rt::spawn(follow(test.stores.committed(), Arc::clone(&catalog)));
     web::Data::new(State {
         stores: test.stores.clone(),
         sealer,
+        limits: Local::new(config, Arc::clone(&catalog)).0,
         catalog,
         token: Token::new(TOKEN).expect("a token"),
         hosts: Hosts::new(["https://weir.example"]),
@@ -278,7 +283,7 @@ async fn a_file_goes_in_and_comes_out_and_nothing_in_it_is_expanded() {
         let (status, refused) = answer(
             &app,
             document(
-                "tenants:\n  - {name: t, limits: []}\n  - {name: u, budgets: []}",
+                "tenants:\n  - {name: t, plan: gold}\n  - {name: u, alerts: []}",
                 "",
             ),
         )
@@ -286,9 +291,9 @@ async fn a_file_goes_in_and_comes_out_and_nothing_in_it_is_expanded() {
         assert_eq!(status, 422);
         assert_eq!(
             refused["errors"][0]["message"],
-            "limits is not built in this version"
+            "plan is not built in this version"
         );
-        assert_eq!(refused["errors"][1]["path"], "tenants[1].budgets");
+        assert_eq!(refused["errors"][1]["path"], "tenants[1].alerts");
     }
 }
 

@@ -190,6 +190,7 @@ fn admin_state(
         stores: stores.clone(),
         sealer: Arc::clone(sealer),
         catalog: Arc::clone(&shared.catalog),
+        limits: Arc::clone(&shared.limits),
         token: admin::Token::new(token.expose())?,
         hosts: admin::Hosts::new(
             config

@@ -168,6 +168,16 @@ pub async fn users(args: OwnedArgs) -> anyhow::Result<()> {
     .await
 }
 
+/// A list that can be narrowed to one tenant, shown.
+pub(super) async fn show_owned<T: Serialize + DeserializeOwned>(
+    path: &str,
+    args: OwnedArgs,
+    columns: &[&str],
+    row: impl Fn(&T) -> Vec<String>,
+) -> anyhow::Result<()> {
+    show(path, args.tenant, args.list, columns, row).await
+}
+
 async fn show<T: Serialize + DeserializeOwned>(
     path: &str,
     tenant: Option<String>,

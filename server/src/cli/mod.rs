@@ -6,6 +6,7 @@
 //!
 //! Exit codes: 0 done; 1 it failed; 2 `diff` found differences, or the command line itself is wrong.
 
+mod bounds;
 mod client;
 mod health;
 mod keys;
@@ -60,6 +61,15 @@ pub enum Command {
     /// Models, with their routes and prices.
     #[command(subcommand)]
     Models(lists::Models),
+    /// Limits, with what they have left.
+    #[command(subcommand)]
+    Limits(bounds::Limits),
+    /// Budgets, with what is spent of them.
+    #[command(subcommand)]
+    Budgets(bounds::Budgets),
+    /// What budgets told: thresholds reached, calls refused.
+    #[command(subcommand)]
+    Alerts(bounds::Alerts),
     /// Tenants.
     #[command(subcommand)]
     Tenants(lists::Tenants),
@@ -121,6 +131,9 @@ async fn run(command: Command) -> anyhow::Result<Done> {
         Command::Keys(command) => keys::run(command).await?,
         Command::Channels(lists::Channels::List(args)) => lists::channels(args).await?,
         Command::Models(lists::Models::List(args)) => lists::models(args).await?,
+        Command::Limits(bounds::Limits::List(args)) => bounds::limits(args).await?,
+        Command::Budgets(bounds::Budgets::List(args)) => bounds::budgets(args).await?,
+        Command::Alerts(bounds::Alerts::List(args)) => bounds::alerts(args).await?,
         Command::Tenants(lists::Tenants::List(args)) => lists::tenants(args).await?,
         Command::Users(lists::Users::List(args)) => lists::users(args).await?,
         Command::Usage(args) => usage::run(args).await?,

@@ -2,7 +2,8 @@
 
 use std::net::IpAddr;
 
-use weir_api_types::limit::{Each, Metric};
+use jiff::tz::TimeZone;
+use weir_api_types::limit::{Each, Metric, Mode, Period};
 
 use crate::{
     billing::Rates,
@@ -128,7 +129,7 @@ impl<'c> Claim<'c> {
     /// Whether a hard budget is among those that it spends from.
     pub fn has_hard_budget(&self) -> bool {
         let mut budgets = self.budgets.iter();
-        budgets.any(|watched| watched.budget.mode == weir_api_types::limit::Mode::Hard)
+        budgets.any(|watched| watched.budget.mode == Mode::Hard)
     }
 }
 
@@ -224,15 +225,25 @@ pub fn watched(catalog: &Catalog, scope: Scope, at_ms: i64) -> Vec<Watched<'_>> 
     if budgets.is_empty() {
         return Vec::new();
     }
-    let owner = match scope {
-        Scope::Channel(channel) => catalog.channel(channel).and_then(|channel| channel.owner),
-        _ => scope.tenant(),
-    };
-    let tenant = owner.and_then(|tenant| catalog.tenant(tenant));
-    let zone = period::zone(tenant.map_or("UTC", |tenant| &tenant.time_zone));
+    let zone = zone_of(catalog, scope);
     let watched = budgets.iter().map(|budget| Watched {
         budget,
         window: period::window(budget.period, &zone, at_ms),
     });
     watched.collect()
+}
+
+/// The window of a thing's period that a moment is in.
+pub fn window_of(catalog: &Catalog, scope: Scope, period: Period, at_ms: i64) -> Window {
+    period::window(period, &zone_of(catalog, scope), at_ms)
+}
+
+/// The zone whose calendar a thing's budgets go by: the tenant's, or UTC for what is the platform's.
+fn zone_of(catalog: &Catalog, scope: Scope) -> TimeZone {
+    let owner = match scope {
+        Scope::Channel(channel) => catalog.channel(channel).and_then(|channel| channel.owner),
+        _ => scope.tenant(),
+    };
+    let tenant = owner.and_then(|tenant| catalog.tenant(tenant));
+    period::zone(tenant.map_or("UTC", |tenant| &tenant.time_zone))
 }

@@ -225,19 +225,41 @@ impl Local {
         }))
     }
 
-    /// Lets one attempt of an admitted call through on what its channel and route allow. It never waits: another candidate may
-    /// have room.
-    pub fn attempt(self: &Arc<Self>, attempt: &Attempt<'_>) -> Result<AttemptPermit, Rejected> {
+    /// Lets one attempt of an admitted call through on what its channel and route allow. Only who has nowhere else to go
+    /// waits for what others have reserved of the channel's budget.
+    pub async fn attempt(
+        self: &Arc<Self>,
+        attempt: &Attempt<'_>,
+        is_last: bool,
+    ) -> Result<AttemptPermit, Rejected> {
+        let deadline = time::Instant::now() + self.config.reserved_wait;
+        loop {
+            let freed = self.freed.notified();
+            tokio::pin!(freed);
+            freed.as_mut().enable();
+            let rejected = match self.try_attempt(attempt) {
+                Ok(permit) => return Ok(permit),
+                Err(rejected) => rejected,
+            };
+            let waits = is_last && matches!(rejected, Rejected::Reserved { .. });
+            if !waits || time::timeout_at(deadline, freed).await.is_err() {
+                self.note_refusal(&rejected);
+                return Err(rejected);
+            }
+        }
+    }
+
+    fn try_attempt(self: &Arc<Self>, attempt: &Attempt<'_>) -> Result<AttemptPermit, Rejected> {
         let now = self.now();
         let mut inner = self.inner.lock();
         let inner = &mut *inner;
         let taken = inner
             .counts
             .take_all(&attempt.limits, attempt.estimated_tokens, now)?;
-        let outcome =
-            inner
-                .accounts
-                .reserve_of(&attempt.budgets, attempt.most, attempt.output, u64::MAX);
+        let (budgets, most) = (&attempt.budgets, attempt.most);
+        let outcome = inner
+            .accounts
+            .reserve_of(budgets, most, attempt.output, u64::MAX);
         if inner.accounts.has_unfilled() {
             self.unfilled.notify_one();
         }
@@ -250,7 +272,6 @@ impl Local {
             }
             Outcome::Rejected(rejected) => {
                 inner.counts.undo(&taken, now);
-                self.note_refusal(&rejected);
                 return Err(*rejected);
             }
         };

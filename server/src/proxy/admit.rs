@@ -149,11 +149,12 @@ pub async fn admit_here(
 }
 
 /// Lets one attempt through on its channel's limits and budgets, and on its route's rate.
-pub fn attempt(
+pub async fn attempt(
     shared: &Shared,
     asking: &Asking,
     account: &Account,
     candidate: &Candidate,
+    is_last: bool,
 ) -> Result<AttemptPermit, Refusal> {
     let catalog = shared.catalog.load();
     let who = Who {
@@ -188,7 +189,7 @@ pub fn attempt(
         most: &asking.most,
         output: asking.output,
     };
-    let let_through = shared.limits.attempt(&attempt);
+    let let_through = shared.limits.attempt(&attempt, is_last).await;
     let_through.map_err(|rejected| refusal(shared, &catalog, rejected))
 }
 

@@ -42,7 +42,8 @@ pub async fn first_success(
     account: &mut Account,
 ) -> Result<Answered, Error> {
     let mut last: Option<Failed> = None;
-    for candidate in candidates {
+    for (at, candidate) in candidates.iter().enumerate() {
+        let is_last = at + 1 == candidates.len();
         let mut refused: Vec<CredentialId> = Vec::new();
         let mut tries = 0;
         while tries < usize::from(candidate.channel.retry.attempts.max(1))
@@ -53,7 +54,8 @@ pub async fn first_success(
                 Err(NoCredential::NoneNeeded) => None,
                 Err(NoCredential::NoneUsable) => break,
             };
-            let permit = match admit::attempt(shared, asking, account, candidate) {
+            let admitted = admit::attempt(shared, asking, account, candidate, is_last).await;
+            let permit = match admitted {
                 Ok(permit) => permit,
                 Err(refusal) => {
                     // What the upstream itself said of an earlier attempt says more.

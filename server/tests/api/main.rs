@@ -26,6 +26,7 @@ mod fuzzed;
 mod hard_luck;
 mod identify;
 mod lies;
+mod limits;
 mod models;
 mod multipart;
 mod observability;

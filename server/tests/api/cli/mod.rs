@@ -117,10 +117,10 @@ async fn a_file_is_checked_without_a_server_and_refused_with_line_and_reason() {
             "models:\n  - name: a\n    colour: red\n",
             "line 3 column 5: unknown field `colour`",
         ),
-        ("models:\n  - name: a\n  limits: []\n", "line 3"),
+        ("models:\n  - name: a\n  rules: []\n", "line 3"),
         (
-            "tenants:\n  - name: a\n    limits: []\n",
-            "line 3 column 5: limits is not built in this version (tenants[0].limits)",
+            "tenants:\n  - name: a\n    rules: []\n",
+            "line 3 column 5: rules is not built in this version (tenants[0].rules)",
         ),
         (
             "rules: []\n",

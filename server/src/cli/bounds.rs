@@ -1,0 +1,110 @@
+//! `weir limits|budgets|alerts list`. They are set in the file that `weir apply` takes.
+
+use clap::Subcommand;
+use weir_api_types::{
+    limit::Budget,
+    manage::{AlertItem, BudgetItem, LimitItem},
+};
+
+use super::lists::{OwnedArgs, show_owned};
+use crate::tenancy::limit::{Amount, Spending};
+
+/// What can be done with limits.
+#[derive(Debug, Subcommand)]
+pub enum Limits {
+    /// List limits.
+    List(OwnedArgs),
+}
+
+/// What can be done with budgets.
+#[derive(Debug, Subcommand)]
+pub enum Budgets {
+    /// List budgets.
+    List(OwnedArgs),
+}
+
+/// What can be done with alerts.
+#[derive(Debug, Subcommand)]
+pub enum Alerts {
+    /// List what budgets told.
+    List(OwnedArgs),
+}
+
+/// `weir limits list`
+pub async fn limits(args: OwnedArgs) -> anyhow::Result<()> {
+    let columns = [
+        "tenant",
+        "scope",
+        "name",
+        "limit",
+        "algorithm",
+        "for",
+        "left",
+    ];
+    show_owned("/v1/admin/limits", args, &columns, |item: &LimitItem| {
+        let rule = &item.rule;
+        let only = [rule.model.as_deref(), rule.endpoint.as_deref()];
+        let only: Vec<&str> = only.into_iter().flatten().collect();
+        vec![
+            item.tenant.clone().unwrap_or_default(),
+            item.scope.clone(),
+            item.name.clone(),
+            rule.to_string(),
+            rule.per.map_or("", |_| rule.algorithm.as_str()).to_owned(),
+            only.join(" "),
+            item.remaining
+                .map(|left| left.to_string())
+                .unwrap_or_default(),
+        ]
+    })
+    .await
+}
+
+/// `weir budgets list`
+pub async fn budgets(args: OwnedArgs) -> anyhow::Result<()> {
+    let columns = [
+        "tenant", "scope", "name", "budget", "mode", "spent", "reserved", "resets",
+    ];
+    show_owned("/v1/admin/budgets", args, &columns, |item: &BudgetItem| {
+        let spending = spending(&item.rule);
+        let words = |units: Option<u64>| units.map(|units| spending.words(units));
+        vec![
+            item.tenant.clone().unwrap_or_default(),
+            item.scope.clone(),
+            item.name.clone(),
+            format!(
+                "{} per {}",
+                spending.words(item.amount),
+                item.rule.period.as_str()
+            ),
+            item.rule.mode.as_str().to_owned(),
+            words(item.spent).unwrap_or_default(),
+            words(item.reserved).unwrap_or_default(),
+            item.resets_at.clone().unwrap_or_else(|| "never".to_owned()),
+        ]
+    })
+    .await
+}
+
+/// `weir alerts list`
+pub async fn alerts(args: OwnedArgs) -> anyhow::Result<()> {
+    let columns = [
+        "at", "budget", "kind", "percent", "spent", "amount", "since",
+    ];
+    show_owned("/v1/admin/alerts", args, &columns, |item: &AlertItem| {
+        vec![
+            item.at.clone(),
+            item.budget.to_string(),
+            item.kind.clone(),
+            item.percent.to_string(),
+            item.spent.to_string(),
+            item.amount.to_string(),
+            item.window_start.clone(),
+        ]
+    })
+    .await
+}
+
+fn spending(rule: &Budget) -> Spending {
+    Amount::of(rule).map_or(Spending::Money, Amount::spending)
+}
