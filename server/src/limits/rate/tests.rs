@@ -238,6 +238,7 @@ fn tokens_beyond_the_end_make_the_next_calls_wait() {
     }
 }
 
+/// Threats: B14.
 #[test]
 fn a_clock_that_jumps_opens_no_window_twice() {
     let shape = shape(Kind::Fixed, 60_000_000, 3, 3);

@@ -41,6 +41,37 @@ both_stores!(a_new_budget_begins_with_what_was_spent, |bench| {
     assert_eq!(statuses(&bench, 2).await, [200, 429]);
 });
 
+// Threats: B13.
+both_stores!(
+    saving_the_tenant_meanwhile_brings_back_no_old_balance,
+    |bench| {
+        bench.vendor.set_default(Behaviour::tokens(10));
+        let save = async |at: usize| {
+            let file = format!(
+                "tenants: [{{name: acme, enabled: true, budgets: [{{requests: {}, period: month}}], keys: [{{name: laptop, limits: [{{metric: requests, per: day, max: {}}}]}}]}}]",
+                60 + at % 2,
+                1_000 + at
+            );
+            bench.apply(&file).await;
+        };
+        save(0).await;
+        let calls = async {
+            let mut served = 0;
+            for _ in 0..80 {
+                served += usize::from(bench.chat(body()).await.status() == 200);
+            }
+            served
+        };
+        let saves = async {
+            for at in 1..40 {
+                save(at).await;
+            }
+        };
+        let (served, ()) = tokio::join!(calls, saves);
+        assert!((60..=61).contains(&served), "{served}");
+    }
+);
+
 both_stores!(a_restart_forgets_nothing, |bench| {
     let mut bench = bench;
     bench.vendor.set_default(Behaviour::tokens(10));
