@@ -11,6 +11,8 @@
 // What is set up. Here a row that is deleted takes along what belongs to it.
 pub mod catalog_change;
 pub mod installation;
+pub mod instance;
+pub mod leader;
 
 pub mod group;
 pub mod group_member;

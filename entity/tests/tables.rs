@@ -72,6 +72,9 @@ fn document() -> Json {
 async fn tenants_and_their_people(db: &DatabaseConnection) {
     round_trip!(db, catalog_change, version: 1, seq: 0, kind: "tenant".into(), row_id: ID,
         deleted: false, at_ms: 1);
+    round_trip!(db, instance, id: ID, name: "weir-0".into(), version: "0.1.0".into(),
+        catalog_version: 1, started_ms: 1, seen_ms: 2);
+    round_trip!(db, leader, task: "jobs".into(), instance_id: ID, until_ms: 1);
     round_trip!(db, tenant, id: ID, name: "acme".into(), enabled: true,
         time_zone: "Asia/Shanghai".into(), grants: Some(document()), created_ms: 1,
         updated_ms: i64::MAX);

@@ -21,6 +21,7 @@ mod m0014_prices;
 mod m0015_limits;
 mod m0016_budgets;
 mod m0017_routes_max_rps;
+mod m0018_instances;
 
 use sea_orm_migration::prelude::*;
 
@@ -48,6 +49,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0015_limits::Migration),
             Box::new(m0016_budgets::Migration),
             Box::new(m0017_routes_max_rps::Migration),
+            Box::new(m0018_instances::Migration),
         ]
     }
 

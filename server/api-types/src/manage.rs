@@ -113,6 +113,26 @@ pub struct KeyPatch {
     pub expires_at: Option<Option<String>>,
 }
 
+/// A living instance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InstanceItem {
+    /// Another one with each start.
+    pub id: Uuid,
+    pub name: String,
+    /// The version of Weir.
+    pub version: String,
+    /// RFC 3339.
+    pub started_at: String,
+    /// Milliseconds since it was last heard of.
+    pub silent_ms: u64,
+    /// The version of the configuration that it served then.
+    pub catalog_version: i64,
+    /// How many versions that is behind the newest.
+    pub behind: u64,
+    /// Whether it does what only one instance does.
+    pub leads: bool,
+}
+
 /// A limit in a list, as this instance sees it now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LimitItem {

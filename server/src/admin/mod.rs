@@ -11,6 +11,7 @@ mod channels;
 pub mod error;
 mod guard;
 mod hosts;
+mod instances;
 mod keys;
 mod limits;
 mod list;
@@ -89,6 +90,7 @@ pub fn configure(config: &mut ServiceConfig) {
         .service(resource("/tenants").route(web::get().to(tenants::list)))
         .service(resource("/users").route(web::get().to(users::list)))
         .service(resource("/models").route(web::get().to(models::list)))
+        .service(resource("/instances").route(web::get().to(instances::list)))
         .service(resource("/limits").route(web::get().to(limits::limits)))
         .service(resource("/budgets").route(web::get().to(limits::budgets)))
         .service(resource("/alerts").route(web::get().to(limits::alerts)))

@@ -13,7 +13,7 @@ use crate::{
     catalog::Current,
     clock::now_ms,
     config::{self, Config},
-    jobs::{self, FillBudgets, Health, RefreshCatalog, WriteUsage},
+    jobs::{self, Beat, FillBudgets, Fleet, Health, RefreshCatalog, WriteUsage},
     limits,
     metering::{Recorder, UsageEvent, recorder::Recovered, spool},
     proxy,
@@ -80,6 +80,21 @@ pub async fn build(
     };
     let shutdown = CancellationToken::new();
     settle_past(&recorder, recovered, &write, &shutdown).await;
+
+    let fleet = Arc::new(Fleet::default());
+    let beat = Beat {
+        stores: stores.clone(),
+        current: Arc::clone(&current),
+        me: store::instances::Me {
+            id: uuid::Uuid::new_v4(),
+            name: config.instance.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        },
+        fleet: Arc::clone(&fleet),
+    };
+    beat.beat()
+        .await
+        .context("this instance cannot say that it lives")?;
 
     let demo = if options.demo {
         Some(demo::set_up(&stores, &sealer, &config.data_dir).await?)
@@ -149,8 +164,11 @@ pub async fn build(
         Arc::clone(&current),
         shutdown.clone(),
     ));
-    working.spawn(jobs::partitions::run(stores.clone(), shutdown.clone()));
-    working.spawn(jobs::prune_changes::run(stores.clone(), shutdown.clone()));
+    working.spawn(beat.run(shutdown.clone()));
+    let (db, led) = (stores.clone(), Arc::clone(&fleet));
+    working.spawn(jobs::partitions::run(db, led, shutdown.clone()));
+    let (db, led) = (stores.clone(), Arc::clone(&fleet));
+    working.spawn(jobs::prune_changes::run(db, led, shutdown.clone()));
     let bounded = vec![Arc::clone(&shared.repeated), Arc::clone(&shared.refused)];
     working.spawn(telemetry::flood::tell(bounded, shutdown.clone()));
     if let Some(redis) = redis {

@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand};
 use serde::{Serialize, de::DeserializeOwned};
 use weir_api_types::manage::{
-    ChannelItem, CredentialItem, CredentialState, ModelItem, TenantItem, UserItem,
+    ChannelItem, CredentialItem, CredentialState, InstanceItem, ModelItem, TenantItem, UserItem,
 };
 
 use super::{
@@ -162,6 +162,31 @@ pub async fn users(args: OwnedArgs) -> anyhow::Result<()> {
                 item.department.clone(),
                 item.enabled.to_string(),
                 places.collect::<Vec<_>>().join("; "),
+            ]
+        },
+    )
+    .await
+}
+
+/// `weir instances`
+pub async fn instances(args: ListArgs) -> anyhow::Result<()> {
+    let columns = [
+        "name", "version", "started", "silent", "catalog", "behind", "leads",
+    ];
+    show(
+        "/v1/admin/instances",
+        None,
+        args,
+        &columns,
+        |item: &InstanceItem| {
+            vec![
+                item.name.clone(),
+                item.version.clone(),
+                item.started_at.clone(),
+                format!("{} ms", item.silent_ms),
+                item.catalog_version.to_string(),
+                item.behind.to_string(),
+                item.leads.to_string(),
             ]
         },
     )

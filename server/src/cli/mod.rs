@@ -76,6 +76,8 @@ pub enum Command {
     /// Users.
     #[command(subcommand)]
     Users(lists::Users),
+    /// The living instances, with their versions and how far each is behind.
+    Instances(lists::ListArgs),
     /// What was used, by whom, for how much.
     Usage(usage::UsageArgs),
     /// Check this machine: settings, stores, files.
@@ -136,6 +138,7 @@ async fn run(command: Command) -> anyhow::Result<Done> {
         Command::Alerts(bounds::Alerts::List(args)) => bounds::alerts(args).await?,
         Command::Tenants(lists::Tenants::List(args)) => lists::tenants(args).await?,
         Command::Users(lists::Users::List(args)) => lists::users(args).await?,
+        Command::Instances(args) => lists::instances(args).await?,
         Command::Usage(args) => usage::run(args).await?,
         Command::Doctor(args) => local::doctor(args).await?,
         Command::Health(args) => health::run(&args).await?,

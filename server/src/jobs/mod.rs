@@ -4,6 +4,7 @@
 //! once, shown in [`Health`], and tried again until it passes. They run on a runtime of their own, never on the workers
 //! that serve requests, and meet these only in `catalog::Current` and in the spool.
 
+pub mod beat;
 pub mod fill_budgets;
 pub mod health;
 pub mod partitions;
@@ -18,6 +19,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+pub use beat::{Beat, Fleet};
 pub use fill_budgets::FillBudgets;
 pub use health::Health;
 pub use refresh_catalog::RefreshCatalog;
@@ -49,6 +51,36 @@ impl Backoff {
         self.next = (pause * 2).min(self.longest);
         pause
     }
+}
+
+/// How often an instance that does not lead looks whether it does by now.
+const LOOK_FOR_LEAD: Duration = Duration::from_secs(5);
+
+/// Does something where this instance leads, at once and then every `period`, as [`repeat`] does.
+async fn repeat_leading<E: std::fmt::Display, F: Future<Output = Result<(), E>> + Send>(
+    what: &'static str,
+    period: Duration,
+    fleet: &Fleet,
+    shutdown: &CancellationToken,
+    mut act: impl FnMut() -> F,
+) {
+    let mut due = tokio::time::Instant::now();
+    let pause = period.min(LOOK_FOR_LEAD);
+    repeat(what, pause, shutdown, || {
+        let now = tokio::time::Instant::now();
+        let acts = fleet.leads() && now >= due;
+        let acting = acts.then(|| {
+            due = now + period;
+            act()
+        });
+        async move {
+            match acting {
+                Some(acting) => acting.await,
+                None => Ok(()),
+            }
+        }
+    })
+    .await;
 }
 
 /// Does something at once and then every `period`; after a failure again within a minute.

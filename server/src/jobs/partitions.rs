@@ -1,10 +1,10 @@
 //! Makes the months of `usage_events` before they are needed. On SQLite there is nothing to make.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 
-use super::repeat;
+use super::{Fleet, repeat_leading};
 use crate::{
     clock::now_ms,
     store::{self, Stores, usage::partitions},
@@ -13,9 +13,12 @@ use crate::{
 const PERIOD: Duration = Duration::from_secs(24 * 3_600);
 const MONTHS_AHEAD: u8 = 2;
 
-/// Makes months every day. Any number of instances may do it at once.
-pub async fn run(stores: Stores, shutdown: CancellationToken) {
-    repeat("partitions", PERIOD, &shutdown, || make(stores.clone())).await;
+/// Makes months every day, where this instance leads.
+pub async fn run(stores: Stores, fleet: Arc<Fleet>, shutdown: CancellationToken) {
+    repeat_leading("partitions", PERIOD, &fleet, &shutdown, || {
+        make(stores.clone())
+    })
+    .await;
 }
 
 async fn make(stores: Stores) -> store::Result<()> {

@@ -1,17 +1,20 @@
 //! Deletes changes of the catalog that are too old for a delta.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 
-use super::repeat;
+use super::{Fleet, repeat_leading};
 use crate::store::{self, Stores, catalog};
 
 const PERIOD: Duration = Duration::from_secs(3_600);
 
-/// Prunes every hour. Any number of instances may do it at once.
-pub async fn run(stores: Stores, shutdown: CancellationToken) {
-    repeat("prune_changes", PERIOD, &shutdown, || prune(stores.clone())).await;
+/// Prunes every hour, where this instance leads.
+pub async fn run(stores: Stores, fleet: Arc<Fleet>, shutdown: CancellationToken) {
+    repeat_leading("prune_changes", PERIOD, &fleet, &shutdown, || {
+        prune(stores.clone())
+    })
+    .await;
 }
 
 async fn prune(stores: Stores) -> store::Result<()> {

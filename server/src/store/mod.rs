@@ -14,6 +14,7 @@ mod columns;
 pub mod connect;
 pub mod error;
 pub mod groups;
+pub mod instances;
 pub mod keys;
 pub mod limits;
 pub mod models;

@@ -20,6 +20,7 @@ mod clients;
 mod conservation;
 mod crash;
 mod environment;
+mod fleet;
 mod framing;
 mod front;
 mod fuzzed;

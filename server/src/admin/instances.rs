@@ -1,0 +1,18 @@
+//! The living instances.
+
+use actix_web::web;
+use weir_api_types::manage::{InstanceItem, Page};
+
+use super::{State, access::Operator, error::ApiError};
+use crate::store;
+
+/// `GET /v1/admin/instances`: all of them, there is no second page.
+pub async fn list(
+    _: Operator,
+    state: web::Data<State>,
+) -> Result<web::Json<Page<InstanceItem>>, ApiError> {
+    Ok(web::Json(Page {
+        data: store::instances::list(&state.stores.config).await?,
+        next_cursor: None,
+    }))
+}
