@@ -120,6 +120,16 @@ impl Redis {
         Ok(subscription.into_on_message())
     }
 
+    /// A connection to ask through; all clones share one.
+    pub fn connection(&self) -> ConnectionManager {
+        self.connection.clone()
+    }
+
+    /// A key whose place in a cluster is decided by its tag alone. Both are made of ids, never of names.
+    pub fn tagged(&self, tag: &str, key: &str) -> String {
+        format!("{}:{{{tag}}}:{key}", self.prefix)
+    }
+
     fn changed_channel(&self) -> String {
         format!("{}:catalog:look", self.prefix)
     }

@@ -37,6 +37,7 @@ pub use hosts::Hosts;
 
 use crate::{
     catalog::{Credential, Current},
+    limits::Limits,
     secrets::Sealer,
     store::Stores,
 };
@@ -59,7 +60,7 @@ pub struct State {
     /// The picture that requests of this instance read: an answer to a change waits until it shows the change.
     pub catalog: Arc<Current>,
     /// What is left of limits and budgets, as far as this instance knows.
-    pub limits: Arc<crate::limits::Local>,
+    pub limits: Arc<Limits>,
     /// What `WEIR_ADMIN_TOKEN` is compared with.
     pub token: Token,
     /// The names that management answers to.

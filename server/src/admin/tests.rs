@@ -17,7 +17,7 @@ use weir_api_types::manage::CredentialState;
 use super::{Hosts, State, Token, configure};
 use crate::{
     catalog::{Current, Delta},
-    limits::{self, Local},
+    limits::{self, Limits, Local},
     secrets::Sealer,
     store::testing::{TestStores, all, sqlite},
 };
@@ -39,7 +39,7 @@ fn state(test: &TestStores) -> web::Data<State> {
     web::Data::new(State {
         stores: test.stores.clone(),
         sealer,
-        limits: Local::new(config, Arc::clone(&catalog)).0,
+        limits: Limits::new(config, Arc::clone(&catalog), Box::new(Local::default())).0,
         catalog,
         token: Token::new(TOKEN).expect("a token"),
         hosts: Hosts::new(["https://weir.example"]),

@@ -14,7 +14,7 @@ use crate::{
     clock::now_ms,
     config::{self, Config},
     jobs::{self, Beat, FillBudgets, Fleet, Health, RefreshCatalog, WriteUsage},
-    limits,
+    limits::{self, Limits, Local},
     metering::{Recorder, UsageEvent, recorder::Recovered, spool},
     proxy,
     redis::Redis,
@@ -55,7 +55,14 @@ pub async fn build(
     let limits_config = limits::Config {
         reserved_wait: config.limits.reserved_wait.0,
     };
-    let (limits, noticed) = limits::Local::new(limits_config, Arc::clone(&current));
+    let shared_limits = redis
+        .clone()
+        .map(|redis| Arc::new(limits::Shared::new(redis, config.redis.timeout.0)));
+    let rates: Box<dyn limits::Rates> = match &shared_limits {
+        Some(shared) => Box::new(Arc::clone(shared)),
+        None => Box::new(Local::default()),
+    };
+    let (limits, noticed) = Limits::new(limits_config, Arc::clone(&current), rates);
     let (recorder, recovered) = open_recorder(&config, &sealer, &current, &limits)?;
 
     let refresh = RefreshCatalog {
@@ -156,6 +163,10 @@ pub async fn build(
     let mut working = JoinSet::new();
     working.spawn(refresh.run(shutdown.clone()));
     working.spawn(write.run(shutdown.clone()));
+    if let Some(shared) = shared_limits {
+        let fleet = Arc::clone(&fleet);
+        working.spawn(jobs::share_limits::run(shared, fleet, shutdown.clone()));
+    }
     working.spawn(fill.run(shutdown.clone()));
     working.spawn(jobs::write_alerts::run(
         stores.clone(),
@@ -266,7 +277,7 @@ fn open_recorder(
     config: &Config,
     sealer: &Sealer,
     current: &Arc<Current>,
-    limits: &Arc<limits::Local>,
+    limits: &Arc<Limits>,
 ) -> anyhow::Result<(Recorder, Recovered)> {
     let spool = spool::Config {
         sync_every: config.spool.sync_every,

@@ -144,6 +144,7 @@ pub struct Catalog {
 #[serde(deny_unknown_fields)]
 pub struct Redis {
     pub prefix: String,
+    pub timeout: Span,
 }
 
 /// Settings that have been read, and what an operator should hear about them once there is a log.

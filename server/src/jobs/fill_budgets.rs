@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::Backoff;
 use crate::{
     catalog,
-    limits::{Account, Local, Window},
+    limits::{Account, Limits, Window},
     metering::Recorder,
     store::{self, Stores, usage},
 };
@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The job, and what it works with.
 pub struct FillBudgets {
-    pub limits: Arc<Local>,
+    pub limits: Arc<Limits>,
     pub current: Arc<catalog::Current>,
     pub stores: Stores,
     /// Holds the spool.

@@ -11,6 +11,7 @@ pub mod partitions;
 pub mod prune_changes;
 pub mod refresh_catalog;
 pub mod replay;
+pub mod share_limits;
 pub mod tell_changes;
 pub mod write_alerts;
 pub mod write_usage;

@@ -1,26 +1,30 @@
 //! How fast and how much: limits bound a rate, budgets a sum.
 //!
-//! [`Claim`] gathers what counts a call, [`Local::admit`] lets it through on all of that or on nothing, and gives a
+//! [`Claim`] gathers what counts a call, [`Limits::admit`] lets it through on all of that or on nothing, and gives a
 //! [`Permit`]. Rates are counted when a call is admitted; tokens and money are reserved from above, and settled by the
 //! call's usage event, whichever way that comes about: so what is spent is what is booked. What is written about the
 //! answers is `proxy`'s.
 
+mod admit;
+mod budget;
 pub mod claim;
-mod counts;
 mod local;
 pub mod period;
 mod permit;
 pub mod rate;
-mod spend;
+mod rates;
+mod shared;
 
 use std::time::Duration;
 
+pub use admit::{Admitted, Alert, Attempt, Config, Happened, Limits};
+pub use budget::{Account, Standing, spent_by};
 pub use claim::{Claim, Most, Output, Who};
-pub use counts::{Quota, Tightest};
-pub use local::{Admitted, Alert, Attempt, Config, Happened, Local};
+pub use local::Local;
 pub use period::Window;
 pub use permit::{AttemptPermit, Permit};
-pub use spend::{Account, Standing, spent_by};
+pub use rates::{Quota, Rates, Tightest};
+pub use shared::Shared;
 
 use crate::{
     catalog::Catalog,

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use super::{Local, counts::Holding};
+use super::{Limits, rates::Holding};
 use crate::tenancy::RequestId;
 
 /// A call that was let through. Dropped, it gives its concurrency slots back, and everything else too unless
 /// [`Permit::keep`] said that a usage event will settle it.
 pub struct Permit {
-    pub(super) local: Arc<Local>,
+    pub(super) limits: Arc<Limits>,
     pub(super) id: RequestId,
     pub(super) slots: Vec<Holding>,
     pub(super) kept: bool,
@@ -16,7 +16,7 @@ pub struct Permit {
 
 /// An attempt that its channel's limits let through. Dropped, it gives the channel's concurrency slots back.
 pub struct AttemptPermit {
-    pub(super) local: Arc<Local>,
+    pub(super) limits: Arc<Limits>,
     pub(super) slots: Vec<Holding>,
 }
 
@@ -29,15 +29,15 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.local.release(&self.slots);
+        self.limits.release(&self.slots);
         if !self.kept {
-            self.local.cancel(self.id);
+            self.limits.cancel(self.id);
         }
     }
 }
 
 impl Drop for AttemptPermit {
     fn drop(&mut self) {
-        self.local.release(&self.slots);
+        self.limits.release(&self.slots);
     }
 }

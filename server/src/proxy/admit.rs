@@ -58,14 +58,14 @@ pub struct Asking {
 }
 
 /// Counts a request by its address, whoever calls.
-pub fn at_the_door(
+pub async fn at_the_door(
     shared: &Shared,
     catalog: &Catalog,
     address: IpAddr,
     endpoint: Endpoint,
 ) -> Result<(), Refusal> {
     let counted = claim::at_the_door(catalog, address, endpoint.label());
-    let admitted = shared.limits.at_the_door(&counted);
+    let admitted = shared.limits.at_the_door(&counted).await;
     admitted.map_err(|rejected| refusal(shared, catalog, rejected))
 }
 

@@ -56,7 +56,7 @@ use upstream::Upstream;
 use crate::{
     catalog,
     config::Proxy as Config,
-    limits::Local as Limits,
+    limits::Limits,
     metering::Recorder,
     routing::Health,
     telemetry::{metrics, repeated::Repeated, span::Tracer},
@@ -163,7 +163,7 @@ async fn whole_way(
         &catalog,
         common.id.at_ms(),
     );
-    let at_the_door = admit::at_the_door(shared, &catalog, address, call.endpoint);
+    let at_the_door = admit::at_the_door(shared, &catalog, address, call.endpoint).await;
     let head = account_head(&call.request, &common);
     let caller = match identified {
         Ok(caller) => caller,

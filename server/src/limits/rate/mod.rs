@@ -86,6 +86,18 @@ impl From<&Rule> for Shape {
     }
 }
 
+impl Shape {
+    /// The part of one of so many instances: at least one, so that none is shut out.
+    pub fn shared_among(self, instances: u32) -> Self {
+        let part = |all: u64| (all / u64::from(instances.max(1))).max(1);
+        Self {
+            max: part(self.max),
+            burst: part(self.burst),
+            ..self
+        }
+    }
+}
+
 /// What has been used.
 #[derive(Debug, Clone)]
 pub enum Cell {
@@ -103,7 +115,7 @@ pub struct Taken {
     /// How much.
     pub cost: u64,
     /// The slice or window that it was counted in.
-    place: u64,
+    pub place: u64,
     /// How long the call has to wait for its turn.
     pub wait_us: u64,
 }

@@ -140,7 +140,7 @@ async fn alerts(bench: &Bench, count: usize) -> Vec<Value> {
         let mut found = list["data"].as_array().unwrap().clone();
         if found.len() == count {
             found.reverse();
-            found.sort_by_key(|alert| alert["at"].to_string());
+            found.sort_by_key(|alert| alert["kind"].to_string());
             return found;
         }
         assert!(tokio::time::Instant::now() < deadline, "{found:?}");

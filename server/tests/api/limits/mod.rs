@@ -1,6 +1,7 @@
 //! Limits: so many requests, tokens or calls at once, whatever they stand on.
 
 mod budgets;
+mod fleet;
 mod spent;
 
 use std::time::{Duration, Instant};
@@ -188,18 +189,23 @@ both_stores!(tokens_are_counted_as_they_turn_out_to_be, |bench| {
         .unwrap()
         .parse()
         .unwrap();
-    assert!((800..900).contains(&remaining), "{remaining}");
-    // What was reserved was too little: the truth leaves less.
-    let second = call(50).await;
-    assert_eq!(second.status(), 200);
-    let remaining: u64 = second.headers()["x-ratelimit-remaining-tokens"]
-        .to_str()
-        .unwrap()
-        .parse()
-        .unwrap();
-    assert!(remaining < 60, "{remaining}");
-    // Now the bucket is below zero.
-    let error = refused(call(1).await, 429, "rate_limit_exceeded").await;
+    assert!(
+        (800..900).contains(&remaining),
+        "{remaining} {:?}",
+        first.headers()
+    );
+    // What was reserved was too little: the truth, which several instances are told in a moment, leaves less.
+    let began = Instant::now();
+    let (error, calls) = loop {
+        let answer = call(1).await;
+        if answer.status() != 200 {
+            break (
+                refused(answer, 429, "rate_limit_exceeded").await,
+                bench.vendor.requests().len(),
+            );
+        }
+        assert!(began.elapsed() < SOON, "the truth never counted");
+    };
     assert!(
         error["message"]
             .as_str()
@@ -207,7 +213,9 @@ both_stores!(tokens_are_counted_as_they_turn_out_to_be, |bench| {
             .contains("1000 tokens per hour"),
         "{error}"
     );
-    assert_eq!(bench.vendor.requests().len(), 2);
+    // Two calls are more than there was; a few may come before the first is settled.
+    assert!((2..=6).contains(&calls), "{calls}");
+    assert_eq!(call(1).await.status(), 429);
 });
 
 both_stores!(so_many_calls_at_once_and_no_slot_leaks, |bench| {

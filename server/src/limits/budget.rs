@@ -74,12 +74,23 @@ pub struct Reserved {
 
 /// What came of an attempt to reserve.
 #[derive(Debug)]
-pub enum Outcome {
+pub enum Outcome<T = Vec<Reserved>> {
     /// Everything is reserved; the output tokens that this allows, where it bounds them.
-    Reserved(Vec<Reserved>, Option<u64>),
+    Reserved(T, Option<u64>),
     /// There may be room once others have settled.
     Wait(BudgetId),
     Rejected(Box<Rejected>),
+}
+
+impl<T> Outcome<T> {
+    /// The same, with what was reserved made into something else.
+    pub fn map<U>(self, into: impl FnOnce(T) -> U) -> Outcome<U> {
+        match self {
+            Self::Reserved(reserved, output) => Outcome::Reserved(into(reserved), output),
+            Self::Wait(budget) => Outcome::Wait(budget),
+            Self::Rejected(rejected) => Outcome::Rejected(rejected),
+        }
+    }
 }
 
 /// What is known of an account.

@@ -1,0 +1,522 @@
+//! Lets calls through on everything that counts them, or on nothing, and settles them.
+//!
+//! Budgets come first: what is left of them is known here and takes no time to ask. Then the limits count, wherever their
+//! counts are kept. What a call has taken of both is held under its id until its usage event says what it really was.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use parking_lot::Mutex;
+use tokio::{
+    sync::{Notify, mpsc},
+    time,
+};
+use weir_api_types::limit::Metric;
+
+use super::{
+    Account, Rejected,
+    budget::{Accounts, Crossed, Outcome, Reserved, Standing, of_attempt, spent_by},
+    claim::{self, Claim, Counted, Most, Watched},
+    period::Window,
+    permit::{AttemptPermit, Permit},
+    rate::Left,
+    rates::{Holding, Passed, Rates, Tightest},
+};
+use crate::{
+    catalog::{self, Catalog},
+    clock,
+    metering::UsageEvent,
+    tenancy::{BudgetId, ChannelId, LimitId, RequestId, Scope, TenantId, limit::Spending},
+};
+
+/// What the process counts with.
+#[derive(Debug, Clone, Copy)]
+pub struct Config {
+    /// How long a call waits for what others have reserved of a hard budget.
+    pub reserved_wait: Duration,
+}
+
+/// What was noticed and has to be told once over all instances.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Alert {
+    pub budget: BudgetId,
+    pub scope: Scope,
+    pub tenant: Option<TenantId>,
+    /// When the budget's window began, Unix milliseconds.
+    pub window_ms: i64,
+    pub what: Happened,
+    pub spending: Spending,
+    pub spent: u64,
+    pub amount: u64,
+}
+
+/// What a budget tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Happened {
+    /// So many per cent are spent.
+    Crossed(u16),
+    /// A call was refused.
+    Refused,
+}
+
+/// All counts of this process.
+pub struct Limits {
+    config: Config,
+    catalog: Arc<catalog::Current>,
+    rates: Box<dyn Rates>,
+    inner: Mutex<Inner>,
+    /// Something was given back or filled.
+    freed: Notify,
+    /// An account waits to be told its past.
+    unfilled: Notify,
+    alerts: mpsc::UnboundedSender<Alert>,
+}
+
+#[derive(Default)]
+struct Inner {
+    accounts: Accounts,
+    /// Calls that were let through and have not been settled.
+    open: HashMap<RequestId, Held>,
+    tickets: u64,
+}
+
+/// What a call has taken.
+#[derive(Default)]
+struct Held {
+    tokens: Vec<Holding>,
+    reserved: Vec<Reserved>,
+    attempts: Vec<HeldAttempt>,
+}
+
+/// What one attempt of a call has taken of its channel.
+struct HeldAttempt {
+    tokens: Vec<Holding>,
+    reserved: Vec<Reserved>,
+}
+
+/// That a call was let through.
+pub struct Admitted {
+    pub permit: Permit,
+    /// How long it waits for its turn in a leaky bucket.
+    pub wait: Duration,
+    /// The most output tokens over all choices, where a hard budget bounds them.
+    pub output: Option<u64>,
+    pub left: Tightest,
+}
+
+impl Limits {
+    /// Nothing is counted yet. What is noticed comes out of the channel.
+    pub fn new(
+        config: Config,
+        catalog: Arc<catalog::Current>,
+        rates: Box<dyn Rates>,
+    ) -> (Arc<Self>, mpsc::UnboundedReceiver<Alert>) {
+        let (alerts, noticed) = mpsc::unbounded_channel();
+        let limits = Self {
+            config,
+            catalog,
+            rates,
+            inner: Mutex::default(),
+            freed: Notify::new(),
+            unfilled: Notify::new(),
+            alerts,
+        };
+        (Arc::new(limits), noticed)
+    }
+
+    /// Counts a request that nobody is identified for yet.
+    pub async fn at_the_door(&self, counted: &[Counted<'_>]) -> Result<(), Rejected> {
+        if counted.is_empty() {
+            return Ok(());
+        }
+        self.rates.take(counted, 0).await.map(drop)
+    }
+
+    /// Lets a call through on everything that counts it, or says what stands against it. Waits, for as long as the
+    /// setting says, where a hard budget has something left that others have reserved.
+    pub async fn admit(self: &Arc<Self>, claim: &Claim<'_>) -> Result<Admitted, Rejected> {
+        let mut waiting = Waiting {
+            limits: self,
+            claim,
+            ticket: None,
+        };
+        let deadline = time::Instant::now() + self.config.reserved_wait;
+        loop {
+            let freed = self.freed.notified();
+            tokio::pin!(freed);
+            // Whoever frees something after this line is heard.
+            freed.as_mut().enable();
+            let budget = match self.try_reserve(claim, &mut waiting.ticket) {
+                Outcome::Reserved(permit, output) => {
+                    waiting.ticket = None;
+                    return self.count(claim, permit, output).await;
+                }
+                Outcome::Rejected(rejected) => {
+                    waiting.ticket = None;
+                    self.note_refusal(&rejected);
+                    return Err(*rejected);
+                }
+                Outcome::Wait(budget) => budget,
+            };
+            if time::timeout_at(deadline, freed).await.is_err() {
+                let mut budgets = claim.budgets.iter().map(|watched| watched.budget);
+                let scope = budgets
+                    .find(|watched| watched.id == budget)
+                    .map(|budget| budget.scope);
+                let scope = scope.unwrap_or(Scope::Platform);
+                return Err(Rejected::Reserved { budget, scope });
+            }
+        }
+    }
+
+    /// Reserves what a call may come to, and holds it under the call's id.
+    fn try_reserve(
+        self: &Arc<Self>,
+        claim: &Claim<'_>,
+        ticket: &mut Option<u64>,
+    ) -> Outcome<Permit> {
+        let mut inner = self.inner.lock();
+        let inner = &mut *inner;
+        let ticket = *ticket.get_or_insert_with(|| {
+            inner.tickets += 1;
+            inner.tickets
+        });
+        let outcome = inner.accounts.reserve(claim, ticket);
+        if inner.accounts.has_unfilled() {
+            self.unfilled.notify_one();
+        }
+        outcome.map(|reserved| {
+            let held = Held {
+                reserved,
+                ..Held::default()
+            };
+            inner.open.insert(claim.id, held);
+            Permit {
+                limits: Arc::clone(self),
+                id: claim.id,
+                slots: Vec::new(),
+                kept: false,
+            }
+        })
+    }
+
+    /// Counts a call whose budgets have room. Refused, or left meanwhile, it gives back what it had reserved.
+    async fn count(
+        &self,
+        claim: &Claim<'_>,
+        mut permit: Permit,
+        output: Option<u64>,
+    ) -> Result<Admitted, Rejected> {
+        if claim.limits.is_empty() {
+            return Ok(Admitted {
+                permit,
+                wait: Duration::ZERO,
+                output,
+                left: Tightest::default(),
+            });
+        }
+        let passed = self
+            .rates
+            .take(&claim.limits, claim.estimated_tokens)
+            .await?;
+        permit.slots = passed.of(Metric::Concurrent);
+        if let Some(held) = self.inner.lock().open.get_mut(&claim.id) {
+            held.tokens = passed.of(Metric::Tokens);
+        }
+        Ok(Admitted {
+            permit,
+            wait: passed.wait(),
+            output,
+            left: passed.left,
+        })
+    }
+
+    /// Lets one attempt of an admitted call through on what its channel and route allow. Only who has nowhere else to go
+    /// waits for what others have reserved of the channel's budget.
+    pub async fn attempt(
+        self: &Arc<Self>,
+        attempt: &Attempt<'_>,
+        is_last: bool,
+    ) -> Result<AttemptPermit, Rejected> {
+        let deadline = time::Instant::now() + self.config.reserved_wait;
+        loop {
+            let freed = self.freed.notified();
+            tokio::pin!(freed);
+            freed.as_mut().enable();
+            let rejected = match self.reserve_attempt(attempt) {
+                Ok(reserved) => return self.count_attempt(attempt, reserved).await,
+                Err(rejected) => rejected,
+            };
+            let waits = is_last && matches!(rejected, Rejected::Reserved { .. });
+            if !waits || time::timeout_at(deadline, freed).await.is_err() {
+                self.note_refusal(&rejected);
+                return Err(rejected);
+            }
+        }
+    }
+
+    fn reserve_attempt(&self, attempt: &Attempt<'_>) -> Result<Vec<Reserved>, Rejected> {
+        if attempt.budgets.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut inner = self.inner.lock();
+        let (budgets, most) = (&attempt.budgets, attempt.most);
+        let outcome = inner
+            .accounts
+            .reserve_of(budgets, most, attempt.output, u64::MAX);
+        if inner.accounts.has_unfilled() {
+            self.unfilled.notify_one();
+        }
+        match outcome {
+            Outcome::Reserved(reserved, _) => Ok(reserved),
+            Outcome::Wait(budget) => Err(Rejected::Reserved {
+                budget,
+                scope: Scope::Channel(attempt.channel),
+            }),
+            Outcome::Rejected(rejected) => Err(*rejected),
+        }
+    }
+
+    async fn count_attempt(
+        self: &Arc<Self>,
+        attempt: &Attempt<'_>,
+        reserved: Vec<Reserved>,
+    ) -> Result<AttemptPermit, Rejected> {
+        // Given back if the limits refuse, or the caller leaves while they are asked.
+        let mut reserving = Reserving {
+            limits: self,
+            id: attempt.id,
+            reserved,
+        };
+        let passed = match attempt.limits.as_slice() {
+            [] => Passed::default(),
+            limits => self.rates.take(limits, attempt.estimated_tokens).await?,
+        };
+        let held = HeldAttempt {
+            tokens: passed.of(Metric::Tokens),
+            reserved: std::mem::take(&mut reserving.reserved),
+        };
+        if let Some(call) = self.inner.lock().open.get_mut(&attempt.id) {
+            call.attempts.push(held);
+        }
+        Ok(AttemptPermit {
+            limits: Arc::clone(self),
+            slots: passed.of(Metric::Concurrent),
+        })
+    }
+
+    /// Settles a call by its usage event; called for each event once, whoever writes it.
+    pub fn settle(&self, event: &UsageEvent) {
+        let Some(held) = self.inner.lock().open.remove(&event.id) else {
+            return;
+        };
+        self.rates.put(&held.tokens, event.usage.total());
+        self.settle_reserved(&held.reserved, event.id, |account| spent_by(account, event));
+        for (at, held) in held.attempts.iter().enumerate() {
+            let attempt = event.attempts.get(at);
+            let tokens = attempt.map_or(0, |attempt| attempt.usage.total());
+            self.rates.put(&held.tokens, tokens);
+            self.settle_reserved(&held.reserved, event.id, |account| {
+                attempt.map_or(0, |attempt| of_attempt(account.spending, attempt))
+            });
+        }
+    }
+
+    /// Puts what was really spent in the place of what was reserved, and tells what that reached.
+    fn settle_reserved(
+        &self,
+        reserved: &[Reserved],
+        id: RequestId,
+        spent: impl Fn(Account) -> u64,
+    ) {
+        if reserved.is_empty() {
+            return;
+        }
+        let catalog = self.catalog.peek();
+        let mut crossed = Vec::new();
+        let mut inner = self.inner.lock();
+        for held in reserved {
+            let budgets = catalog.budgets(held.account.scope);
+            let told = inner
+                .accounts
+                .settle(held, id, spent(held.account), budgets);
+            crossed.extend(told.into_iter().map(|told| (*held, told)));
+        }
+        drop(inner);
+        self.freed.notify_waiters();
+        for (held, crossed) in crossed {
+            self.tell_crossed(&held.account, held.window, &crossed);
+        }
+    }
+
+    /// Sees that all budgets there are have an account in the windows of now, so that their past is asked for.
+    pub fn expect_budgets(&self, catalog: &Catalog) {
+        let at_ms = clock::now_ms();
+        let mut scopes: Vec<Scope> = catalog.all_budgets().map(|budget| budget.scope).collect();
+        scopes.dedup();
+        let mut inner = self.inner.lock();
+        for scope in scopes {
+            for watched in claim::watched(catalog, scope, at_ms) {
+                inner
+                    .accounts
+                    .expect(Account::of(watched.budget), watched.window);
+            }
+        }
+        if inner.accounts.has_unfilled() {
+            self.unfilled.notify_one();
+        }
+    }
+
+    /// Waits until an account waits to be told its past.
+    pub async fn some_unfilled(&self) {
+        self.unfilled.notified().await;
+    }
+
+    /// The accounts whose past is to be told; who takes them fills them or puts them back.
+    pub fn unfilled(&self) -> Vec<(Account, Window)> {
+        self.inner.lock().accounts.unfilled()
+    }
+
+    /// Puts accounts back among those whose past is to be told.
+    pub fn put_back(&self, accounts: Vec<(Account, Window)>) {
+        self.inner.lock().accounts.put_back(accounts);
+        self.unfilled.notify_one();
+    }
+
+    /// The calls that an account has counted since it began. Asked after the moment that the books are read at: what they
+    /// have of these is counted already.
+    pub fn settled(&self, account: Account, window: Window) -> Vec<RequestId> {
+        self.inner.lock().accounts.settled(account, window)
+    }
+
+    /// Tells an account its past.
+    pub fn fill(&self, account: Account, window: Window, past: u64) {
+        let catalog = self.catalog.peek();
+        let budgets = catalog.budgets(account.scope);
+        let crossed = self
+            .inner
+            .lock()
+            .accounts
+            .fill(account, window, past, budgets);
+        self.freed.notify_waiters();
+        for crossed in crossed {
+            self.tell_crossed(&account, window, &crossed);
+        }
+    }
+
+    /// What is known of an account; `None` until its past is.
+    pub fn standing(&self, account: Account, window: Window) -> Option<Standing> {
+        self.inner.lock().accounts.standing(account, window)
+    }
+
+    /// What a limit has left, as far as this instance knows.
+    pub fn left(&self, limit: LimitId) -> Option<Left> {
+        self.rates.left(limit)
+    }
+
+    pub(super) fn release(&self, slots: &[Holding]) {
+        if !slots.is_empty() {
+            self.rates.put(slots, 0);
+        }
+    }
+
+    pub(super) fn cancel(&self, id: RequestId) {
+        let held = self.inner.lock().open.remove(&id);
+        if let Some(held) = held {
+            self.rates.put(&held.tokens, 0);
+            self.settle_reserved(&held.reserved, id, |_| 0);
+        }
+    }
+
+    fn owner(&self, scope: Scope) -> Option<TenantId> {
+        match scope {
+            Scope::Channel(channel) => self.catalog.peek().channel(channel)?.owner,
+            _ => scope.tenant(),
+        }
+    }
+
+    fn note_refusal(&self, rejected: &Rejected) {
+        if let Rejected::Spent {
+            budget,
+            scope,
+            spending,
+            spent,
+            amount,
+            window_ms,
+            first: true,
+            ..
+        } = *rejected
+        {
+            self.tell(Alert {
+                budget,
+                scope,
+                tenant: self.owner(scope),
+                window_ms,
+                what: Happened::Refused,
+                spending,
+                spent,
+                amount,
+            });
+        }
+    }
+
+    fn tell_crossed(&self, account: &Account, window: Window, crossed: &Crossed) {
+        self.tell(Alert {
+            budget: crossed.budget,
+            scope: account.scope,
+            tenant: self.owner(account.scope),
+            window_ms: window.start_ms,
+            what: Happened::Crossed(crossed.percent),
+            spending: account.spending,
+            spent: crossed.spent,
+            amount: crossed.amount,
+        });
+    }
+
+    fn tell(&self, alert: Alert) {
+        if self.alerts.send(alert).is_err() {
+            tracing::warn!(?alert, "nobody writes alerts any more");
+        }
+    }
+}
+
+/// One attempt of an admitted call that asks its channel and route to be let through.
+#[derive(Debug)]
+pub struct Attempt<'c> {
+    pub id: RequestId,
+    pub channel: ChannelId,
+    pub limits: Vec<Counted<'c>>,
+    pub budgets: Vec<Watched<'c>>,
+    pub estimated_tokens: u64,
+    pub most: &'c Most,
+    /// The most output tokens over all choices, where anything bounds them.
+    pub output: Option<u64>,
+}
+
+/// What an attempt has reserved while its channel's limits are asked.
+struct Reserving<'a> {
+    limits: &'a Limits,
+    id: RequestId,
+    reserved: Vec<Reserved>,
+}
+
+impl Drop for Reserving<'_> {
+    fn drop(&mut self) {
+        self.limits.settle_reserved(&self.reserved, self.id, |_| 0);
+    }
+}
+
+/// A call that waits for what others have reserved: its place in the queue goes with it.
+struct Waiting<'a, 'c> {
+    limits: &'a Limits,
+    claim: &'a Claim<'c>,
+    ticket: Option<u64>,
+}
+
+impl Drop for Waiting<'_, '_> {
+    fn drop(&mut self) {
+        if let Some(ticket) = self.ticket {
+            self.limits.inner.lock().accounts.leave(self.claim, ticket);
+            self.limits.freed.notify_waiters();
+        }
+    }
+}

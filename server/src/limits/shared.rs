@@ -1,0 +1,635 @@
+//! Counts of limits in Redis, for any number of instances.
+//!
+//! Everything that counts a call inside one tenant is asked by one script in one round trip, all or nothing; limits that cross
+//! tenants have hash tags of their own and are asked beside it. What calls really were is sent back in batches, each numbered, so
+//! that one sent twice counts once. Redis' own clock opens and names the windows.
+//!
+//! Redis has little time to answer. After some misses nobody waits for it: each instance goes on with its share of every limit,
+//! from what it has counted itself, until a probe finds Redis again. No name ever comes into a key, only ids and addresses.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
+    time::{Duration, Instant},
+};
+
+use futures_util::{FutureExt as _, future::BoxFuture, future::join_all};
+use parking_lot::Mutex;
+use redis::{RedisError, Script};
+use tokio::{sync::Notify, time};
+use weir_api_types::limit::Metric;
+
+use super::{
+    Local, Rejected,
+    claim::{Counted, Value},
+    rate::{Kind, Left, Shape, Taken},
+    rates::{CountKey, Holding, Passed, Rates, cost},
+};
+use crate::{redis::Redis, tenancy::LimitId};
+
+/// After so many misses in a row nobody waits for Redis any more.
+const MISSES: u32 = 3;
+/// For so long a refusal is repeated without asking again: others may have given something back by then.
+const REFUSED_FOR: Duration = Duration::from_millis(20);
+/// Refusals remembered at most.
+const MAX_REFUSED: usize = 10_000;
+/// Items in one batch.
+const BATCH: usize = 200;
+/// Items that wait at most while Redis is away; older ones belong to windows that are over.
+const MAX_WAITING: usize = 200_000;
+/// Concurrency slots of an instance that is not heard of are free after so long.
+const HOLD_MS: u64 = 15_000;
+/// How long nothing happened to an instance's slots before it says anew how many it holds.
+const QUIET: Duration = Duration::from_secs(3);
+
+/// The counts that instances share.
+pub struct Shared {
+    redis: Redis,
+    /// This process in Redis; another one with each start.
+    instance: String,
+    timeout: Duration,
+    take: Script,
+    settle: Script,
+    hold: Script,
+    /// What this instance has counted, and goes on from when Redis is away.
+    local: Local,
+    misses: AtomicU32,
+    waiting: Mutex<VecDeque<Item>>,
+    /// Batches that were sent and not answered; they are sent again as they are.
+    unanswered: Mutex<Vec<Batch>>,
+    batches: AtomicU64,
+    due: Notify,
+    slots: Mutex<HashMap<(String, String), Slots>>,
+    refused: Mutex<HashMap<CountKey, (Instant, Rejected)>>,
+}
+
+/// One call's part in a batch.
+struct Item {
+    tag: String,
+    key: String,
+    shape: Shape,
+    taken: Taken,
+    actual: u64,
+}
+
+/// What is settled at once, on one hash tag.
+#[derive(Clone)]
+struct Batch {
+    number: u64,
+    tag: String,
+    keys: Vec<String>,
+    arguments: Vec<String>,
+}
+
+/// Concurrency slots that this instance holds on one limit.
+struct Slots {
+    held: u64,
+    /// Of these, given back and not yet told: the next call takes one without asking.
+    free: u64,
+    shape: Shape,
+    touched: Instant,
+}
+
+/// What a script says of the limits of one tag.
+enum Answer {
+    Passed(Vec<i64>),
+    /// Which of them stands against the call, and for how many microseconds.
+    Refused(usize, u64),
+}
+
+/// Why there is no answer.
+enum Missing {
+    /// Redis does not answer.
+    Away,
+    /// Redis answers with an error: a key that somebody overwrote, a right that is missing.
+    Odd,
+}
+
+impl Shared {
+    /// Nothing is asked yet.
+    pub fn new(redis: Redis, timeout: Duration) -> Self {
+        Self {
+            redis,
+            instance: uuid::Uuid::new_v4().simple().to_string(),
+            timeout,
+            take: Script::new(include_str!("lua/take.lua")),
+            settle: Script::new(include_str!("lua/settle.lua")),
+            hold: Script::new(include_str!("lua/hold.lua")),
+            local: Local::default(),
+            misses: AtomicU32::new(0),
+            waiting: Mutex::default(),
+            unanswered: Mutex::default(),
+            batches: AtomicU64::new(0),
+            due: Notify::new(),
+            slots: Mutex::default(),
+            refused: Mutex::default(),
+        }
+    }
+
+    /// Makes this instance's part of each limit, for when Redis is away, one of so many.
+    pub fn share_among(&self, instances: u32) {
+        self.local.share_among(instances);
+    }
+
+    /// Whether Redis is asked: not after some misses, until a probe finds it again.
+    pub fn is_asked(&self) -> bool {
+        self.misses.load(Relaxed) < MISSES
+    }
+
+    /// Looks whether Redis is there again.
+    pub async fn probe(&self) {
+        let ping = time::timeout(self.timeout, self.redis.ping());
+        if matches!(ping.await, Ok(Ok(()))) {
+            self.misses.store(0, Relaxed);
+            tracing::info!("Redis is back: limits are shared again");
+        }
+    }
+
+    /// Waits until something is to be settled.
+    pub async fn due(&self) {
+        self.due.notified().await;
+    }
+
+    /// Sends what calls really were. What is not answered is sent again the next time, as it is.
+    pub async fn flush(&self) {
+        let fresh = self.fresh_batches();
+        let mut batches = std::mem::take(&mut *self.unanswered.lock());
+        batches.extend(fresh);
+        if batches.is_empty() {
+            return;
+        }
+        // Of one tag, one after the other: a number that was passed over would be taken for one that was here before.
+        batches.sort_by(|a, b| (&a.tag, a.number).cmp(&(&b.tag, b.number)));
+        let by_tag = batches.chunk_by(|a, b| a.tag == b.tag);
+        let sent = by_tag.map(|of_tag| async move {
+            for (at, batch) in of_tag.iter().enumerate() {
+                if matches!(self.send(batch).await, Err(Missing::Away)) {
+                    return of_tag[at..].to_vec();
+                }
+            }
+            Vec::new()
+        });
+        let unanswered: Vec<Vec<Batch>> = join_all(sent).await;
+        let mut unanswered: Vec<Batch> = unanswered.concat();
+        let waiting: usize = unanswered.iter().map(|batch| batch.keys.len()).sum();
+        if waiting > MAX_WAITING {
+            tracing::warn!(
+                waiting,
+                "Redis is away for so long that what limits are owed is given up"
+            );
+            unanswered.clear();
+        }
+        *self.unanswered.lock() = unanswered;
+    }
+
+    /// Says which concurrency slots this instance holds: to be called every few seconds.
+    pub async fn hold_slots(&self) {
+        let held: Vec<((String, String), i64)> = {
+            let mut slots = self.slots.lock();
+            let now = Instant::now();
+            let held = slots.iter().map(|(place, slots)| {
+                let is_quiet = now.duration_since(slots.touched) > QUIET;
+                let count = i64::try_from(slots.held).unwrap_or(i64::MAX);
+                (place.clone(), if is_quiet { count } else { -1 })
+            });
+            let held = held.collect();
+            slots.retain(|_, slots| slots.held > 0 || now.duration_since(slots.touched) <= QUIET);
+            held
+        };
+        let says = held.iter().map(|((tag, key), count)| async move {
+            let mut hold = self.hold.prepare_invoke();
+            hold.key(self.redis.tagged(tag, key))
+                .arg(&self.instance)
+                .arg(HOLD_MS)
+                .arg(*count);
+            let mut connection = self.redis.connection();
+            let said: Result<Result<i64, RedisError>, _> =
+                time::timeout(self.timeout, hold.invoke_async(&mut connection)).await;
+            if !matches!(said, Ok(Ok(_))) {
+                tracing::debug!("slots could not be held");
+            }
+        });
+        join_all(says).await;
+    }
+
+    fn fresh_batches(&self) -> Vec<Batch> {
+        let mut waiting = std::mem::take(&mut *self.waiting.lock());
+        for ((tag, key), slots) in self.slots.lock().iter_mut() {
+            for _ in 0..std::mem::take(&mut slots.free) {
+                slots.held = slots.held.saturating_sub(1);
+                waiting.push_back(Item {
+                    tag: tag.clone(),
+                    key: key.clone(),
+                    shape: slots.shape,
+                    taken: Taken {
+                        cost: 1,
+                        place: 0,
+                        wait_us: 0,
+                    },
+                    actual: 0,
+                });
+            }
+        }
+        let mut by_tag: HashMap<String, Vec<Item>> = HashMap::new();
+        for item in waiting {
+            by_tag.entry(item.tag.clone()).or_default().push(item);
+        }
+        let mut batches = Vec::new();
+        for (tag, items) in by_tag {
+            for items in items.chunks(BATCH) {
+                batches.push(self.batch(&tag, items));
+            }
+        }
+        batches
+    }
+
+    fn batch(&self, tag: &str, items: &[Item]) -> Batch {
+        let number = self.batches.fetch_add(1, Relaxed);
+        let mut arguments = Vec::with_capacity(items.len() * 6);
+        for item in items {
+            arguments.extend([
+                letter(item.shape.kind).to_owned(),
+                item.shape.window_us.to_string(),
+                item.shape.max.to_string(),
+                item.taken.place.to_string(),
+                item.taken.cost.to_string(),
+                item.actual.to_string(),
+            ]);
+        }
+        Batch {
+            number,
+            tag: tag.to_owned(),
+            keys: items.iter().map(|item| item.key.clone()).collect(),
+            arguments,
+        }
+    }
+
+    async fn send(&self, batch: &Batch) -> Result<(), Missing> {
+        if !self.is_asked() {
+            return Err(Missing::Away);
+        }
+        let mut settle = self.settle.prepare_invoke();
+        settle.key(
+            self.redis
+                .tagged(&batch.tag, &format!("b:{}", self.instance)),
+        );
+        for key in &batch.keys {
+            settle.key(self.redis.tagged(&batch.tag, key));
+        }
+        settle.arg(&self.instance).arg(batch.number);
+        for argument in &batch.arguments {
+            settle.arg(argument);
+        }
+        let mut connection = self.redis.connection();
+        let sent = settle.invoke_async::<i64>(&mut connection);
+        self.answered(time::timeout(self.timeout, sent).await)
+            .map(drop)
+    }
+
+    /// Asks the limits of one tag.
+    async fn ask(
+        &self,
+        tag: &str,
+        counted: &[&Counted<'_>],
+        tokens: u64,
+    ) -> Result<Answer, Missing> {
+        let mut take = self.take.prepare_invoke();
+        take.arg(&self.instance);
+        for one in counted {
+            let shape = Shape::from(&one.limit.rule);
+            take.key(self.redis.tagged(tag, &key(one.limit.id, one.value)))
+                .arg(letter(shape.kind))
+                .arg(shape.window_us)
+                .arg(shape.max)
+                .arg(shape.burst)
+                .arg(shape.max_wait_us)
+                .arg(bounded(&shape, cost(one.limit.rule.metric, tokens)))
+                .arg(HOLD_MS);
+        }
+        let mut connection = self.redis.connection();
+        let asked = take.invoke_async::<Vec<i64>>(&mut connection);
+        let answer = self.answered(time::timeout(self.timeout, asked).await)?;
+        match answer.as_slice() {
+            [1, rest @ ..] if rest.len() == counted.len() * 4 => Ok(Answer::Passed(rest.to_vec())),
+            [0, which, after] => {
+                let which = usize::try_from(which - 1)
+                    .ok()
+                    .filter(|which| *which < counted.len());
+                let after = u64::try_from(*after).unwrap_or(0);
+                which
+                    .map(|which| Answer::Refused(which, after))
+                    .ok_or(Missing::Odd)
+            }
+            _ => Err(Missing::Odd),
+        }
+    }
+
+    fn answered<T>(
+        &self,
+        answer: Result<Result<T, RedisError>, time::error::Elapsed>,
+    ) -> Result<T, Missing> {
+        match answer {
+            Ok(Ok(answer)) => {
+                self.misses.store(0, Relaxed);
+                Ok(answer)
+            }
+            Ok(Err(error)) if error.code().is_some() => {
+                tracing::warn!(%error, "Redis refuses what limits ask");
+                Err(Missing::Odd)
+            }
+            Ok(Err(_)) | Err(_) => {
+                if self.misses.fetch_add(1, Relaxed) + 1 == MISSES {
+                    tracing::warn!(
+                        "Redis is away: this instance goes on with its share of each limit"
+                    );
+                }
+                Err(Missing::Away)
+            }
+        }
+    }
+
+    async fn count(&self, counted: &[Counted<'_>], tokens: u64) -> Result<Passed, Rejected> {
+        if let Some(rejected) = self.refused_lately(counted) {
+            return Err(rejected);
+        }
+        if !self.is_asked() {
+            return self.local.take_now(counted, tokens);
+        }
+        let mut passed = Passed::default();
+        let mut tags: Vec<(String, Vec<&Counted<'_>>)> = Vec::new();
+        for one in counted {
+            if let Some(slot) = self.free_slot(one) {
+                passed.holdings.push(slot);
+                continue;
+            }
+            let tag = tag(one);
+            match tags.iter_mut().find(|(known, _)| *known == tag) {
+                Some((_, of_tag)) => of_tag.push(one),
+                None => tags.push((tag, vec![one])),
+            }
+        }
+        let asked = tags
+            .iter()
+            .map(|(tag, of_tag)| self.ask(tag, of_tag, tokens));
+        let answers = join_all(asked).await;
+        let (mut worst, mut missing) = (None::<Rejected>, false);
+        for ((_, of_tag), answer) in tags.iter().zip(answers) {
+            match answer {
+                Ok(Answer::Passed(told)) => self.note_passed(&mut passed, of_tag, &told, tokens),
+                Ok(Answer::Refused(which, after_us)) => {
+                    let limit = of_tag[which];
+                    let rejected = Rejected::Rate {
+                        limit: Box::new(limit.limit.clone()),
+                        retry_after: Duration::from_micros(after_us),
+                    };
+                    self.remember(limit, after_us, &rejected);
+                    let lasts_longer = |other: &Rejected| match other {
+                        Rejected::Rate { retry_after, .. } => {
+                            Duration::from_micros(after_us) > *retry_after
+                        }
+                        _ => true,
+                    };
+                    if worst.as_ref().is_none_or(lasts_longer) {
+                        worst = Some(rejected);
+                    }
+                }
+                Err(Missing::Away | Missing::Odd) => missing = true,
+            }
+        }
+        if worst.is_some() || missing {
+            // What some have counted goes back; where Redis said nothing, this instance's share decides.
+            self.put(&passed.holdings, 0);
+            return match worst {
+                Some(rejected) => Err(rejected),
+                None => self.local.take_now(counted, tokens),
+            };
+        }
+        let rates: Vec<Counted<'_>> = counted
+            .iter()
+            .copied()
+            .filter(|one| one.limit.rule.metric != Metric::Concurrent)
+            .collect();
+        self.local.note(&rates, tokens);
+        Ok(passed)
+    }
+
+    fn note_passed(&self, passed: &mut Passed, of_tag: &[&Counted<'_>], told: &[i64], tokens: u64) {
+        let number = |value: i64| u64::try_from(value).unwrap_or(0);
+        for (one, told) in of_tag.iter().zip(told.chunks_exact(4)) {
+            let shape = Shape::from(&one.limit.rule);
+            let metric = one.limit.rule.metric;
+            let left = Left {
+                remaining: number(told[0]),
+                reset_us: number(told[1]),
+            };
+            passed.left.note(metric, &shape, left);
+            let holding = Holding {
+                key: CountKey {
+                    limit: one.limit.id,
+                    value: one.value,
+                },
+                scope: one.limit.scope,
+                metric,
+                shape,
+                taken: Taken {
+                    cost: bounded(&shape, cost(metric, tokens)),
+                    place: number(told[2]),
+                    wait_us: number(told[3]),
+                },
+                is_local: false,
+            };
+            if metric == Metric::Concurrent {
+                self.with_slots(&holding, |slots| slots.held += 1);
+            }
+            passed.holdings.push(holding);
+        }
+    }
+
+    fn with_slots<T>(&self, holding: &Holding, act: impl FnOnce(&mut Slots) -> T) -> T {
+        let place = (
+            tag_of(holding.scope, holding.key.limit),
+            key(holding.key.limit, holding.key.value),
+        );
+        let mut slots = self.slots.lock();
+        let slots = slots.entry(place).or_insert(Slots {
+            held: 0,
+            free: 0,
+            shape: holding.shape,
+            touched: Instant::now(),
+        });
+        slots.touched = Instant::now();
+        act(slots)
+    }
+
+    /// A slot that another call of this instance has just given back.
+    fn free_slot(&self, one: &Counted<'_>) -> Option<Holding> {
+        if one.limit.rule.metric != Metric::Concurrent {
+            return None;
+        }
+        let holding = Holding {
+            key: CountKey {
+                limit: one.limit.id,
+                value: one.value,
+            },
+            scope: one.limit.scope,
+            metric: Metric::Concurrent,
+            shape: Shape::from(&one.limit.rule),
+            taken: Taken {
+                cost: 1,
+                place: 0,
+                wait_us: 0,
+            },
+            is_local: false,
+        };
+        let is_free = self.with_slots(&holding, |slots| {
+            // A limit that was lowered is asked.
+            let fits = slots.free > 0 && slots.held <= holding.shape.max;
+            slots.free -= u64::from(fits);
+            fits
+        });
+        is_free.then_some(holding)
+    }
+
+    /// A refusal of a moment ago stands: so many that come in vain ask nobody.
+    fn refused_lately(&self, counted: &[Counted<'_>]) -> Option<Rejected> {
+        let mut refused = self.refused.lock();
+        if refused.is_empty() {
+            return None;
+        }
+        for one in counted {
+            let key = CountKey {
+                limit: one.limit.id,
+                value: one.value,
+            };
+            match refused.get(&key) {
+                // A changed limit is asked at once.
+                Some((until, Rejected::Rate { limit, retry_after }))
+                    if limit.rule == one.limit.rule =>
+                {
+                    let left = until.saturating_duration_since(Instant::now());
+                    if left.is_zero() {
+                        refused.remove(&key);
+                    } else {
+                        return Some(Rejected::Rate {
+                            limit: limit.clone(),
+                            retry_after: *retry_after,
+                        });
+                    }
+                }
+                Some(_) => drop(refused.remove(&key)),
+                None => {}
+            }
+        }
+        None
+    }
+
+    fn remember(&self, counted: &Counted<'_>, after_us: u64, rejected: &Rejected) {
+        // A slot can be free at any moment.
+        if counted.limit.rule.metric == Metric::Concurrent {
+            return;
+        }
+        let mut refused = self.refused.lock();
+        if refused.len() >= MAX_REFUSED {
+            let now = Instant::now();
+            refused.retain(|_, (until, _)| *until > now);
+            if refused.len() >= MAX_REFUSED {
+                return;
+            }
+        }
+        let until = Instant::now() + REFUSED_FOR.min(Duration::from_micros(after_us));
+        let key = CountKey {
+            limit: counted.limit.id,
+            value: counted.value,
+        };
+        refused.insert(key, (until, rejected.clone()));
+    }
+}
+
+impl Rates for Shared {
+    fn take<'a>(
+        &'a self,
+        counted: &'a [Counted<'a>],
+        tokens: u64,
+    ) -> BoxFuture<'a, Result<Passed, Rejected>> {
+        self.count(counted, tokens).boxed()
+    }
+
+    fn put(&self, holdings: &[Holding], actual: u64) {
+        if holdings.is_empty() {
+            return;
+        }
+        let (local, shared): (Vec<Holding>, Vec<Holding>) =
+            holdings.iter().partition(|holding| holding.is_local);
+        self.local.put(&local, actual);
+        if shared.is_empty() {
+            return;
+        }
+        let mut waiting = self.waiting.lock();
+        for holding in &shared {
+            if holding.metric == Metric::Concurrent {
+                self.with_slots(holding, |slots| slots.free += 1);
+                continue;
+            }
+            waiting.push_back(Item {
+                tag: tag_of(holding.scope, holding.key.limit),
+                key: key(holding.key.limit, holding.key.value),
+                shape: holding.shape,
+                taken: holding.taken,
+                actual: actual.min(1 << 50),
+            });
+        }
+        while waiting.len() > MAX_WAITING {
+            waiting.pop_front();
+        }
+        drop(waiting);
+        self.due.notify_one();
+    }
+
+    /// Redis is not asked for a list.
+    fn left(&self, _: LimitId) -> Option<Left> {
+        None
+    }
+}
+
+/// What ties the keys of one round trip together: a tenant's, or one limit's that crosses tenants.
+fn tag(counted: &Counted<'_>) -> String {
+    tag_of(counted.limit.scope, counted.limit.id)
+}
+
+fn tag_of(scope: crate::tenancy::Scope, limit: LimitId) -> String {
+    match scope.tenant() {
+        Some(tenant) => tenant.0.simple().to_string(),
+        None => limit.0.simple().to_string(),
+    }
+}
+
+/// A count's key below its tag: ids and addresses alone.
+fn key(limit: LimitId, value: Value) -> String {
+    let limit = limit.0.simple();
+    match value {
+        Value::All => format!("r:{limit}"),
+        Value::Key(id) => format!("r:{limit}:k{}", id.0.simple()),
+        Value::User(id) => format!("r:{limit}:u{}", id.0.simple()),
+        Value::Model(id) => format!("r:{limit}:m{}", id.0.simple()),
+        Value::Network(address) => format!("r:{limit}:n{address}"),
+    }
+}
+
+fn letter(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Governed | Kind::Bucket => "b",
+        Kind::Leaky => "l",
+        Kind::Sliding => "s",
+        Kind::Fixed => "f",
+        Kind::Concurrent => "c",
+    }
+}
+
+/// At most what the limit can ever hold.
+fn bounded(shape: &Shape, cost: u64) -> u64 {
+    match shape.kind {
+        Kind::Governed | Kind::Bucket => cost.min(shape.burst),
+        Kind::Sliding | Kind::Fixed => cost.min(shape.max),
+        Kind::Leaky | Kind::Concurrent => cost,
+    }
+}
