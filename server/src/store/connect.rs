@@ -24,6 +24,12 @@ use crate::secrets::Secret;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a pooled connection to PostgreSQL may take to show that it is alive.
 const PING_TIMEOUT: Duration = Duration::from_millis(500);
+/// What the one who writes to SQLite may hold of it in memory: what a booking touches, so that no page of it is written
+/// before its end and read again. In KiB, negative as the pragma wants it.
+const WRITER_CACHE: &str = "-16384";
+/// Pages in the log at which SQLite copies them to where they belong: a page that changes with each booking is copied
+/// once for several of them. 16 MiB.
+const CHECKPOINT_PAGES: &str = "4000";
 /// Connections that nobody needed for so long are closed.
 const IDLE: Duration = Duration::from_secs(60);
 
@@ -172,7 +178,10 @@ async fn sqlite(
 ) -> Result<Database, Error> {
     prepare_file(path)?;
     let write = sqlite_pool(config, path, 1, move |options| {
-        options.synchronous(synchronous)
+        options
+            .synchronous(synchronous)
+            .pragma("cache_size", WRITER_CACHE)
+            .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
     });
     let write = write.await?;
     let read = sqlite_pool(config, path, config.max_connections, move |options| {

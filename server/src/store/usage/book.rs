@@ -1,6 +1,9 @@
 //! Books usage events, each once.
 
-use std::collections::HashSet;
+use std::{
+    borrow::{Borrow, Cow},
+    collections::HashSet,
+};
 
 use sea_orm::{ConnectionTrait, DbErr, RuntimeErr, sqlx};
 
@@ -21,7 +24,9 @@ pub struct Booked {
 }
 
 /// Books events in one durable transaction: all of them or none. Meant for some thousand at a time.
-pub async fn book(db: &Database, events: &[UsageEvent]) -> Result<Booked> {
+pub async fn book(db: &Database, events: &[impl Borrow<UsageEvent>]) -> Result<Booked> {
+    let events: Vec<&UsageEvent> = events.iter().map(Borrow::borrow).collect();
+    let events = &events;
     match book_once(db, events).await {
         Err(error) if is_missing_month(&error) => {
             partitions::make_for(db, events.iter().map(|event| event.id.at_ms())).await?;
@@ -31,28 +36,47 @@ pub async fn book(db: &Database, events: &[UsageEvent]) -> Result<Booked> {
     }
 }
 
-async fn book_once(db: &Database, events: &[UsageEvent]) -> Result<Booked> {
+async fn book_once(db: &Database, events: &[&UsageEvent]) -> Result<Booked> {
     if events.is_empty() {
         return Ok(Booked::default());
     }
-    let mut bookable: Vec<_> = events.iter().map(event_rows::bookable).collect();
+    let mut bookable: Vec<_> = events
+        .iter()
+        .map(|event| event_rows::bookable(event))
+        .collect();
     // Every booker locks events, and then sums, in the order of their ids: so none waits for another in a circle.
     bookable.sort_unstable_by_key(|event| event.id);
     bookable.dedup_by_key(|event| event.id);
 
+    let all = bookable.iter().map(AsRef::as_ref);
     let transaction = db.begin_write().await?;
-    let rows = bookable.iter().map(|event| event_rows::row(event));
-    let rows = rows.collect::<Result<Vec<_>>>()?;
-    let inserted = bulk::insert_new(&transaction, &event_rows::TABLE, rows).await?;
-    let inserted: HashSet<_> = inserted.into_iter().map(RequestId).collect();
-    let new = bookable.iter().map(AsRef::as_ref);
-    let sums = Sums::of(new.filter(|event: &&UsageEvent| inserted.contains(&event.id)));
-    add(&transaction, sums).await?;
-    transaction.commit().await?;
+    let mut inserted = 0;
+    for some in bookable.chunks(bulk::rows_at_once(db.backend())) {
+        inserted += bulk::insert(&transaction, &event_rows::TABLE, rows(some)?).await?;
+    }
+    let inserted = if inserted == bookable.len() as u64 {
+        add(&transaction, Sums::of(all)).await?;
+        transaction.commit().await?;
+        bookable.len()
+    } else {
+        // Some were there, as after a crash. Only then are the new ones named, which costs a row back for each.
+        transaction.rollback().await?;
+        let transaction = db.begin_write().await?;
+        let inserted = bulk::insert_new(&transaction, &event_rows::TABLE, rows(&bookable)?).await?;
+        let inserted: HashSet<_> = inserted.into_iter().map(RequestId).collect();
+        let new = all.filter(|event: &&UsageEvent| inserted.contains(&event.id));
+        add(&transaction, Sums::of(new)).await?;
+        transaction.commit().await?;
+        inserted.len()
+    };
     Ok(Booked {
-        inserted: inserted.len(),
-        duplicates: events.len() - inserted.len(),
+        inserted,
+        duplicates: events.len() - inserted,
     })
+}
+
+fn rows(events: &[Cow<'_, UsageEvent>]) -> Result<Vec<bulk::Row>> {
+    events.iter().map(|event| event_rows::row(event)).collect()
 }
 
 /// Adds sums to those that are there.

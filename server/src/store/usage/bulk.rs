@@ -11,9 +11,10 @@ use uuid::Uuid;
 
 use crate::store::{Error, Result};
 
-/// Rows in one statement at most, on SQLite; it binds 32,766 values. Fewer go in statements of half as many, and so on:
-/// each of these texts is prepared once and kept.
-const MOST_ROWS: usize = 512;
+/// Rows in one statement at most, on SQLite: so many that what a statement costs by itself does not count, and so few that
+/// their cells stay in the processor's cache on their way. Fewer go in statements of half as many, and so on: each of
+/// these texts is prepared once and kept.
+const MOST_ROWS: usize = 64;
 
 /// A table as it is written to.
 pub struct Table {
@@ -46,6 +47,23 @@ pub fn maybe<T: Into<Value> + Nullable>(value: Option<T>) -> Value {
 /// A cell of a number that the tables can hold; see `event_rows::bookable`.
 pub fn number(number: u64) -> Value {
     i64::try_from(number).unwrap_or(i64::MAX).into()
+}
+
+/// How many rows are best made at a time.
+pub fn rows_at_once(backend: DbBackend) -> usize {
+    match backend {
+        DbBackend::Postgres => usize::MAX,
+        _ => MOST_ROWS,
+    }
+}
+
+/// Inserts the rows that are not there yet, in their order, and returns how many these were.
+pub async fn insert(db: &impl ConnectionTrait, table: &Table, rows: Vec<Row>) -> Result<u64> {
+    let mut inserted = 0;
+    for statement in inserts(db.get_database_backend(), table, rows, "DO NOTHING") {
+        inserted += db.execute_raw(statement?).await?.rows_affected();
+    }
+    Ok(inserted)
 }
 
 /// Inserts the rows that are not there yet, in their order, and returns their `id`s.
@@ -91,10 +109,7 @@ fn inserts<'a>(
     rows: Vec<Row>,
     on_conflict: &'a str,
 ) -> impl Iterator<Item = Result<Statement>> + 'a {
-    let most = match backend {
-        DbBackend::Postgres => usize::MAX,
-        _ => MOST_ROWS,
-    };
+    let most = rows_at_once(backend);
     let mut rest = rows.into_iter();
     std::iter::from_fn(move || {
         // The largest power of two that there are rows for; of a document, all of them.
@@ -104,11 +119,11 @@ fn inserts<'a>(
             count => 1 << count.ilog2(),
         };
         let rows = rest.by_ref().take(count).collect();
-        Some(insert(backend, table, rows, on_conflict))
+        Some(insert_statement(backend, table, rows, on_conflict))
     })
 }
 
-fn insert(
+fn insert_statement(
     backend: DbBackend,
     table: &Table,
     rows: Vec<Row>,
@@ -131,7 +146,9 @@ fn insert(
         _ => {
             let row = format!("({})", vec!["?"; table.columns.len()].join(","));
             let source = format!("VALUES {}", vec![row; rows.len()].join(","));
-            (source, rows.into_iter().flatten().collect())
+            let mut cells = Vec::with_capacity(rows.len() * table.columns.len());
+            cells.extend(rows.into_iter().flatten());
+            (source, cells)
         }
     };
     let key = table.key.join(", ");

@@ -127,13 +127,60 @@ fn written(document: &impl Serialize) -> Result<String> {
 /// The event as the tables can hold it: nothing beyond what they count to, and no zero bytes, which PostgreSQL's text
 /// cannot have. Nearly always it is the event itself.
 pub fn bookable(event: &UsageEvent) -> Cow<'_, UsageEvent> {
-    let mut fitted = event.clone();
-    fit(&mut fitted);
-    if fitted == *event {
+    if fits(event) {
         return Cow::Borrowed(event);
     }
+    let mut fitted = event.clone();
+    fit(&mut fitted);
     tracing::error!(id = %event.id, "a usage event holds what no request can have; it is booked cut to size");
     Cow::Owned(fitted)
+}
+
+/// Whether [`fit`] would leave it as it is: a copy of each event, to compare with, costs more than to look.
+fn fits(event: &UsageEvent) -> bool {
+    let attempts = || event.attempts.iter();
+    let usages = attempts().map(|attempt| &attempt.usage);
+    let tokens = usages.chain([&event.usage]).flat_map(|usage| {
+        [
+            usage.input,
+            usage.cached_read,
+            usage.cached_write,
+            usage.output,
+            usage.reasoning,
+            usage.audio_input,
+            usage.audio_output,
+            usage.image_input,
+            usage.image_output,
+        ]
+    });
+    let amounts = [
+        event.total_us,
+        event.overhead_us,
+        event.request_bytes,
+        event.response_bytes,
+    ];
+    let mut amounts = tokens.chain(amounts).chain(event.first_byte_us);
+    let money = attempts().map(|attempt| attempt.cost);
+    let mut money = money.chain([event.cost, event.charge]);
+    let texts = [
+        Some(&event.endpoint),
+        Some(&event.dialect),
+        Some(&event.model),
+        Some(&event.instance),
+        event.error_code.as_ref(),
+        event.client_request_id.as_ref(),
+        event.upstream_request_id.as_ref(),
+        event.end_user.as_ref(),
+    ];
+    let models = attempts().map(|attempt| Some(&attempt.upstream_model));
+    let failures = attempts().map(|attempt| attempt.failure.as_ref());
+    let mut texts = texts.into_iter().chain(models).chain(failures).flatten();
+    event.status <= 999
+        && (1..=i32::MAX as u32).contains(&event.count)
+        && event.started_ms >= 0
+        && amounts.all(|amount| amount <= MOST as u64)
+        && money.all(|money| (0..=MOST).contains(&money.nanos()))
+        && !texts.any(|text| text.contains('\0'))
 }
 
 fn fit(event: &mut UsageEvent) {
