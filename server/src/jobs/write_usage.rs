@@ -5,6 +5,7 @@
 //! event that no table takes is logged, counted and kept in `unbookable.jsonl`; it never holds up the others.
 
 use std::{
+    borrow::Borrow,
     io::Write as _,
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
@@ -95,9 +96,22 @@ impl WriteUsage {
 
     /// Books one segment whole, then deletes it.
     async fn book_segment(&self, segment: &ClosedSegment) -> Result<(), Error> {
-        let Events { events, .. } = self
-            .on_disk(segment, |recorder, segment| recorder.spool().read(segment))
-            .await?;
+        match self.recorder.spool().remembered(segment) {
+            Some(events) => self.book_events(&events).await?,
+            None => {
+                let Events { events, .. } = self
+                    .on_disk(segment, |recorder, segment| recorder.spool().read(segment))
+                    .await?;
+                self.book_events(&events).await?;
+            }
+        }
+        self.on_disk(segment, |recorder, segment| {
+            recorder.spool().delete(segment)
+        })
+        .await
+    }
+
+    async fn book_events(&self, events: &[impl Borrow<UsageEvent>]) -> Result<(), Error> {
         for chunk in events.chunks(EVENTS_PER_BOOKING) {
             match book(&self.stores, chunk).await {
                 Ok(booked) => self.health.booked(booked.inserted, booked.duplicates),
@@ -107,15 +121,12 @@ impl WriteUsage {
                 Err(error) => return Err(error),
             }
         }
-        self.on_disk(segment, |recorder, segment| {
-            recorder.spool().delete(segment)
-        })
-        .await
+        Ok(())
     }
 
     /// Books events one by one, to find those that no table takes.
-    async fn book_singly(&self, events: &[UsageEvent]) -> Result<(), Error> {
-        for event in events {
+    async fn book_singly(&self, events: &[impl Borrow<UsageEvent>]) -> Result<(), Error> {
+        for event in events.iter().map(Borrow::borrow) {
             match book(&self.stores, std::slice::from_ref(event)).await {
                 Ok(booked) => self.health.booked(booked.inserted, booked.duplicates),
                 Err(Error::Store(error)) if error.is_about_a_value() => {
@@ -159,7 +170,10 @@ pub async fn flushed_and_booked(recorder: &Recorder) -> bool {
 }
 
 /// Books some events, with patience.
-pub(super) async fn book(stores: &Stores, events: &[UsageEvent]) -> Result<usage::Booked, Error> {
+pub(super) async fn book(
+    stores: &Stores,
+    events: &[impl Borrow<UsageEvent>],
+) -> Result<usage::Booked, Error> {
     match time::timeout(PATIENCE, usage::book(&stores.usage, events)).await {
         Ok(booked) => Ok(booked?),
         Err(_) => Err(Error::Silent),

@@ -91,6 +91,36 @@ async fn a_segment_is_booked_and_then_gone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_was_just_written_is_booked_from_memory_and_only_whole() {
+    for test in testing::all().await {
+        let directory = tempfile::tempdir().expect("a directory");
+        let recorder = recorder(directory.path());
+        let spool = recorder.spool();
+        let remember = |seed| {
+            let event = Arc::new(event(now_ms(), seed));
+            spool.append_shared(&event).expect("appended");
+        };
+        (0..10).for_each(remember);
+        spool.seal();
+        // What the memory has is not asked of the disk.
+        let name = format!("spool/{:020}.segment", spool.closed_segments()[0].serial);
+        std::fs::write(directory.path().join(name), b"").expect("emptied");
+        // One that was not remembered makes the whole segment one to be read.
+        (10..20).for_each(remember);
+        append(&recorder, 1);
+        remember(20);
+        spool.seal();
+        let segments = spool.closed_segments();
+        assert_eq!(spool.remembered(&segments[1]), None);
+        let job = job(&test.stores, &recorder, directory.path());
+        job.book_waiting(&CancellationToken::new()).await;
+        assert_eq!(booked(&test).await, (22, 22));
+        assert_eq!(spool.pending_events(), 0);
+        assert_eq!(spool.figures().set_aside, 0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_lost_while_the_database_is_away() {
     let Some(test) = testing::postgres().await else {
         return;

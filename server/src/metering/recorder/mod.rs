@@ -136,7 +136,7 @@ struct Core {
 }
 
 struct Held {
-    event: UsageEvent,
+    event: Arc<UsageEvent>,
     slot: Option<Slot>,
 }
 
@@ -338,7 +338,7 @@ impl Flight {
 
     /// Writes the call's event and takes the call off the record. To be called before the answer's last byte leaves. An
     /// error says that the event waits in memory, with its slot; see [`Error`].
-    pub fn finish(mut self, event: UsageEvent) -> Result<(), Error> {
+    pub fn finish(mut self, event: impl Into<Arc<UsageEvent>>) -> Result<(), Error> {
         let slot = self.slot.take();
         self.handle.core.write(event, slot)
     }
@@ -398,9 +398,10 @@ impl Core {
     }
 
     /// Writes an event, then frees the slot that stood for it. Where there is no room, both are held.
-    fn write(&self, event: UsageEvent, slot: Option<Slot>) -> Result<(), Error> {
+    fn write(&self, event: impl Into<Arc<UsageEvent>>, slot: Option<Slot>) -> Result<(), Error> {
+        let event = event.into();
         (self.settler)(&event);
-        match self.spool.append(&event) {
+        match self.spool.append_shared(&event) {
             Ok(()) => {
                 self.free(slot);
                 Ok(())
@@ -432,7 +433,7 @@ impl Core {
             let Some(held) = self.held.lock().pop_front() else {
                 return Ok(());
             };
-            match self.spool.append(&held.event) {
+            match self.spool.append_shared(&held.event) {
                 Ok(()) => self.free(held.slot),
                 Err(error) => {
                     self.held.lock().push_front(held);

@@ -2,7 +2,7 @@
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{atomic::Ordering::Relaxed, mpsc},
+    sync::{Arc, atomic::Ordering::Relaxed, mpsc},
     time::Duration,
 };
 
@@ -110,9 +110,9 @@ fn settle(core: &Core, slot: Slot, draft: Draft) {
         event.usage = attempt.usage;
     }
     (core.pricer)(&mut event);
-    let settled = event.clone();
+    let settled = Arc::new(event);
     // A failure has been logged, and the event waits. Whoever is told below may let the answer's last byte go.
-    core.write(event, Some(slot)).ok();
+    core.write(Arc::clone(&settled), Some(slot)).ok();
     // It is not the recorder's, so its panic must not cost the thread.
     if catch_unwind(AssertUnwindSafe(|| done(&settled))).is_err() {
         tracing::error!(id = %settled.id, "metering: settling limits or metrics of a call panicked");

@@ -124,7 +124,13 @@ impl Spool {
     /// [`Error::Full`] where there is no room, and then the event is not in the spool.
     pub fn append(&self, event: &UsageEvent) -> Result<(), Error> {
         let record = Record::of(event).ok_or(Error::TooLarge)?;
-        self.segments.append(record)
+        self.segments.append(record, None)
+    }
+
+    /// As [`Spool::append`], and remembers the event for [`Spool::remembered`], within bounds.
+    pub fn append_shared(&self, event: &Arc<UsageEvent>) -> Result<(), Error> {
+        let record = Record::of(event).ok_or(Error::TooLarge)?;
+        self.segments.append(record, Some(event))
     }
 
     /// Whether a new call may begin: there is room for its event, and for those of the calls under way.
@@ -150,6 +156,12 @@ impl Spool {
     /// The segments that wait to be booked, oldest first.
     pub fn closed_segments(&self) -> Vec<ClosedSegment> {
         self.segments.closed_segments()
+    }
+
+    /// The events of a closed segment whose file need not be read, since this process has just written it. Given once:
+    /// whoever fails with them reads the file.
+    pub fn remembered(&self, segment: &ClosedSegment) -> Option<Vec<Arc<UsageEvent>>> {
+        self.segments.take_kept(segment)
     }
 
     /// Reads a closed segment whole. A file that cannot be trusted or has vanished reads as empty and waits no more; it

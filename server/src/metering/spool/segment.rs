@@ -72,6 +72,8 @@ pub(super) struct Writer {
     pub dirty: bool,
     /// When its first record came.
     pub first: Option<Instant>,
+    /// Its events, for as long as all of them are remembered.
+    pub kept: Vec<Arc<UsageEvent>>,
     key: MacKey,
 }
 
@@ -98,6 +100,7 @@ impl Writer {
             events: 0,
             dirty: true,
             first: None,
+            kept: Vec::new(),
             key: records_key(key, origin, serial),
         })
     }

@@ -22,12 +22,16 @@ use super::{
     segment::{self, Origin, Record, Writer},
 };
 use crate::metering::{
+    UsageEvent,
     directory::{Directory, Rejected},
     mac::MacKey,
 };
 
 /// Closed segments from which on age closes no further one.
 const MANY_WAITING: usize = 64;
+
+/// Events that are remembered until they are booked; what comes on top is read back from its file. About 30 MB.
+const MOST_KEPT: usize = 20_000;
 
 /// The segments of a spool: the one that is written, and those that wait.
 pub(super) struct Segments {
@@ -57,10 +61,14 @@ struct State {
     /// Bytes and events of all segments, the current one included.
     bytes: u64,
     events: u64,
+    /// Of these, so many are remembered.
+    kept: usize,
 }
 
 struct Closed {
     segment: ClosedSegment,
+    /// All of its events, or none.
+    kept: Vec<Arc<UsageEvent>>,
     read: bool,
     /// Whether reading found damage: a person should see the file before it is gone.
     flawed: bool,
@@ -119,8 +127,13 @@ impl Segments {
         }
     }
 
-    pub(super) fn append(&self, record: Record) -> Result<(), Error> {
-        let appended = self.append_to_current(record);
+    /// Appends a record. Its event is remembered if it is given.
+    pub(super) fn append(
+        &self,
+        record: Record,
+        event: Option<&Arc<UsageEvent>>,
+    ) -> Result<(), Error> {
+        let appended = self.append_to_current(record, event);
         let full = matches!(appended, Err(Error::Full));
         if self.full.load(Relaxed) != full {
             self.full.store(full, Relaxed);
@@ -128,7 +141,11 @@ impl Segments {
         appended
     }
 
-    fn append_to_current(&self, record: Record) -> Result<(), Error> {
+    fn append_to_current(
+        &self,
+        record: Record,
+        event: Option<&Arc<UsageEvent>>,
+    ) -> Result<(), Error> {
         let size_bytes = record.size_bytes();
         let mut state = self.state.lock();
         let state = &mut *state;
@@ -152,6 +169,16 @@ impl Segments {
         if appended.is_ok() {
             state.bytes += size_bytes;
             state.events += 1;
+            match event {
+                Some(event)
+                    if state.kept < MOST_KEPT && writer.kept.len() as u64 + 1 == writer.events =>
+                {
+                    writer.kept.push(Arc::clone(event));
+                    state.kept += 1;
+                }
+                // With one missing the file is read anyhow.
+                _ => state.kept -= std::mem::take(&mut writer.kept).len(),
+            }
         }
         if ended {
             self.close_current(state);
@@ -212,8 +239,20 @@ impl Segments {
             bytes: writer.bytes,
             events: writer.events,
         };
-        state.closed.insert(writer.serial, Closed::new(segment));
+        let closed = Closed {
+            kept: writer.kept,
+            ..Closed::new(segment)
+        };
+        state.closed.insert(writer.serial, closed);
         self.closed.notify_one();
+    }
+
+    /// The events of a closed segment, if they are remembered: once.
+    pub(super) fn take_kept(&self, segment: &ClosedSegment) -> Option<Vec<Arc<UsageEvent>>> {
+        let mut state = self.state.lock();
+        let kept = std::mem::take(&mut state.closed.get_mut(&segment.serial)?.kept);
+        state.kept -= kept.len();
+        Some(kept).filter(|kept| !kept.is_empty())
     }
 
     pub(super) fn sync(&self) -> Result<(), Error> {
@@ -334,6 +373,7 @@ impl Segments {
         if let Some(closed) = state.closed.remove(&serial) {
             state.bytes -= closed.segment.bytes;
             state.events -= closed.segment.events;
+            state.kept -= closed.kept.len();
             self.full.store(false, Relaxed);
         }
     }
@@ -369,6 +409,7 @@ impl Closed {
     fn new(segment: ClosedSegment) -> Self {
         Self {
             segment,
+            kept: Vec::new(),
             read: false,
             flawed: false,
         }
