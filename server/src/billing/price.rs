@@ -69,11 +69,16 @@ impl FromStr for Price {
 
 impl fmt::Display for Price {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let fraction = format!("{:012}", self.0 % SCALE);
-        match fraction.trim_end_matches('0') {
-            "" => write!(formatter, "{}", self.0 / SCALE),
-            fraction => write!(formatter, "{}.{fraction}", self.0 / SCALE),
+        let (whole, mut fraction) = (self.0 / SCALE, self.0 % SCALE);
+        if fraction == 0 {
+            return write!(formatter, "{whole}");
         }
+        let mut places = PLACES as usize;
+        while fraction.is_multiple_of(10) {
+            fraction /= 10;
+            places -= 1;
+        }
+        write!(formatter, "{whole}.{fraction:0places$}")
     }
 }
 
