@@ -111,11 +111,13 @@ pub struct Patient<S> {
     inner: S,
     deadlines: Deadlines,
     requests: Requests,
-    /// How many requests had begun when the timer was set.
+    /// How many requests had begun when the deadline was set.
     seen: u64,
-    timer: Option<Pin<Box<Sleep>>>,
-    /// Whether the timer is that of a head.
+    deadline: Option<Instant>,
+    /// Whether the deadline is that of a head.
     in_head: bool,
+    /// Set once and moved only when it comes too early or would come too late: deadlines come and go with each request.
+    timer: Option<Pin<Box<Sleep>>>,
     metrics: Arc<Registry>,
 }
 
@@ -126,8 +128,9 @@ impl<S> Patient<S> {
             deadlines,
             requests: Requests::default(),
             seen: 0,
-            timer: None,
+            deadline: None,
             in_head: false,
+            timer: None,
             metrics: Arc::clone(metrics),
         }
     }
@@ -143,15 +146,11 @@ impl<S> Patient<S> {
     }
 
     fn forget(&mut self) {
-        (self.timer, self.in_head) = (None, false);
+        (self.deadline, self.in_head) = (None, false);
     }
 
-    fn allow(&mut self, after: Duration) {
-        let deadline = Instant::now() + after;
-        match &mut self.timer {
-            Some(timer) => timer.as_mut().reset(deadline),
-            None => self.timer = Some(Box::pin(sleep_until(deadline))),
-        }
+    fn allow(&mut self, after: Duration) -> Instant {
+        *self.deadline.insert(Instant::now() + after)
     }
 
     /// Ready when the caller's time is over.
@@ -166,13 +165,22 @@ impl<S> Patient<S> {
             self.forget();
             return Poll::Pending;
         }
-        if self.timer.is_none() {
-            self.allow(self.deadlines.idle + self.deadlines.head);
+        let deadline = match self.deadline {
+            Some(deadline) => deadline,
+            None => self.allow(self.deadlines.idle + self.deadlines.head),
+        };
+        let timer = self
+            .timer
+            .get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        if timer.deadline() > deadline {
+            timer.as_mut().reset(deadline);
         }
-        match &mut self.timer {
-            Some(timer) => timer.as_mut().poll(cx),
-            None => Poll::Pending,
+        ready!(timer.as_mut().poll(cx));
+        if timer.deadline() == deadline {
+            return Poll::Ready(());
         }
+        timer.as_mut().reset(deadline);
+        timer.as_mut().poll(cx)
     }
 }
 
@@ -190,7 +198,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
         }
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.inner).poll_read(cx, buffer))?;
-        if self.timer.is_some() && !self.in_head && buffer.filled().len() > before {
+        if self.deadline.is_some() && !self.in_head && buffer.filled().len() > before {
             self.in_head = true;
             let head = self.deadlines.head;
             self.allow(head);
@@ -212,7 +220,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
         }
         // What is left of an answer is still on its way: idleness begins after it.
         if !self.in_head {
-            self.timer = None;
+            self.deadline = None;
         }
         Poll::Ready(Ok(written))
     }
@@ -232,7 +240,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
     ) -> Poll<io::Result<usize>> {
         let written = ready!(Pin::new(&mut self.inner).poll_write_vectored(cx, slices))?;
         if !self.in_head {
-            self.timer = None;
+            self.deadline = None;
         }
         Poll::Ready(Ok(written))
     }
