@@ -14,7 +14,7 @@ use super::{
     identify::{self, Caller},
 };
 use crate::{
-    catalog::{Model, Version},
+    catalog::{Catalog, Model, Version},
     routing::{self, Candidate},
 };
 
@@ -30,12 +30,19 @@ pub struct Ending {
 }
 
 impl Ending {
-    /// Watches over a call of this caller, who was identified by some earlier picture.
-    pub fn of(shared: &Arc<Shared>, caller: &Caller, candidate: Option<&Candidate>) -> Self {
+    /// Watches over a call of this caller, who was identified by the given picture.
+    pub fn of(
+        shared: &Arc<Shared>,
+        caller: &Caller,
+        candidate: Option<&Candidate>,
+        seen: &Arc<Catalog>,
+    ) -> Self {
         let (mut changes, mut out_of_time) =
             (shared.catalog.subscribe(), shared.out_of_time.subscribe());
         // What happened between identification and now counts too: a body may have taken minutes to come.
-        changes.mark_changed();
+        if !Arc::ptr_eq(&shared.catalog.peek(), seen) {
+            changes.mark_changed();
+        }
         out_of_time.mark_changed();
         Self {
             shared: Arc::clone(shared),

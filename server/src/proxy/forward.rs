@@ -142,7 +142,7 @@ async fn attempt(
     };
     let stopped = Rc::new(RefCell::new(None));
     let body = outbound::body(outbound, candidate, asked_usage, &stopped);
-    let answer = match upstream.send(&call, body).await {
+    let answer = match upstream.send(call, body).await {
         Ok(answer) => answer,
         Err(error) => {
             tracing::debug!(channel = %channel.name, %error, "an attempt failed");

@@ -15,7 +15,7 @@ use futures_util::{Stream, StreamExt as _, TryStreamExt as _, future, stream};
 use tokio::{
     fs::File,
     io::{AsyncReadExt as _, AsyncSeekExt as _, AsyncWriteExt as _},
-    time::{Instant, timeout, timeout_at},
+    time::{Instant, timeout_at},
 };
 use weir_dialect::multipart::{self, Multipart};
 
@@ -123,10 +123,11 @@ pub async fn read(
     rest.check(length)?;
     match shape {
         _ if is_json => whole(Vec::new(), length, rest).await.map(Body::Json),
+        // Boxed: what is rare shall not make the future of every call larger.
         Shape::JsonOrForm | Shape::Shared if is_multipart => {
-            multipart(content_type, length, rest).await
+            Box::pin(multipart(content_type, length, rest)).await
         }
-        _ => whole_or_streamed(shape, length, rest, config.body_bytes.0).await,
+        _ => Box::pin(whole_or_streamed(shape, length, rest, config.body_bytes.0)).await,
     }
 }
 
@@ -323,12 +324,9 @@ impl Rest {
 
     /// The next piece, within every bound; `None` at the regular end.
     async fn next(&mut self) -> Result<Option<Bytes>, Refusal> {
-        let next = timeout_at(self.deadline, timeout(self.idle, self.payload.next()));
-        let piece = match next.await {
-            Ok(Ok(piece)) => piece,
-            Ok(Err(_)) | Err(_) => return Err(Refusal::SlowBody),
-        };
-        let Some(piece) = piece else {
+        let until = self.deadline.min(Instant::now() + self.idle);
+        let next = timeout_at(until, self.payload.next()).await;
+        let Some(piece) = next.map_err(|_| Refusal::SlowBody)? else {
             return match &self.reader {
                 Some(reader) => reader.finish().map(|()| None).map_err(bad_multipart),
                 None => Ok(None),

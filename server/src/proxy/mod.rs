@@ -183,7 +183,9 @@ async fn whole_way(
             return common.error(&refusal.into());
         }
     };
-    let mut account = Account::open(shared, &caller, call.endpoint, common.id, started, head);
+    // Boxed: it moves along the whole way, and the future of each stage would have room for it twice.
+    let account = Account::open(shared, &caller, call.endpoint, common.id, started, head);
+    let mut account = Box::new(account);
     if let Err(refusal) = at_the_door {
         account.refuse(&refusal);
         return common.error(&refusal.into());
@@ -222,7 +224,7 @@ async fn whole_way(
         }) => {
             (common.left, common.adjusted) = (left, adjusted);
             let is_head = outbound.method == Method::HEAD;
-            let mut ending = Ending::of(shared, &caller, candidates.first());
+            let mut ending = Ending::of(shared, &caller, candidates.first(), &catalog);
             let answered = tokio::select! {
                 biased;
                 refusal = ending.reason() => return cut(&common, account, refusal).await,
@@ -249,7 +251,7 @@ async fn whole_way(
 }
 
 /// Nothing could be relayed: booked, then told.
-async fn fail(common: &Common, mut account: Account, error: Error) -> HttpResponse {
+async fn fail(common: &Common, mut account: Box<Account>, error: Error) -> HttpResponse {
     let outcome = match &error {
         Error::Refusal(_) | Error::Failure(error::Failure::Request(_)) => {
             crate::metering::Outcome::Refused
@@ -263,7 +265,7 @@ async fn fail(common: &Common, mut account: Account, error: Error) -> HttpRespon
 }
 
 /// Weir itself ends a call that nothing has been relayed of: what its attempts came to is booked.
-async fn cut(common: &Common, mut account: Account, refusal: Refusal) -> HttpResponse {
+async fn cut(common: &Common, mut account: Box<Account>, refusal: Refusal) -> HttpResponse {
     let outcome = crate::metering::Outcome::CutByWeir;
     account
         .close(outcome, refusal.status(), Some(refusal.code()))
@@ -285,7 +287,7 @@ fn caller_address(request: &HttpRequest, proxies: &[IpNet]) -> IpAddr {
 
 fn account_head<'a>(request: &'a HttpRequest, common: &'a Common) -> account::Head<'a> {
     account::Head {
-        method: request.method().as_str(),
+        method: request.method(),
         traceparent: request
             .headers()
             .get("traceparent")

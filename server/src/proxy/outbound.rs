@@ -5,6 +5,7 @@
 
 use std::{cell::RefCell, rc::Rc};
 
+use actix_web::HttpRequest;
 use actix_web::http::{
     Method,
     header::{self, HeaderMap, HeaderName, HeaderValue},
@@ -29,7 +30,8 @@ pub struct Outbound {
     pub path: String,
     /// Without the caller's key; empty if there is none.
     pub query: String,
-    pub caller_headers: HeaderMap,
+    /// As it came: its headers are read, not copied.
+    pub request: HttpRequest,
     pub body: OutBody,
     /// The body as far as it was read; `None` where it is not JSON.
     pub ask: Option<Ask>,
@@ -89,16 +91,13 @@ pub fn call(
     };
     let mut path = format!("{root}{}", outbound.path);
     let mut query = outbound.query.clone();
+    let caller_headers = outbound.request.headers();
     let mut headers = match outbound.endpoint {
         Endpoint::Proxy => {
             let is_dedicated = channel.owner.is_some();
-            headers::for_proxy(
-                &outbound.caller_headers,
-                channel.settings.allow_beta,
-                is_dedicated,
-            )
+            headers::for_proxy(caller_headers, channel.settings.allow_beta, is_dedicated)
         }
-        _ => headers::for_inference(&outbound.caller_headers, channel.settings.allow_beta),
+        _ => headers::for_inference(caller_headers, channel.settings.allow_beta),
     };
     // A compressed answer would hide its usage from the observer.
     headers.insert(
@@ -112,7 +111,7 @@ pub fn call(
     if let Some(traceparent) = traceparent.and_then(|value| HeaderValue::from_str(&value).ok()) {
         headers.insert(HeaderName::from_static("traceparent"), traceparent);
     }
-    if let Some(state) = outbound.caller_headers.get("tracestate") {
+    if let Some(state) = caller_headers.get("tracestate") {
         headers.insert(HeaderName::from_static("tracestate"), state.clone());
     }
     // The credential comes last, and only to the channel's own origin: there is no other that this call could go to.

@@ -11,23 +11,26 @@ pub struct BadPath;
 
 /// Checks a raw path as vendors that decode it once, or twice, would see it.
 pub fn check(raw: &str) -> Result<(), BadPath> {
-    let once = decode(raw)?;
-    let twice = decode_bytes(&once)?;
-    for form in [raw.as_bytes(), &once, &twice] {
+    let (once, twice);
+    let mut forms = vec![raw.as_bytes()];
+    // Without an escape all forms are one.
+    if raw.contains('%') {
+        once = decode(raw)?;
+        twice = decode_bytes(&once)?;
+        forms.extend([once.as_slice(), &twice]);
+    }
+    for form in forms {
         let bad_byte = |byte: &u8| byte.is_ascii_control() || *byte == b'\\';
         if form.iter().any(bad_byte) {
             return Err(BadPath);
         }
         let segments = || form.split(|byte| *byte == b'/');
         // Parameters of a segment (`..;x=1`) are cut off by some servers before they look at dots.
-        let name = |segment: &[u8]| {
-            segment
-                .split(|byte| *byte == b';')
-                .next()
-                .unwrap_or_default()
-                .to_vec()
-        };
-        if segments().any(|segment| matches!(name(segment).as_slice(), b"." | b"..")) {
+        fn name(segment: &[u8]) -> &[u8] {
+            let mut parts = segment.split(|byte| *byte == b';');
+            parts.next().unwrap_or_default()
+        }
+        if segments().any(|segment| matches!(name(segment), b"." | b"..")) {
             return Err(BadPath);
         }
     }

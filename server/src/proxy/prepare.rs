@@ -70,7 +70,6 @@ pub async fn prepare(
         let body = answer_models(call.rest.as_deref(), catalog, asker)?;
         return Ok(Prepared::Here { body, left });
     }
-    let headers = call.request.headers().clone();
     let path = match &call.rest {
         Some(rest) if call.endpoint == Endpoint::Proxy => rest.clone(),
         _ => call.endpoint.path_below_base(raw_path),
@@ -81,7 +80,7 @@ pub async fn prepare(
         None => None,
     };
     let shape = shape(call.endpoint, channel, &path);
-    let body = ingress::read(shape, &headers, payload, &shared.config).await?;
+    let body = ingress::read(shape, call.request.headers(), payload, &shared.config).await?;
     let (body, ask) = read_body(call.endpoint, shape, body)?;
     let model = match (&ask, &body) {
         (Some(ask), _) => ask.model.clone(),
@@ -119,7 +118,7 @@ pub async fn prepare(
         method,
         path,
         query,
-        caller_headers: headers,
+        request: call.request,
         body,
         ask,
         bound: None,

@@ -49,8 +49,12 @@ pub struct Context {
 }
 
 /// Answers the caller with an upstream's answer.
-pub async fn relay(mut context: Context, answered: Answered, mut account: Account) -> HttpResponse {
-    let mut response = context.common.start(answered.status);
+pub async fn relay(
+    mut context: Context,
+    answered: Answered,
+    mut account: Box<Account>,
+) -> HttpResponse {
+    let mut response = respond::bare(answered.status);
     for (name, value) in headers::of_answer(&answered.headers) {
         response.append_header((name.clone(), value.clone()));
     }
@@ -158,7 +162,7 @@ fn sieve(is_sse: bool, wants_cost: bool, asked_usage: bool) -> Option<Sieve> {
 /// An answer on its way.
 struct Relay {
     context: Context,
-    account: Account,
+    account: Box<Account>,
     answer: Box<Answer>,
     channel: Arc<catalog::Channel>,
     sieve: Option<Sieve>,

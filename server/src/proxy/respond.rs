@@ -17,11 +17,23 @@ use super::{
 use crate::{limits::Tightest, tenancy::RequestId};
 
 /// Weir's headers that a browser's script may read.
-const EXPOSED: &str = "x-request-id, x-client-request-id, x-weir-upstream-request-id, x-weir-channel, x-weir-model, \
-                       x-weir-attempts, x-weir-cost, x-weir-cache, x-weir-dropped, x-weir-adjusted, \
-                       x-ratelimit-limit-requests, x-ratelimit-remaining-requests, x-ratelimit-reset-requests, \
-                       x-ratelimit-limit-tokens, x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens, retry-after, \
-                       retry-after-ms, x-should-retry";
+const EXPOSED: HeaderValue = HeaderValue::from_static(
+    "x-request-id, x-client-request-id, x-weir-upstream-request-id, x-weir-channel, x-weir-model, \
+     x-weir-attempts, x-weir-cost, x-weir-cache, x-weir-dropped, x-weir-adjusted, \
+     x-ratelimit-limit-requests, x-ratelimit-remaining-requests, x-ratelimit-reset-requests, \
+     x-ratelimit-limit-tokens, x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens, retry-after, \
+     retry-after-ms, x-should-retry",
+);
+/// No upstream's page may run on the portal's origin.
+const SANDBOX: HeaderValue = HeaderValue::from_static("sandbox; default-src 'none'");
+const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
+const NO_REFERRER: HeaderValue = HeaderValue::from_static("no-referrer");
+const ANY_ORIGIN: HeaderValue = HeaderValue::from_static("*");
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const CHANNEL: HeaderName = HeaderName::from_static("x-weir-channel");
+const ATTEMPTS: HeaderName = HeaderName::from_static("x-weir-attempts");
+const MODEL: HeaderName = HeaderName::from_static("x-weir-model");
 
 /// What every answer of the data plane carries.
 #[derive(Debug, Clone)]
@@ -47,8 +59,7 @@ impl Common {
 
     /// An answer with these headers and no body yet.
     pub fn start(&self, status: u16) -> HttpResponseBuilder {
-        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
-        let mut response = HttpResponse::build(status);
+        let mut response = bare(status);
         self.apply(&mut response);
         response
     }
@@ -56,15 +67,11 @@ impl Common {
     /// Sets these headers, whatever an upstream sent under their names.
     pub fn apply(&self, response: &mut HttpResponseBuilder) {
         response
-            .insert_header(("x-request-id", self.id.to_string()))
-            // No upstream's page may run on the portal's origin.
-            .insert_header((
-                header::CONTENT_SECURITY_POLICY,
-                "sandbox; default-src 'none'",
-            ))
-            .insert_header((header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
-            .insert_header((header::REFERRER_POLICY, "no-referrer"))
-            .insert_header((header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"))
+            .insert_header((REQUEST_ID, self.id.to_string()))
+            .insert_header((header::CONTENT_SECURITY_POLICY, SANDBOX))
+            .insert_header((header::X_CONTENT_TYPE_OPTIONS, NOSNIFF))
+            .insert_header((header::REFERRER_POLICY, NO_REFERRER))
+            .insert_header((header::ACCESS_CONTROL_ALLOW_ORIGIN, ANY_ORIGIN))
             .insert_header((header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED));
         if let Some(label) = &self.client_request_id {
             response.insert_header(("x-client-request-id", label.as_str()));
@@ -132,6 +139,11 @@ fn span(length: Duration) -> String {
     }
 }
 
+/// An answer without any header, to which [`Common::apply`] comes last.
+pub fn bare(status: u16) -> HttpResponseBuilder {
+    HttpResponse::build(StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY))
+}
+
 /// Says which channel and model served a caller.
 pub fn name_route(
     response: &mut HttpResponseBuilder,
@@ -139,17 +151,17 @@ pub fn name_route(
     model: Option<&str>,
     attempts: usize,
 ) {
-    let mut insert = |name: &'static str, value: &str| {
+    let mut insert = |name: HeaderName, value: &str| {
         // A model's name may hold what a header may not; the body has it anyhow.
         if let Ok(value) = HeaderValue::from_str(value) {
-            response.insert_header((HeaderName::from_static(name), value));
+            response.insert_header((name, value));
         }
     };
-    insert("x-weir-channel", channel);
-    insert("x-weir-attempts", &attempts.to_string());
+    insert(CHANNEL, channel);
     if let Some(model) = model {
-        insert("x-weir-model", model);
+        insert(MODEL, model);
     }
+    response.insert_header((ATTEMPTS, HeaderValue::from(attempts)));
 }
 
 /// Answers a browser's preflight, before anybody is identified: the data plane reads no cookies, so any origin may ask.

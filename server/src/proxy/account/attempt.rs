@@ -3,6 +3,7 @@
 use std::{
     cell::Cell,
     rc::Rc,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -60,14 +61,8 @@ impl Account {
         let channel = &candidate.channel;
         let model_id = candidate.model.as_ref().map(|model| model.id);
         self.last = Told {
-            channel: Some(channel.name.clone()),
-            kind: Some(channel.kind),
-            model: candidate.model.as_ref().map(|model| model.name.clone()),
-            model_id,
-            tokenizer: candidate
-                .model
-                .as_ref()
-                .and_then(|model| model.tokenizer.clone()),
+            channel: Some(Arc::clone(channel)),
+            model: candidate.model.clone(),
             response_model: None,
         };
         if let Some(model) = &candidate.model {
@@ -245,7 +240,7 @@ impl Account {
             Spent::Known(usage) => {
                 attempt.usage = usage;
                 attempt.estimated = !is_reported && !is_error;
-                if let (Some(model), true) = (self.last.model_id, is_reported) {
+                if let (Some(model), true) = (self.last.model_id(), is_reported) {
                     self.learn(model, &usage, seen.as_ref(), &current.input, took);
                 }
                 None

@@ -14,6 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use actix_web::http::Method;
 use tokio::sync::oneshot;
 use weir_dialect::neutral::Usage;
 
@@ -101,13 +102,13 @@ impl Account {
             instance: shared.instance.clone(),
         };
         let open = Open {
-            method: head.method.to_owned(),
+            method: head.method.clone(),
             address: caller.address,
-            tenant: caller.tenant.name.clone(),
-            key: caller.key.name.clone(),
+            tenant: Arc::clone(&caller.tenant),
+            key: Arc::clone(&caller.key),
             span: shared
                 .tracer
-                .request(head.method, endpoint.label(), head.traceparent),
+                .request(head.method.as_str(), endpoint.label(), head.traceparent),
             in_flight: shared.metrics.in_flight(),
         };
         Self {
@@ -251,41 +252,31 @@ impl Account {
             .and_then(|current| self.conclude_attempt(current, outcome));
         self.event.price();
         let event = self.event.clone();
-        let (shared, told, endpoint) = (Arc::clone(&self.shared), self.last.clone(), self.endpoint);
-        let done = move |event: &UsageEvent| {
-            open.tell(&shared, event, &told, endpoint);
-            if let Some(closed) = closed
-                && closed.send(event.charge).is_err()
-            {
-                tracing::trace!("the caller left while the account was closed");
-            }
-        };
-        match (self.flight.take(), text) {
+        let recorded = match (self.flight.take(), text) {
             (Some(flight), Some(text)) => {
-                let attempt = event.attempts.len().saturating_sub(1);
+                let (shared, told, endpoint) =
+                    (Arc::clone(&self.shared), self.last.clone(), self.endpoint);
                 let draft = Draft {
+                    attempt: event.attempts.len().saturating_sub(1),
                     event,
                     text,
-                    attempt,
-                    tokenizer: self.last.tokenizer.clone(),
-                    model: self.last.model_id,
-                    done: Box::new(done),
+                    tokenizer: self.last.tokenizer(),
+                    model: self.last.model_id(),
+                    done: Box::new(move |event| {
+                        open.tell(&shared, event, &told, endpoint);
+                        confirm(closed, event.charge);
+                    }),
                 };
-                self.shared.recorder.settle_later(flight, draft);
+                return self.shared.recorder.settle_later(flight, draft);
             }
-            (Some(flight), None) => {
-                if let Err(error) = flight.finish(event.clone()) {
-                    tracing::warn!(%error, "a usage event waits in memory");
-                }
-                done(&event);
-            }
-            (None, _) => {
-                if let Err(error) = self.shared.recorder.record(event.clone()) {
-                    tracing::warn!(%error, "a usage event waits in memory");
-                }
-                done(&event);
-            }
+            (Some(flight), None) => flight.finish(event),
+            (None, _) => self.shared.recorder.record(event),
+        };
+        if let Err(error) = recorded {
+            tracing::warn!(%error, "a usage event waits in memory");
         }
+        open.tell(&self.shared, &self.event, &self.last, self.endpoint);
+        confirm(closed, self.event.charge);
     }
 }
 
@@ -307,22 +298,24 @@ impl Drop for Account {
     }
 }
 
+/// Tells whoever waits for an account to be closed.
+fn confirm(closed: Option<oneshot::Sender<Money>>, charge: Money) {
+    if closed.is_some_and(|closed| closed.send(charge).is_err()) {
+        tracing::trace!("the caller left while the account was closed");
+    }
+}
+
 /// What the account takes from a request's head.
 #[derive(Debug, Clone, Copy)]
 pub struct Head<'a> {
-    pub method: &'a str,
+    pub method: &'a Method,
     pub traceparent: Option<&'a str>,
     pub client_request_id: Option<&'a str>,
 }
 
 /// A caller's or an upstream's text, as long as an event keeps it.
 fn bounded(text: &str) -> String {
-    text.chars()
-        .scan(0, |bytes, c| {
-            *bytes += c.len_utf8();
-            (*bytes <= 256).then_some(c)
-        })
-        .collect()
+    text[..text.floor_char_boundary(256)].to_owned()
 }
 
 fn micros(duration: Duration) -> u64 {

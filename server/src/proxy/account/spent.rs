@@ -111,7 +111,7 @@ impl Account {
         let bound = current.bound.or(ceiling).unwrap_or(u64::MAX);
         self.shared
             .pace
-            .tokens(self.last.model_id, during)
+            .tokens(self.last.model_id(), during)
             .min(bound)
     }
 
@@ -139,12 +139,9 @@ impl Account {
         }
         let text = seen.map(|seen| seen.text.as_str()).unwrap_or_default();
         if !text.is_empty() && usage.reasoning == 0 && corrections.wants(model, text.len()) {
-            self.shared.recorder.learn(
-                model,
-                self.last.tokenizer.clone(),
-                text.to_owned(),
-                usage.output,
-            );
+            self.shared
+                .recorder
+                .learn(model, self.last.tokenizer(), text.to_owned(), usage.output);
         }
     }
 }

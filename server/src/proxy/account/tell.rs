@@ -2,28 +2,31 @@
 
 use std::{
     net::IpAddr,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
+use actix_web::http::Method;
 use weir_dialect::neutral::Usage;
 
 use super::super::{Shared, endpoint::Endpoint};
 use crate::{
+    catalog::{Channel, Model},
     metering::{Outcome, UsageEvent},
     telemetry::{
         access_log,
         metrics::{self, TokenType},
         span::{End, RequestSpan},
     },
-    tenancy::ModelId,
+    tenancy::{ModelId, ProxyKey, Tenant},
 };
 
 /// What is told to metrics, log and trace when all is known.
 pub(super) struct Open {
-    pub(super) method: String,
+    pub(super) method: Method,
     pub(super) address: IpAddr,
-    pub(super) tenant: String,
-    pub(super) key: String,
+    pub(super) tenant: Arc<Tenant>,
+    pub(super) key: Arc<ProxyKey>,
     pub(super) span: RequestSpan,
     pub(super) in_flight: metrics::InFlight,
 }
@@ -31,12 +34,25 @@ pub(super) struct Open {
 /// Of the channel and model tried last.
 #[derive(Default, Clone)]
 pub(super) struct Told {
-    pub(super) channel: Option<String>,
-    pub(super) kind: Option<weir_api_types::channel::Kind>,
-    pub(super) model: Option<String>,
-    pub(super) model_id: Option<ModelId>,
-    pub(super) tokenizer: Option<String>,
+    pub(super) channel: Option<Arc<Channel>>,
+    pub(super) model: Option<Arc<Model>>,
     pub(super) response_model: Option<String>,
+}
+
+impl Told {
+    fn channel_name(&self) -> Option<&str> {
+        self.channel.as_ref().map(|channel| channel.name.as_str())
+    }
+
+    pub(super) fn model_id(&self) -> Option<ModelId> {
+        self.model.as_ref().map(|model| model.id)
+    }
+
+    pub(super) fn tokenizer(&self) -> Option<String> {
+        self.model
+            .as_ref()
+            .and_then(|model| model.tokenizer.clone())
+    }
 }
 
 impl Open {
@@ -49,8 +65,8 @@ impl Open {
         let first_byte = event.first_byte_us.map(Duration::from_micros);
         let overhead = attempted.then(|| Duration::from_micros(event.overhead_us));
         shared.metrics.request(&metrics::Request {
-            provider: told.channel.as_deref(),
-            model: told.model.as_deref(),
+            provider: told.channel_name(),
+            model: told.model.as_ref().map(|model| model.name.as_str()),
             status: event.status,
             total,
             first_byte,
@@ -70,12 +86,12 @@ impl Open {
         if access_log::is_on() && is_told() {
             access_log::write(&access_log::Line {
                 id: &event.id,
-                tenant: Some(&self.tenant),
-                key: Some(&self.key),
-                method: &self.method,
+                tenant: Some(&self.tenant.name),
+                key: Some(&self.key.name),
+                method: self.method.as_str(),
                 endpoint: endpoint.label(),
                 model,
-                channel: told.channel.as_deref(),
+                channel: told.channel_name(),
                 status: event.status,
                 input_tokens: counted(usage.input),
                 output_tokens: counted(usage.output),
@@ -92,10 +108,10 @@ impl Open {
         self.span.end(&End {
             status: event.status,
             error: event.error_code.as_deref(),
-            tenant: Some(&self.tenant),
-            key: Some(&self.key),
-            channel: told.channel.as_deref(),
-            provider: told.kind,
+            tenant: Some(&self.tenant.name),
+            key: Some(&self.key.name),
+            channel: told.channel_name(),
+            provider: told.channel.as_ref().map(|channel| channel.kind),
             operation: Some(endpoint.operation()),
             model,
             response_model: told.response_model.as_deref(),

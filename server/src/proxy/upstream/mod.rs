@@ -13,7 +13,7 @@ use std::{cell::Cell, rc::Rc, sync::Arc, time::Duration};
 
 use actix_web::http::{Method, StatusCode, Uri, header::HeaderMap};
 use awc::{
-    Client, ClientResponse, Connector,
+    Client, ClientResponse, Connector, FrozenClientRequest,
     body::{BodySize, BoxBody, MessageBody, SizedStream},
     error::{ConnectError, SendRequestError},
 };
@@ -144,12 +144,13 @@ impl Upstream {
     /// the upstream's closing of an idle connection: it is sent once more on a fresh one (RFC 9110, section 9.2.2 leaves
     /// this to the client where it knows that nothing was processed; a vendor that bills such a call does so once). A 408
     /// there says the same in words (section 15.5.9): it was on its way before the request was.
-    pub async fn send(&self, call: &Call<'_>, body: Body) -> Result<Answer, Error> {
+    pub async fn send(&self, mut call: Call<'_>, body: Body) -> Result<Answer, Error> {
+        let headers = std::mem::take(&mut call.headers);
         let exchange = Exchange::new(call.connect_timeout, &call.reached);
         match body {
             Body::Whole(bytes) => {
-                let body = whole(bytes.clone());
-                let sent = self.send_once(&self.pooled, call, body, &exchange).await;
+                let request = self.request(&self.pooled, &call, headers)?;
+                let sent = send_once(&request, &call, whole(bytes.clone()), &exchange).await;
                 let met_a_closing = exchange.reused()
                     && match &sent {
                         Ok(answer) => answer.status() == StatusCode::REQUEST_TIMEOUT,
@@ -161,24 +162,24 @@ impl Upstream {
                 }
                 drop(sent);
                 let exchange = Exchange::new(call.connect_timeout, &call.reached);
-                self.send_once(&self.fresh, call, whole(bytes), &exchange)
-                    .await
+                let again = self.request(&self.fresh, &call, request.headers().clone())?;
+                send_once(&again, &call, whole(bytes), &exchange).await
             }
             // A body that can be sent only once goes over a connection that cannot be stale.
             Body::Stream { length, body } => {
-                let body = streamed(length, body);
-                self.send_once(&self.fresh, call, body, &exchange).await
+                let request = self.request(&self.fresh, &call, headers)?;
+                send_once(&request, &call, streamed(length, body), &exchange).await
             }
         }
     }
 
-    async fn send_once(
+    /// The request's head, to be sent as often as it takes.
+    fn request(
         &self,
         client: &Client,
         call: &Call<'_>,
-        body: BoxBody,
-        exchange: &Rc<Exchange>,
-    ) -> Result<Answer, Error> {
+        headers: HeaderMap,
+    ) -> Result<FrozenClientRequest, Error> {
         let authority = self.targets.authority(&Target::new(call.base, call.owner));
         let uri = Uri::builder()
             .scheme("http")
@@ -187,14 +188,24 @@ impl Upstream {
             .build()
             .map_err(|error| Error::BadAnswer(error.to_string()))?;
         let mut request = client.request(call.method.clone(), uri).no_decompress();
-        *request.headers_mut() = call.headers.clone();
-        let sent = exchange
-            .during(timeout(call.head_timeout, request.send_body(body)))
-            .await;
-        match sent {
-            Ok(answer) => answer.map_err(Error::from),
-            Err(_) => Err(Error::HeadTimeout),
-        }
+        *request.headers_mut() = headers;
+        let frozen = request.freeze();
+        frozen.map_err(|error| Error::BadAnswer(error.to_string()))
+    }
+}
+
+async fn send_once(
+    request: &FrozenClientRequest,
+    call: &Call<'_>,
+    body: BoxBody,
+    exchange: &Rc<Exchange>,
+) -> Result<Answer, Error> {
+    let sent = exchange
+        .during(timeout(call.head_timeout, request.send_body(body)))
+        .await;
+    match sent {
+        Ok(answer) => answer.map_err(Error::from),
+        Err(_) => Err(Error::HeadTimeout),
     }
 }
 
