@@ -156,9 +156,9 @@ pub fn for_proxy(caller: &HeaderMap, allow_beta: bool, is_dedicated: bool) -> He
 }
 
 /// The headers of an upstream's answer that the caller may see.
-pub fn of_answer(upstream: &HeaderMap) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
-    let named = named_by_connection(upstream);
-    upstream.iter().filter(move |(name, _)| {
+pub fn of_answer(upstream: HeaderMap) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
+    let named = named_by_connection(&upstream);
+    upstream.into_iter().filter(move |(name, _)| {
         let text = name.as_str();
         !ANSWER_STOP.contains(&text)
             && !ANSWER_STOP_PREFIXES
@@ -280,7 +280,9 @@ mod tests {
             ("x-hop", "1"),
             ("retry-after", "3"),
         ]);
-        let mut passed: Vec<&str> = of_answer(&answer).map(|(name, _)| name.as_str()).collect();
+        let mut passed: Vec<String> = of_answer(answer)
+            .map(|(name, _)| name.to_string())
+            .collect();
         passed.sort_unstable();
         assert_eq!(
             passed,

@@ -54,9 +54,12 @@ pub async fn relay(
     answered: Answered,
     mut account: Box<Account>,
 ) -> HttpResponse {
+    let length = content_length(&answered.headers);
+    let is_sse = answer::is_event_stream(&answered.headers);
+    let upstream_id = answered.headers.get("x-request-id").cloned();
     let mut response = respond::bare(answered.status);
-    for (name, value) in headers::of_answer(&answered.headers) {
-        response.append_header((name.clone(), value.clone()));
+    for header in headers::of_answer(answered.headers) {
+        response.append_header(header);
     }
     context.common.apply(&mut response);
     let model = answered
@@ -70,15 +73,14 @@ pub async fn relay(
         model,
         account.attempts(),
     );
-    if let Some(id) = answered.headers.get("x-request-id") {
-        response.insert_header(("x-weir-upstream-request-id", id.clone()));
+    if let Some(id) = upstream_id {
+        response.insert_header(("x-weir-upstream-request-id", id));
     }
     let status = answered.status;
     if context.is_head {
         account.close(answer::outcome(status), status, None).await;
-        let length = content_length(&answered.headers).unwrap_or(0);
         let nothing = stream::empty::<Result<Bytes, Cut>>();
-        return response.body(SizedStream::new(length, nothing));
+        return response.body(SizedStream::new(length.unwrap_or(0), nothing));
     }
     match answered.body {
         AnswerBody::Whole(body) => {
@@ -98,8 +100,6 @@ pub async fn relay(
             response.finish()
         }
         AnswerBody::Rest { read, answer } => {
-            let length = content_length(&answered.headers);
-            let is_sse = answer::is_event_stream(&answered.headers);
             // Under `/proxy/` nothing is put into a stream: Weir does not speak its dialect.
             let speaks = is_sse && account.endpoint() != Endpoint::Proxy;
             context.wants_cost &= speaks;
