@@ -8,15 +8,17 @@ use crate::{
     tenancy::{ChannelId, CredentialId, GroupId, KeyId, RequestId, TenantId, UserId},
 };
 
-/// The record of one request of a known key.
+/// The record of one request of a known key. Written down, it goes without the fields that are empty.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct UsageEvent {
     pub id: RequestId,
     pub tenant: TenantId,
     pub key: KeyId,
     /// The user that the key belongs to.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub user: Option<UserId>,
     /// The one group that limits and reports count.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub group: Option<GroupId>,
     /// Unix milliseconds at which the request's head had been read.
     pub started_ms: i64,
@@ -31,6 +33,7 @@ pub struct UsageEvent {
     /// The HTTP status that the caller got, or would have got.
     pub status: u16,
     /// Weir's code of the refusal or failure.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub error_code: Option<String>,
     pub streamed: bool,
     /// Requests that share this event: more than 1 only for refusals in a flood.
@@ -46,8 +49,10 @@ pub struct UsageEvent {
     /// What the tenant owes.
     pub charge: Money,
     /// The rates it was billed at.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub rates: Option<Rates>,
     /// Microseconds from the request's head to the first byte of the answer's body sent on.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub first_byte_us: Option<u64>,
     /// Microseconds from the request's head to the end.
     pub total_us: u64,
@@ -56,10 +61,13 @@ pub struct UsageEvent {
     pub request_bytes: u64,
     pub response_bytes: u64,
     /// The caller's own id of the request: a label, nothing more.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub client_request_id: Option<String>,
     /// The upstream's id of the answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub upstream_request_id: Option<String>,
     /// The caller's label of its own user.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub end_user: Option<String>,
     pub attempts: Vec<Attempt>,
     /// The instance that served it.
