@@ -41,6 +41,9 @@ const WEIGHT: u64 = 8;
 const LEAST_TOKENS: u64 = 16;
 /// Of a model's answers one in so many is counted: each takes another thread, which a busy core feels.
 const ONE_IN: u64 = 64;
+/// Once so many have passed its ratio is known, and one in as many says whether it still holds.
+const KNOWN_AFTER: u64 = 4_096;
+const THEN_ONE_IN: u64 = 1_024;
 /// Of its first answers, as many, each is counted whose text is no longer than this.
 const SMALL_TEXT_BYTES: usize = 512;
 /// Models that are learned of; the rest go by the defaults.
@@ -62,13 +65,18 @@ struct Learned {
 
 impl Corrections {
     /// Whether to count this answer for [`Corrections::learn_output`], although its upstream reported its tokens: every
-    /// 64th of a model, and of the first 64 the small ones too.
+    /// 64th of a model, and of the first 64 the small ones too; every 1,024th once 4,096 have passed.
     pub fn wants(&self, model: ModelId, text_bytes: usize) -> bool {
         let Some(learned) = self.learned(model) else {
             return false;
         };
         let nth = learned.answers.fetch_add(1, Relaxed);
-        nth.is_multiple_of(ONE_IN) || (nth < ONE_IN && text_bytes <= SMALL_TEXT_BYTES)
+        let one_in = if nth < KNOWN_AFTER {
+            ONE_IN
+        } else {
+            THEN_ONE_IN
+        };
+        nth.is_multiple_of(one_in) || (nth < ONE_IN && text_bytes <= SMALL_TEXT_BYTES)
     }
 
     /// Learns from an answer of which the upstream reported `reported` output tokens and Weir counted `counted`.
@@ -220,5 +228,7 @@ mod tests {
         let other = ModelId::random();
         let wanted = (0..640).filter(|_| corrections.wants(other, 100));
         assert_eq!(wanted.count(), 64 + 9);
+        let wanted = (640..14_336).filter(|_| corrections.wants(other, 100));
+        assert_eq!(wanted.count(), 54 + 10);
     }
 }
