@@ -147,7 +147,9 @@ fn insert_statement(
             let row = format!("({})", vec!["?"; table.columns.len()].join(","));
             let source = format!("VALUES {}", vec![row; rows.len()].join(","));
             let mut cells = Vec::with_capacity(rows.len() * table.columns.len());
-            cells.extend(rows.into_iter().flatten());
+            for row in rows {
+                cells.extend(row);
+            }
             (source, cells)
         }
     };
