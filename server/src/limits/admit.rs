@@ -309,6 +309,7 @@ impl Limits {
         let Some(held) = self.inner.lock().open.remove(&event.id) else {
             return;
         };
+        self.count_unreserved(event, &held);
         self.rates.put(&held.tokens, event.usage.total());
         self.settle_reserved(&held.reserved, event.id, |account| spent_by(account, event));
         for (at, held) in held.attempts.iter().enumerate() {
@@ -318,6 +319,49 @@ impl Limits {
             self.settle_reserved(&held.reserved, event.id, |account| {
                 attempt.map_or(0, |attempt| of_attempt(account.spending, attempt))
             });
+        }
+    }
+
+    /// Counts a call for the accounts that it has reserved nothing of, as their budgets came while it was under way.
+    fn count_unreserved(&self, event: &UsageEvent, held: &Held) {
+        let catalog = self.catalog.peek();
+        let group = event.group.map(|group| Scope::Group(event.tenant, group));
+        let user = event.user.map(|user| Scope::User(event.tenant, user));
+        let whole = [
+            Some(Scope::Tenant(event.tenant)),
+            group,
+            user,
+            Some(Scope::Key(event.tenant, event.key)),
+        ];
+        let mut channels: Vec<Scope> = event
+            .attempts
+            .iter()
+            .map(|attempt| Scope::Channel(attempt.channel))
+            .collect();
+        channels.dedup();
+        let scopes = whole.into_iter().flatten().chain(channels);
+        let reserved = |account: Account| {
+            let attempts = held.attempts.iter().flat_map(|attempt| &attempt.reserved);
+            let mut all = held.reserved.iter().chain(attempts);
+            all.any(|reserved| reserved.account == account)
+        };
+        for scope in scopes.filter(|scope| !catalog.budgets(*scope).is_empty()) {
+            for watched in claim::watched(&catalog, scope, event.id.at_ms()) {
+                let account = Account::of(watched.budget);
+                let spent = spent_by(account, event);
+                if spent == 0 || reserved(account) {
+                    continue;
+                }
+                let budgets = catalog.budgets(scope);
+                let crossed = self
+                    .inner
+                    .lock()
+                    .accounts
+                    .count(&watched, event.id, spent, budgets);
+                for crossed in crossed {
+                    self.tell_crossed(&account, watched.window, &crossed);
+                }
+            }
         }
     }
 

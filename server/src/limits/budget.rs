@@ -251,6 +251,30 @@ impl Accounts {
         crossed(held.account, before, spent.spent, budgets)
     }
 
+    /// Counts a call that has reserved nothing of an account: it was let through before a budget looked there.
+    pub fn count(
+        &mut self,
+        watched: &Watched<'_>,
+        id: RequestId,
+        actual: u64,
+        budgets: &[Budget],
+    ) -> Vec<Crossed> {
+        let account = Account::of(watched.budget);
+        let windows = self.windows.get(&account);
+        let is_open = windows
+            .is_some_and(|windows| windows.iter().any(|spent| spent.window == watched.window));
+        // What nobody has asked for yet is told by the books.
+        if !is_open {
+            return Vec::new();
+        }
+        let held = Reserved {
+            account,
+            window: watched.window,
+            units: 0,
+        };
+        self.settle(&held, id, actual, budgets)
+    }
+
     /// Whether an account waits to be told its past.
     pub fn has_unfilled(&self) -> bool {
         !self.unfilled.is_empty()

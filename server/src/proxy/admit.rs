@@ -38,6 +38,8 @@ const USUAL_OUTPUT: u64 = 1_024;
 pub struct Admission {
     pub permit: Permit,
     pub left: Tightest,
+    /// The most output tokens over all choices that hard budgets have room for.
+    pub room: Option<u64>,
     /// The bound that Weir sets, for each choice, because a hard budget applies and the caller gave none.
     pub bound: Option<u32>,
     pub asking: Asking,
@@ -123,6 +125,7 @@ pub async fn admit(
     Ok(Admission {
         permit,
         left,
+        room: admitted.output,
         bound,
         asking: Asking {
             output,

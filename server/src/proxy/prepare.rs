@@ -66,7 +66,7 @@ pub async fn prepare(
     };
     if call.endpoint == Endpoint::Models {
         let (permit, left) = admit::admit_here(shared, catalog, caller, account).await?;
-        account.admitted(permit);
+        account.admitted(permit, None);
         let body = answer_models(call.rest.as_deref(), catalog, asker)?;
         return Ok(Prepared::Here { body, left });
     }
@@ -124,7 +124,7 @@ pub async fn prepare(
         bound: None,
     });
     let admission = admit::admit(shared, catalog, caller, account, &candidates, &outbound).await?;
-    account.admitted(admission.permit);
+    account.admitted(admission.permit, admission.room);
     outbound.bound = admission.bound;
     let adjusted = admission
         .bound

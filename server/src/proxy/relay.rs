@@ -280,7 +280,11 @@ impl Relay {
     async fn take(&mut self, piece: Bytes) {
         let seen = self.account.observe(&piece);
         let is_over = seen.is_some_and(|seen| seen.done);
-        if seen.is_some_and(|seen| seen.started) || !self.is_sse {
+        let has_started = seen.is_some_and(|seen| seen.started);
+        if self.account.is_beyond_bound() {
+            return self.cut(&Refusal::BeyondBound);
+        }
+        if has_started || !self.is_sse {
             self.account.first_byte();
         }
         if let Some(left) = &mut self.left {

@@ -84,6 +84,8 @@ const ATTACKS: &[(&str, &str)] = &[
     ("U1", "an upstream whose answers get out of step"),
     ("U2", "hostile answers"),
     ("U3", "refusals that would ban a shared credential"),
+    ("R2", "names that act in a key of Redis"),
+    ("R3", "forged words over pub/sub"),
     ("R4", "foreign, cut and edited files in the spool"),
     ("O4", "old TLS, and certificates that change"),
 ];

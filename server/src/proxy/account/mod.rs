@@ -45,6 +45,8 @@ pub struct Account {
     last: Told,
     /// What limits and budgets hold for it; gone when the account is.
     permit: Option<Permit>,
+    /// The most output tokens that hard budgets have room for.
+    room: Option<u64>,
     /// Taken when the account is closed.
     open: Option<Open>,
 }
@@ -120,6 +122,7 @@ impl Account {
             current: None,
             last: Told::default(),
             permit: None,
+            room: None,
             open: Some(open),
         }
     }
@@ -170,9 +173,24 @@ impl Account {
         }
     }
 
-    /// Takes what limits and budgets hold for the call.
-    pub fn admitted(&mut self, permit: Permit) {
-        self.permit = Some(permit);
+    /// Takes what limits and budgets hold for the call, and the most output tokens that hard budgets have room for.
+    pub fn admitted(&mut self, permit: Permit, room: Option<u64>) {
+        (self.permit, self.room) = (Some(permit), room);
+    }
+
+    /// Whether the upstream has generated more than hard budgets have room for. Only that is said which is sure: a token of
+    /// text has some four bytes, hardly ever more than eight.
+    pub fn is_beyond_bound(&self) -> bool {
+        let Some(room) = self.room else { return false };
+        let observer = self
+            .current
+            .as_ref()
+            .and_then(|current| current.observer.as_ref());
+        let generated = observer.map_or(0, |observer| observer.seen().generated_bytes);
+        generated
+            > room
+                .saturating_add(BEYOND_TOKENS)
+                .saturating_mul(BEYOND_BYTES)
     }
 
     /// Puts the call on record. Nothing leaves before this; from now on its event settles what it holds.
@@ -304,6 +322,10 @@ fn confirm(closed: Option<oneshot::Sender<Money>>, charge: Money) {
         tracing::trace!("the caller left while the account was closed");
     }
 }
+
+/// Tokens beyond the bound, and bytes of each, from which it is sure that a vendor does not keep to it.
+const BEYOND_TOKENS: u64 = 64;
+const BEYOND_BYTES: u64 = 8;
 
 /// What the account takes from a request's head.
 #[derive(Debug, Clone, Copy)]

@@ -134,6 +134,11 @@ pub const CODES: &[(u16, &str, &str)] = &[
         "The upstream could not be reached, broke off, or refused Weir's own credential.",
     ),
     (
+        502,
+        "output_bound_exceeded",
+        "A hard budget applies, and the upstream went on far beyond the output that was bounded: it was cut off.",
+    ),
+    (
         503,
         "no_healthy_upstream",
         "No channel of the model can take the call now. Try again.",

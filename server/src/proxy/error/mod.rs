@@ -58,6 +58,8 @@ pub enum Refusal {
     /// A bug: the handler panicked. What it said is in the log alone.
     Panicked,
     NoHealthyUpstream(String),
+    /// A hard budget applies, and the upstream goes on beyond the output that was reserved.
+    BeyondBound,
     /// The instance stops, and the time of calls under way is over.
     Stopping,
 }
@@ -231,6 +233,7 @@ impl Refusal {
             Self::TooManyStrangers { .. } => 429,
             Self::Limited(limited) => limited.status(),
             Self::Panicked => 500,
+            Self::BeyondBound => 502,
             Self::SpoolFull | Self::NoHealthyUpstream(_) | Self::Stopping => 503,
         }
     }
@@ -262,6 +265,7 @@ impl Refusal {
             Self::Panicked => "internal_error",
             Self::SpoolFull => "spool_full",
             Self::NoHealthyUpstream(_) => "no_healthy_upstream",
+            Self::BeyondBound => "output_bound_exceeded",
             Self::Stopping => "overloaded",
         }
     }
@@ -305,6 +309,10 @@ impl Refusal {
             Self::Panicked => "Weir failed on this request. Report the request id to its operator.".to_owned(),
             Self::SpoolFull => "Usage cannot be recorded now, so calls are refused. Try again later.".to_owned(),
             Self::NoHealthyUpstream(why) => format!("No upstream can take this call now: {why}. Try again later."),
+            Self::BeyondBound => {
+                "The upstream went on beyond the output that a hard budget had room for, and was cut off. Tell the operator."
+                    .to_owned()
+            }
             Self::Stopping => "This instance is stopping and could not wait for the call's end. Try again.".to_owned(),
         }
     }
@@ -484,6 +492,7 @@ mod tests {
             Refusal::Panicked,
             Refusal::SpoolFull,
             Refusal::NoHealthyUpstream(String::new()),
+            Refusal::BeyondBound,
             Refusal::Stopping,
         ];
         let failures = [

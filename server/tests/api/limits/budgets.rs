@@ -349,3 +349,54 @@ both_stores!(every_attempt_counts_for_its_channel, |bench| {
     );
     assert_eq!(bench.vendor.requests().len(), 5);
 });
+
+both_stores!(
+    a_vendor_that_ignores_its_bound_is_cut_off_and_what_it_sent_is_booked,
+    |bench| {
+        bench.apply(PRICED).await;
+        bench
+            .apply(&tenant("{amount: '1.00', period: month, alert_at: [100]}"))
+            .await;
+        // A hundred tokens are asked for; it would go on for long.
+        bench.vendor.on_model(
+            "gpt-test-upstream",
+            Behaviour::tokens(200_000).with_chunk_delay_ms(1),
+        );
+        let mut body = hello("gpt-test");
+        (body["max_tokens"], body["stream"]) = (json!(100), json!(true));
+        let text = bench.chat(body.clone()).await.text().await.unwrap();
+        assert!(
+            text.contains("output_bound_exceeded"),
+            "{}",
+            &text[text.len() - 300..]
+        );
+        let books = bench.books_when(|books| books.events.len() == 1).await;
+        let event = books.only();
+        assert_eq!(
+            (event.outcome.as_str(), event.estimated),
+            ("cut_by_weir", true)
+        );
+        // Beyond its bound, yet by far not all of it; and it counts.
+        assert!(
+            (100..2_000).contains(&event.output_tokens),
+            "{}",
+            event.output_tokens
+        );
+        let list = bench
+            .admin(reqwest::Method::GET, "/budgets")
+            .send()
+            .await
+            .unwrap();
+        let list: Value = list.json().await.unwrap();
+        assert_eq!(list["data"][0]["spent"], event.charge_nanos, "{list}");
+        // Without a hard budget it may talk.
+        bench
+            .apply(&tenant("{amount: '1.00', period: month, mode: soft}"))
+            .await;
+        bench
+            .vendor
+            .on_model("gpt-test-upstream", Behaviour::tokens(3_000));
+        let text = bench.chat(body).await.text().await.unwrap();
+        assert!(text.ends_with("data: [DONE]\n\n"));
+    }
+);

@@ -72,6 +72,29 @@ both_stores!(
     }
 );
 
+both_stores!(
+    a_call_under_way_counts_for_a_budget_that_comes_meanwhile,
+    |bench| {
+        bench
+            .vendor
+            .set_default(Behaviour::tokens(10).with_first_byte_delay_ms(700));
+        let under_way = tokio::spawn({
+            let call = bench.post("/v1/chat/completions").json(&body());
+            async move { call.send().await.unwrap().status() }
+        });
+        let arrived = bench
+            .vendor
+            .wait_for(|lines| lines.len() == 1, crate::support::SOON)
+            .await;
+        assert!(arrived.is_ok());
+        bench
+            .apply("tenants: [{name: acme, budgets: [{requests: 2, period: month}]}]")
+            .await;
+        assert_eq!(under_way.await.unwrap(), 200);
+        assert_eq!(statuses(&bench, 2).await, [200, 429]);
+    }
+);
+
 both_stores!(a_restart_forgets_nothing, |bench| {
     let mut bench = bench;
     bench.vendor.set_default(Behaviour::tokens(10));
