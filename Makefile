@@ -68,9 +68,12 @@ fuzz: setup-fuzz ## fuzz each reader for FUZZ_SECONDS; what breaks one is in art
 	@scripts/fuzz.sh server/dialect observer ask multipart sieve
 	@scripts/fuzz.sh server spool resources head answer
 
+# The stores share the core of client and vendor, not that of what is measured.
+PIN_OTHER := $(shell [ "$$(nproc)" -ge 2 ] && command -v taskset >/dev/null && echo taskset --cpu-list 1)
 .PHONY: bench
-bench: setup-bench ## measure direct, nginx and weir side by side; writes loadtest/RESULTS.md
-	@python3 loadtest/bench.py
+bench: setup-bench ## measure direct, nginx, HAProxy and weir side by side; writes loadtest/RESULTS.md
+	@cargo build --release --locked --package weir --package weir-upstream
+	@$(PIN_OTHER) scripts/test-stores.sh python3 loadtest/bench.py
 
 ##### Prepare
 

@@ -1,9 +1,12 @@
 #!/usr/bin/env python3
-"""`make bench`: what Weir costs beside nothing (direct) and beside nginx, measured in turn on this machine.
+"""`make bench`: what Weir costs beside nothing (direct) and beside plain proxies, measured in turn on this machine.
 
-Builds weir and weir-upstream for release, starts the stand-in vendor, nginx and Weir on loopback, lets wrk send the
-same request to each in turn, several rounds over, and writes the medians with the machine's description into
+Builds weir and weir-upstream for release, starts the stand-in vendor, nginx, HAProxy and Weir on loopback, lets wrk send
+the same request to each in turn, several rounds over, and writes the medians with the machine's description into
 RESULTS.md. Compare the ratios of one run, not the figures of two days: they are of this machine and hour.
+
+Weir is measured embedded, without anything to count and with three limits and a hard budget, and the same with
+PostgreSQL and Redis where WEIR_TEST_DATABASE_URL and WEIR_TEST_REDIS_URL name some, as scripts/test-stores.sh does.
 
     loadtest/bench.py [--rounds 3] [--seconds 5] [--connections 64] [--out loadtest/RESULTS.md]
 """
@@ -27,7 +30,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 KEY = "bench-0123456789-0123456789-0123456789"
 MODEL = "bench"
-UPSTREAM, NGINX, WEIR = "127.0.0.1:9100", "127.0.0.1:9101", "127.0.0.1:9102"
+UPSTREAM, NGINX, HAPROXY = "127.0.0.1:9100", "127.0.0.1:9101", "127.0.0.1:9109"
 
 BODY = json.dumps(
     {
@@ -74,6 +77,26 @@ http {{
 }}
 """
 
+HAPROXY_CONF = """
+global
+  maxconn 9500
+  nbthread 1
+defaults
+  mode http
+  timeout connect 5s
+  timeout client 300s
+  timeout server 300s
+  timeout http-keep-alive 75s
+  option http-no-delay
+  http-reuse always
+frontend f
+  bind {listen} backlog 4096
+  default_backend b
+backend b
+  http-request set-header Authorization "Bearer sk-bench"
+  server vendor {upstream} pool-max-conn -1
+"""
+
 RESOURCES = f"""
 channels:
   - name: bench
@@ -88,6 +111,15 @@ tenants:
   - name: bench
     grants: {{models: ["*"]}}
     keys: [{{name: bench, value: "${{BENCH_KEY}}", models: ["*"]}}]
+"""
+
+# Three limits and a hard budget, none of which ever refuses.
+COUNTED = """
+    limits:
+      - {metric: requests, per: second, max: 10000000}
+      - {metric: tokens, per: minute, max: 1000000000000}
+      - {metric: concurrent, max: 100000}
+    budgets: [{amount: "9000000", period: month, mode: hard}]
 """
 
 # Every answer is checked: a fast refusal must not pass for a fast gateway.
@@ -200,7 +232,33 @@ def measure(address, process, arguments, script):
         "p99": found["p99"] / 1000,
         "errors": found["errors"],
         "cpu": (cpu_seconds(process) - before) * 1e6 / max(found["requests"], 1),
+        "rss": resident_mib(process),
     }
+
+
+def resident_mib(process):
+    """What a process and its children hold in memory."""
+    kib = 0
+    for status in Path("/proc").glob("[0-9]*/status"):
+        try:
+            fields = dict(line.split(":", 1) for line in status.read_text().splitlines() if ":" in line)
+        except OSError:
+            continue
+        if process.pid in (int(fields["Pid"]), int(fields["PPid"])) and "VmRSS" in fields:
+            kib += int(fields["VmRSS"].split()[0])
+    return kib / 1024
+
+
+def settle(process):
+    """Waits until a target has done what it does after its answers, such as booking, so that the next has the core alone."""
+    deadline = time.monotonic() + 60
+    before = cpu_seconds(process)
+    while time.monotonic() < deadline:
+        time.sleep(0.5)
+        now = cpu_seconds(process)
+        if now - before < 0.05:
+            return
+        before = now
 
 
 def version(command):
@@ -237,18 +295,23 @@ def report(rounds, arguments):
         "",
         *machine(),
         "",
-        "| target | requests/s | least–most | / nginx | p50 ms | p99 ms | CPU µs a request | errors |",
-        "|---|--:|--:|--:|--:|--:|--:|--:|",
+        "| target | requests/s | least–most | / nginx | p50 ms | p99 ms | CPU µs a request | / nginx | RSS MiB | errors |",
+        "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for name, each in rounds.items():
         rates = [one["rps"] for one in each]
         ratio = f"{median(name, 'rps') / median('nginx', 'rps'):.2f}" if "nginx" in rounds else "—"
+        cost = f"{median(name, 'cpu') / median('nginx', 'cpu'):.2f}" if "nginx" in rounds else "—"
         lines.append(
             f"| {name} | {median(name, 'rps'):,.0f} | {min(rates):,.0f}–{max(rates):,.0f} | {ratio}"
-            f" | {median(name, 'p50'):.2f} | {median(name, 'p99'):.2f} | {median(name, 'cpu'):.1f}"
+            f" | {median(name, 'p50'):.2f} | {median(name, 'p99'):.2f} | {median(name, 'cpu'):.1f} | {cost} | {median(name, 'rss'):.0f}"
             f" | {sum(one['errors'] for one in each)} |"
         )
-    notes = "CPU is of the target itself: for `direct` of the vendor, which shares its core with the client. Errors count every answer but 200."
+    notes = (
+        "CPU is of the target itself: for `direct` of the vendor, which shares its core with the client. Errors count every answer"
+        " but 200. `weir` is embedded and counts nothing but usage; `limits` adds three limits and a hard budget; `stores` is that"
+        " with PostgreSQL and Redis, which share the other core and sync nothing to disk; `log` is `limits` with its access log on."
+    )
     return "\n".join([*lines, "", notes, ""])
 
 
@@ -277,23 +340,42 @@ def main():
             targets["nginx"] = (NGINX, servers.start("nginx", pin(GATEWAY_CORE, command), NGINX))
         else:
             print("bench: nginx is not installed and is left out", file=sys.stderr)
-        command = [str(binaries / "weir"), "serve", "--resources", str(folder / "resources.yaml")]
-        settings = {
-            "WEIR_LISTEN": WEIR,
-            "WEIR_DATA_DIR": str(folder / "data"),
-            "WEIR_LOG": "warn",
-            # As nginx: no access log.
-            "WEIR_ACCESS_LOG": "false",
-            "BENCH_KEY": KEY,
-            "BENCH_CREDENTIAL": "sk-bench",
-        }
-        targets["weir"] = (WEIR, servers.start("weir", pin(GATEWAY_CORE, command), WEIR, settings))
+        if haproxy := shutil.which("haproxy") or shutil.which("haproxy", path="/usr/sbin"):
+            (folder / "haproxy.cfg").write_text(HAPROXY_CONF.format(upstream=UPSTREAM, listen=HAPROXY))
+            command = [haproxy, "-db", "-f", str(folder / "haproxy.cfg")]
+            targets["haproxy"] = (HAPROXY, servers.start("haproxy", pin(GATEWAY_CORE, command), HAPROXY))
+        else:
+            print("bench: haproxy is not installed and is left out", file=sys.stderr)
+        (folder / "counted.yaml").write_text(RESOURCES.rstrip() + COUNTED)
+        counted = {"resources": "counted.yaml"}
+        kinds = {"weir": {}, "limits": counted, "log": {**counted, "WEIR_ACCESS_LOG": "true", "WEIR_LOG": "info"}}
+        stores = {"WEIR_DATABASE_URL": "WEIR_TEST_DATABASE_URL", "WEIR_REDIS_URL": "WEIR_TEST_REDIS_URL"}
+        if all(os.environ.get(name) for name in stores.values()):
+            kinds["stores"] = {**counted, **{name: os.environ[given] for name, given in stores.items()}}
+        else:
+            print("bench: no PostgreSQL and no Redis are named, and so are left out", file=sys.stderr)
+        for at, (name, settings) in enumerate(kinds.items()):
+            listen = f"127.0.0.1:{9102 + at}"
+            resources = folder / settings.pop("resources", "resources.yaml")
+            command = [str(binaries / "weir"), "serve", "--resources", str(resources)]
+            environment = {
+                "WEIR_LISTEN": listen,
+                "WEIR_DATA_DIR": str(folder / f"data-{name}"),
+                "WEIR_LOG": "warn",
+                # As nginx: no access log.
+                "WEIR_ACCESS_LOG": "false",
+                "BENCH_KEY": KEY,
+                "BENCH_CREDENTIAL": "sk-bench",
+                **settings,
+            }
+            targets[name] = (listen, servers.start(name, pin(GATEWAY_CORE, command), listen, environment))
 
         rounds = {name: [] for name in targets}
         for turn in range(arguments.rounds):
             for name, (address, process) in targets.items():
                 found = measure(address, process, arguments, script)
                 rounds[name].append(found)
+                settle(process)
                 print(f"round {turn + 1}: {name}: {found['rps']:,.0f} requests/s, {found['errors']} errors", flush=True)
 
     text = report(rounds, arguments)

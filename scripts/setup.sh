@@ -129,6 +129,9 @@ setup_coverage() {
 setup_bench() {
   want wrk has wrk
   want nginx-light has nginx
+  want haproxy has haproxy
+  want postgresql has_postgres_server
+  want redis-server has redis-server
   want python3 has python3
   install_packages
 }

@@ -109,6 +109,7 @@ pub struct Proxy {
 #[serde(deny_unknown_fields)]
 pub struct Limits {
     pub reserved_wait: Span,
+    pub tenant_requests: u32,
     #[serde(deserialize_with = "value::budget_exceeded_status")]
     pub budget_exceeded_status: u16,
 }

@@ -7,6 +7,7 @@
 
 mod admit;
 mod budget;
+pub mod busy;
 pub mod claim;
 mod local;
 pub mod period;

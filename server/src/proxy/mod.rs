@@ -56,7 +56,7 @@ use upstream::Upstream;
 use crate::{
     catalog,
     config::Proxy as Config,
-    limits::Limits,
+    limits::{Limits, busy::Busy},
     metering::Recorder,
     routing::Health,
     telemetry::{metrics, repeated::Repeated, span::Tracer},
@@ -73,6 +73,8 @@ pub struct Shared {
     pub limits: Arc<Limits>,
     /// The status of `budget_exceeded`.
     pub budget_exceeded_status: u16,
+    /// How many calls each tenant has under way here.
+    pub busy: Arc<Busy>,
     /// What traffic taught about credentials.
     pub health: Health,
     /// How fast models generate.
@@ -186,9 +188,16 @@ async fn whole_way(
     // Boxed: it moves along the whole way, and the future of each stage would have room for it twice.
     let account = Account::open(shared, &caller, call.endpoint, common.id, started, head);
     let mut account = Box::new(account);
-    if let Err(refusal) = at_the_door {
-        account.refuse(&refusal);
-        return common.error(&refusal.into());
+    let present = at_the_door.and_then(|()| {
+        let present = shared.busy.enter(caller.tenant.id);
+        present.ok_or(Refusal::TenantBusy)
+    });
+    match present {
+        Ok(present) => account.present(present),
+        Err(refusal) => {
+            account.refuse(&refusal);
+            return common.error(&refusal.into());
+        }
     }
     let peer = call.request.conn_data::<Peer>().cloned();
     let wants_cost = call

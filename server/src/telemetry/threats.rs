@@ -77,6 +77,7 @@ const ATTACKS: &[(&str, &str)] = &[
     ("L4", "tool arguments as log text"),
     ("P1", "an upstream's page on Weir's origin"),
     ("T3", "a cache that forgets who asked"),
+    ("T4", "the noisy neighbour"),
     ("T4", "a tenant whose upstream swallows everything"),
     ("T11", "lists and errors that tell of other tenants"),
     ("T12", "names that look like others"),

@@ -21,7 +21,7 @@ use weir_dialect::neutral::Usage;
 use super::{Shared, endpoint::Endpoint, error::Refusal, identify::Caller, plausible::believed};
 use crate::{
     billing::Money,
-    limits::Permit,
+    limits::{Permit, busy::Present},
     metering::{
         Outcome, Source, UsageEvent,
         inflight::Start,
@@ -47,6 +47,8 @@ pub struct Account {
     permit: Option<Permit>,
     /// The most output tokens that hard budgets have room for.
     room: Option<u64>,
+    /// That the tenant has one more call under way.
+    present: Option<Present>,
     /// Taken when the account is closed.
     open: Option<Open>,
 }
@@ -123,6 +125,7 @@ impl Account {
             last: Told::default(),
             permit: None,
             room: None,
+            present: None,
             open: Some(open),
         }
     }
@@ -171,6 +174,11 @@ impl Account {
         if let Err(error) = self.shared.recorder.record(self.event.clone()) {
             tracing::warn!(%error, "a refusal waits in memory");
         }
+    }
+
+    /// Keeps note that the tenant has one more call under way, as long as that is so.
+    pub fn present(&mut self, present: Present) {
+        self.present = Some(present);
     }
 
     /// Takes what limits and budgets hold for the call, and the most output tokens that hard budgets have room for.
@@ -259,7 +267,7 @@ impl Account {
     ) {
         let Some(open) = self.open.take() else { return };
         // Its concurrency slots are free before the last byte leaves: the caller's next call may come at once.
-        self.permit = None;
+        (self.permit, self.present) = (None, None);
         self.event.outcome = outcome;
         self.event.status = status;
         self.event.error_code = code.map(str::to_owned);

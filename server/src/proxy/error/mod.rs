@@ -34,6 +34,8 @@ pub enum Refusal {
     TooManyStrangers {
         retry_after: Duration,
     },
+    /// The tenant has too many calls under way on this instance.
+    TenantBusy,
     /// A limit or budget stands against it.
     Limited(Box<Limited>),
     /// A header that readers would take differently: it stands there twice.
@@ -230,7 +232,7 @@ impl Refusal {
             Self::SlowBody => 408,
             Self::TooLarge { .. } => 413,
             Self::EncodedBody => 415,
-            Self::TooManyStrangers { .. } => 429,
+            Self::TooManyStrangers { .. } | Self::TenantBusy => 429,
             Self::Limited(limited) => limited.status(),
             Self::Panicked => 500,
             Self::BeyondBound => 502,
@@ -251,7 +253,7 @@ impl Refusal {
             Self::NotOnSharedChannel => "not_on_shared_channel",
             Self::UnknownPath { .. } => "unknown_path",
             Self::MethodNotAllowed => "method_not_allowed",
-            Self::TooManyStrangers { .. } => "rate_limit_exceeded",
+            Self::TooManyStrangers { .. } | Self::TenantBusy => "rate_limit_exceeded",
             Self::Limited(limited) => limited.code(),
             Self::DoubledHeader(_) => "invalid_header",
             Self::NoWebSocket => "websocket_not_supported",
@@ -295,6 +297,9 @@ impl Refusal {
                 "Too many requests without a valid key came from your address. Check the key, and wait before you try again.".to_owned()
             }
             Self::Limited(limited) => limited.message(),
+            Self::TenantBusy => {
+                "Your tenant has too many requests under way on this instance. Wait for some of them to end.".to_owned()
+            }
             Self::DoubledHeader(name) => format!("Send the header '{name}' once only."),
             Self::NoWebSocket => "No WebSocket is spoken here. Send a plain request.".to_owned(),
             Self::BadPath => "The path holds a dot segment, an empty segment, a backslash, a control character or a broken \
@@ -406,6 +411,7 @@ impl Error {
         match self {
             Self::Refusal(Refusal::TooManyStrangers { retry_after }) => Some(*retry_after),
             Self::Refusal(Refusal::Limited(limited)) => limited.retry_after(),
+            Self::Refusal(Refusal::TenantBusy) => Some(Duration::from_secs(1)),
             _ if self.status() == 503 => Some(Duration::from_secs(1)),
             _ => None,
         }
@@ -492,6 +498,7 @@ mod tests {
             Refusal::Panicked,
             Refusal::SpoolFull,
             Refusal::NoHealthyUpstream(String::new()),
+            Refusal::TenantBusy,
             Refusal::BeyondBound,
             Refusal::Stopping,
         ];

@@ -12,7 +12,7 @@ use weir_upstream::Behaviour;
 use crate::{
     both_stores,
     support::{
-        Bench, SOON,
+        Bench, SOON, Setup,
         gateway::{KEY, OTHER_KEY, hello, hello_stream},
         refused,
     },
@@ -425,5 +425,35 @@ both_stores!(
             assert_eq!(served, 20, "{algorithm}");
         }
         assert_eq!(bench.vendor.requests().len(), 60);
+    }
+);
+
+both_stores!(
+    /// Threats: T4.
+    a_tenant_with_hanging_calls_takes_its_part_and_no_more,
+    Setup {
+        environment: vec![("WEIR_LIMITS_TENANT_REQUESTS", "20".to_owned())],
+        ..Setup::default()
+    },
+    |bench| {
+        bench.vendor.on_model("gpt-same", Behaviour::tokens(5).with_first_byte_delay_ms(60_000));
+        let mut hanging: Vec<_> = (0..20).map(|_| Box::pin(bench.chat(hello("gpt-same")))).collect();
+        let all = futures_util::future::select_all(hanging.iter_mut());
+        let arrived = bench.vendor.wait_for(|lines| lines.len() == 20, SOON);
+        tokio::select! {
+            _ = all => panic!("the vendor does not answer"),
+            arrived = arrived => assert!(arrived.is_ok()),
+        }
+        let error = refused(bench.chat(hello("gpt-test")).await, 429, "rate_limit_exceeded").await;
+        assert!(error["message"].as_str().unwrap().contains("under way"), "{error}");
+        let other = bench.http.post(format!("{}/v1/chat/completions", bench.url));
+        let other = other.bearer_auth(OTHER_KEY).json(&hello("gpt-test")).send().await.unwrap();
+        assert_eq!(other.status(), 200);
+        // When they end, whatever way, there is room again.
+        drop(hanging);
+        let began = Instant::now();
+        while statuses(&bench, 1).await != [200] {
+            assert!(began.elapsed() < SOON, "the tenant stays shut out");
+        }
     }
 );
