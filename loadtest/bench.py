@@ -12,6 +12,7 @@ PostgreSQL and Redis where WEIR_TEST_DATABASE_URL and WEIR_TEST_REDIS_URL name s
 """
 
 import argparse
+import base64
 import datetime
 import json
 import os
@@ -351,7 +352,9 @@ def main():
         kinds = {"weir": {}, "limits": counted, "log": {**counted, "WEIR_ACCESS_LOG": "true", "WEIR_LOG": "info"}}
         stores = {"WEIR_DATABASE_URL": "WEIR_TEST_DATABASE_URL", "WEIR_REDIS_URL": "WEIR_TEST_REDIS_URL"}
         if all(os.environ.get(name) for name in stores.values()):
-            kinds["stores"] = {**counted, **{name: os.environ[given] for name, given in stores.items()}}
+            # A key for this run alone, which seals one made-up credential.
+            key = base64.b64encode(os.urandom(32)).decode()
+            kinds["stores"] = {**counted, "WEIR_MASTER_KEY": key, **{name: os.environ[given] for name, given in stores.items()}}
         else:
             print("bench: no PostgreSQL and no Redis are named, and so are left out", file=sys.stderr)
         for at, (name, settings) in enumerate(kinds.items()):
