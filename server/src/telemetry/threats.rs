@@ -79,6 +79,7 @@ const ATTACKS: &[(&str, &str)] = &[
     ("T3", "a cache that forgets who asked"),
     ("T4", "the noisy neighbour"),
     ("T4", "a tenant whose upstream swallows everything"),
+    ("T7", "what was left behind after revoking"),
     ("T11", "lists and errors that tell of other tenants"),
     ("T12", "names that look like others"),
     ("T13", "labels that blame another"),
@@ -88,6 +89,7 @@ const ATTACKS: &[(&str, &str)] = &[
     ("R2", "names that act in a key of Redis"),
     ("R3", "forged words over pub/sub"),
     ("R4", "foreign, cut and edited files in the spool"),
+    ("R6", "half-dead stores"),
     ("O4", "old TLS, and certificates that change"),
 ];
 

@@ -112,6 +112,7 @@ async fn revoke(bench: &Bench, tenant: &str) {
 
 both_stores!(
     /// Key disabled, key deleted, tenant disabled, user disabled, key pruned, tenant pruned.
+    /// Threats: T7.
     whatever_is_revoked_is_refused_at_once_and_its_open_streams_end_with_an_error,
     revocable(),
     |bench| {
@@ -323,6 +324,7 @@ async fn second(bench: &Bench) -> (Process, Pipe) {
     (Process::start(&bench.stores, environment, &[]).await, pipe)
 }
 
+// Threats: T7.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn another_instance_is_told_over_redis_and_notices_by_itself_when_the_word_is_lost() {
     if !Store::cluster_is_there() {

@@ -220,6 +220,120 @@ async fn without_redis_each_instance_goes_on_with_its_share() {
     drop((first, second));
 }
 
+/// A Redis that is slow is waited for a little; one that takes what it is sent and says nothing is waited for three times.
+// Threats: R6.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redis_that_is_slow_or_silent_costs_little() {
+    if !Store::cluster_is_there() {
+        return;
+    }
+    let mut bench = Bench::without_gateway(Store::Cluster, Setup::default()).await;
+    let redis = std::env::var("WEIR_TEST_REDIS_URL").unwrap();
+    let (pipe, url) = Pipe::before_url(&redis).await;
+    bench.differs.push(("WEIR_REDIS_URL".to_owned(), url));
+    bench
+        .differs
+        .push(("WEIR_REDIS_TIMEOUT".to_owned(), "300ms".to_owned()));
+    let process = bench.process().await;
+    bench.apply(&Bench::usual_resources()).await;
+    bench
+        .apply("tenants: [{name: acme, limits: [{metric: requests, per: day, max: 40}]}]")
+        .await;
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let calls = async |count: usize| {
+        let began = Instant::now();
+        let mut served = 0;
+        for _ in 0..count {
+            served += usize::from(status(&process.url, &http).await == 200);
+        }
+        (served, began.elapsed())
+    };
+    assert_eq!(calls(10).await.0, 10);
+    pipe.slow(Duration::from_millis(40));
+    let (served, took) = calls(5).await;
+    assert_eq!(served, 5);
+    assert!(
+        took >= Duration::from_millis(5 * 80),
+        "{took:?}: it was asked"
+    );
+    pipe.silence();
+    let (served, took) = calls(15).await;
+    assert_eq!(served, 15, "it goes on from what it has counted itself");
+    // Three waits of 300 ms, with time to spare for a busy machine, and not fifteen.
+    assert!(took < Duration::from_millis(3 * 300 * 3), "{took:?}");
+    pipe.restore();
+    // This instance has a share of forty, of which thirty are used; Redis knows of fifteen. As long as nobody has found it again ten
+    // more are let through, then as many as Redis has left.
+    let began = Instant::now();
+    let mut more = 0;
+    while more < 25 {
+        more += calls(1).await.0;
+        assert!(
+            began.elapsed() < SOON,
+            "Redis is back and is not asked: {more}"
+        );
+    }
+    while calls(1).await.0 == 1 {
+        more += 1;
+    }
+    assert!((25..=35).contains(&more), "{more}");
+    drop(process);
+}
+
+/// With the database and Redis away, calls go on; when both are back, every one of them is in the books.
+// Threats: R6.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_both_stores_away_no_call_fails_and_none_is_lost() {
+    if !Store::cluster_is_there() {
+        return;
+    }
+    let setup = Setup {
+        outages: true,
+        ..Setup::default()
+    };
+    let mut bench = Bench::without_gateway(Store::Cluster, setup).await;
+    let redis = std::env::var("WEIR_TEST_REDIS_URL").unwrap();
+    let (pipe, url) = Pipe::before_url(&redis).await;
+    bench.differs.push(("WEIR_REDIS_URL".to_owned(), url));
+    let process = bench.process().await;
+    bench.apply(&Bench::usual_resources()).await;
+    bench
+        .apply("tenants: [{name: acme, limits: [{metric: requests, per: second, max: 100000}, {metric: concurrent, max: 1000}]}]")
+        .await;
+    let (over, served) = (
+        Arc::new(AtomicBool::new(false)),
+        Arc::new(AtomicUsize::new(0)),
+    );
+    let clients = (0..8).map(|_| {
+        let (over, served, url) = (Arc::clone(&over), Arc::clone(&served), process.url.clone());
+        tokio::spawn(async move {
+            let http = reqwest::Client::builder().no_proxy().build().unwrap();
+            while !over.load(Relaxed) {
+                assert_eq!(status(&url, &http).await, 200);
+                served.fetch_add(1, Relaxed);
+            }
+        })
+    });
+    let clients: Vec<_> = clients.collect();
+    let length = window(Duration::from_secs(1), Duration::from_secs(30));
+    tokio::time::sleep(length).await;
+    let outage = bench.lose_database().await;
+    pipe.silence();
+    tokio::time::sleep(length * 2).await;
+    outage.end().await;
+    pipe.restore();
+    tokio::time::sleep(length).await;
+    over.store(true, Relaxed);
+    for client in clients {
+        client.await.unwrap();
+    }
+    let served = served.load(Relaxed);
+    let books = bench.books_when(|books| books.events.len() == served).await;
+    books.assert_sums();
+    assert_eq!(bench.vendor.bill().len(), served);
+    drop(process);
+}
+
 /// Every command that Redis is sent for a while.
 struct Monitor(tokio::io::BufReader<tokio::net::TcpStream>);
 

@@ -1,11 +1,14 @@
 //! Stores that go away and come back.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use sea_orm::{ConnectOptions, ConnectionTrait as _, Database, DatabaseConnection};
 use tokio::{
-    io::copy_bidirectional,
-    net::{TcpListener, TcpStream},
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{
+        TcpListener, TcpStream,
+        tcp::{OwnedReadHalf, OwnedWriteHalf},
+    },
     sync::watch,
 };
 
@@ -15,7 +18,19 @@ use super::Stores;
 #[derive(Debug, Clone)]
 pub struct Pipe {
     pub address: SocketAddr,
-    open: watch::Sender<bool>,
+    way: watch::Sender<Way>,
+}
+
+/// What a pipe does with what comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Open,
+    /// Each piece comes so much later.
+    Slow(Duration),
+    /// Takes everything and passes nothing on: a peer that vanished without a word.
+    Silent,
+    /// Resets what is connected and whatever connects.
+    Cut,
 }
 
 impl Pipe {
@@ -23,14 +38,14 @@ impl Pipe {
     pub async fn to(target: String) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let open = watch::Sender::new(true);
-        let seen = open.clone();
+        let way = watch::Sender::new(Way::Open);
+        let seen = way.clone();
         tokio::spawn(async move {
             while let Ok((near, _)) = listener.accept().await {
                 tokio::spawn(pass(near, target.clone(), seen.subscribe()));
             }
         });
-        Self { address, open }
+        Self { address, way }
     }
 
     /// A pipe before the server of a URL, and the URL through it.
@@ -49,23 +64,69 @@ impl Pipe {
 
     /// Resets what is connected and whatever connects.
     pub fn cut(&self) {
-        self.open.send_replace(false);
+        self.way.send_replace(Way::Cut);
+    }
+
+    /// Takes what comes, and says nothing.
+    pub fn silence(&self) {
+        self.way.send_replace(Way::Silent);
+    }
+
+    /// Lets each piece wait, both ways.
+    pub fn slow(&self, by: Duration) {
+        self.way.send_replace(Way::Slow(by));
     }
 
     pub fn restore(&self) {
-        self.open.send_replace(true);
+        self.way.send_replace(Way::Open);
     }
 }
 
-async fn pass(mut near: TcpStream, target: String, mut open: watch::Receiver<bool>) {
+async fn pass(near: TcpStream, target: String, mut way: watch::Receiver<Way>) {
+    let (mut near_from, mut near_to) = near.into_split();
+    let (there, back) = (way.clone(), way.clone());
     let passing = async {
-        let mut far = TcpStream::connect(target).await?;
-        copy_bidirectional(&mut near, &mut far).await
+        let far = TcpStream::connect(target).await?;
+        let (mut far_from, mut far_to) = far.into_split();
+        // One end that closes closes both: no store speaks on after that.
+        tokio::select! {
+            passed = copy(&mut near_from, &mut far_to, there) => passed,
+            passed = copy(&mut far_from, &mut near_to, back) => passed,
+        }
     };
-    tokio::select! {
-        _ = open.wait_for(|open| !open) => near.set_zero_linger().unwrap(),
+    let is_cut = tokio::select! {
+        _ = way.wait_for(|way| *way == Way::Cut) => true,
         // However it ended, both ends are closed now.
-        _ = passing => {}
+        _ = passing => false,
+    };
+    if is_cut {
+        let near = near_from.reunite(near_to).unwrap();
+        near.set_zero_linger().unwrap();
+    }
+}
+
+async fn copy(
+    from: &mut OwnedReadHalf,
+    to: &mut OwnedWriteHalf,
+    mut way: watch::Receiver<Way>,
+) -> std::io::Result<()> {
+    let mut piece = vec![0; 64 * 1024];
+    loop {
+        let length = from.read(&mut piece).await?;
+        if length == 0 {
+            return Ok(());
+        }
+        let seen = *way.borrow_and_update();
+        match seen {
+            Way::Slow(by) => tokio::time::sleep(by).await,
+            // What was taken meanwhile is lost, and so is the connection that would miss it.
+            Way::Silent => {
+                drop(way.wait_for(|way| *way != Way::Silent).await);
+                return Ok(());
+            }
+            Way::Open | Way::Cut => {}
+        }
+        to.write_all(&piece[..length]).await?;
     }
 }
 
