@@ -1,17 +1,23 @@
 //! The connection to Redis and the prefix that all of its keys and channels have.
 //!
-//! So far one thing goes through it: word that the configuration changed. Such a message says "look" and nothing else;
-//! what changed is read from the database. Whoever needs a key of Redis makes it by a function here, from ids alone.
+//! Through it go counts of limits (`limits::Shared`), and word that the configuration changed. Such a message says "look" and
+//! nothing else; what changed is read from the database. Whoever needs a key of Redis makes it by a function here, from ids
+//! alone. A single server and a Redis Cluster are asked alike: what belongs together has one hash tag.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use futures_util::StreamExt as _;
 use redis::{
-    Client, RedisResult,
-    aio::{ConnectionManager, ConnectionManagerConfig},
+    Client, Cmd, Pipeline, RedisFuture, RedisResult, Value,
+    aio::{ConnectionLike, ConnectionManager, ConnectionManagerConfig},
+    cluster::ClusterClient,
+    cluster_async::ClusterConnection,
 };
 use serde::Deserialize;
-use tokio::{sync::Notify, time};
+use tokio::{
+    sync::{Notify, OnceCell},
+    time,
+};
 
 use crate::secrets::Secret;
 
@@ -30,6 +36,8 @@ pub struct Config {
     pub url: Option<Secret>,
     /// What all keys and channels begin with, so that installations can share a Redis.
     pub prefix: String,
+    /// Whether the URL is that of a node of a Redis Cluster.
+    pub cluster: bool,
 }
 
 impl Default for Config {
@@ -37,6 +45,7 @@ impl Default for Config {
         Self {
             url: None,
             prefix: "weir".to_owned(),
+            cluster: false,
         }
     }
 }
@@ -44,9 +53,58 @@ impl Default for Config {
 /// Redis, connected when first used and again whenever lost. Clones share the connection.
 #[derive(Clone)]
 pub struct Redis {
+    /// For subscriptions: any node of a cluster hears every message.
     client: Client,
-    connection: ConnectionManager,
+    link: Link,
     prefix: String,
+}
+
+/// How questions get there.
+#[derive(Clone)]
+enum Link {
+    One(ConnectionManager),
+    Cluster(Arc<Cluster>),
+}
+
+/// A cluster, whose nodes are looked up when it is first asked.
+struct Cluster {
+    client: ClusterClient,
+    connection: OnceCell<ClusterConnection>,
+}
+
+/// A connection to ask through, of either kind.
+#[derive(Clone)]
+pub enum Connection {
+    One(ConnectionManager),
+    Cluster(ClusterConnection),
+}
+
+impl ConnectionLike for Connection {
+    fn req_packed_command<'a>(&'a mut self, command: &'a Cmd) -> RedisFuture<'a, Value> {
+        match self {
+            Self::One(connection) => connection.req_packed_command(command),
+            Self::Cluster(connection) => connection.req_packed_command(command),
+        }
+    }
+
+    fn req_packed_commands<'a>(
+        &'a mut self,
+        pipeline: &'a Pipeline,
+        offset: usize,
+        count: usize,
+    ) -> RedisFuture<'a, Vec<Value>> {
+        match self {
+            Self::One(connection) => connection.req_packed_commands(pipeline, offset, count),
+            Self::Cluster(connection) => connection.req_packed_commands(pipeline, offset, count),
+        }
+    }
+
+    fn get_db(&self) -> i64 {
+        match self {
+            Self::One(connection) => connection.get_db(),
+            Self::Cluster(connection) => connection.get_db(),
+        }
+    }
 }
 
 impl Redis {
@@ -56,27 +114,42 @@ impl Redis {
             return Ok(None);
         };
         let client = Client::open(url.expose())?;
-        let patience = ConnectionManagerConfig::new()
-            .set_connection_timeout(Some(PATIENCE))
-            .set_response_timeout(Some(PATIENCE))
-            .set_number_of_retries(1);
-        let connection = ConnectionManager::new_lazy_with_config(client.clone(), patience)?;
+        let link = if config.cluster {
+            let cluster = ClusterClient::builder([url.expose()])
+                .connection_timeout(PATIENCE)
+                .response_timeout(PATIENCE)
+                .retries(2)
+                .build()?;
+            Link::Cluster(Arc::new(Cluster {
+                client: cluster,
+                connection: OnceCell::new(),
+            }))
+        } else {
+            let patience = ConnectionManagerConfig::new()
+                .set_connection_timeout(Some(PATIENCE))
+                .set_response_timeout(Some(PATIENCE))
+                .set_number_of_retries(1);
+            Link::One(ConnectionManager::new_lazy_with_config(
+                client.clone(),
+                patience,
+            )?)
+        };
         Ok(Some(Self {
             client,
-            connection,
+            link,
             prefix: config.prefix.clone(),
         }))
     }
 
     /// Asks for a sign of life.
     pub async fn ping(&self) -> RedisResult<()> {
-        let mut connection = self.connection.clone();
+        let mut connection = self.connection().await?;
         redis::cmd("PING").query_async(&mut connection).await
     }
 
     /// Tells every instance to look for a change.
     pub async fn publish_changed(&self) -> RedisResult<()> {
-        let mut connection = self.connection.clone();
+        let mut connection = self.connection().await?;
         let mut publish = redis::cmd("PUBLISH");
         publish.arg(self.changed_channel()).arg("look");
         publish.query_async(&mut connection).await
@@ -121,8 +194,15 @@ impl Redis {
     }
 
     /// A connection to ask through; all clones share one.
-    pub fn connection(&self) -> ConnectionManager {
-        self.connection.clone()
+    pub async fn connection(&self) -> RedisResult<Connection> {
+        match &self.link {
+            Link::One(connection) => Ok(Connection::One(connection.clone())),
+            Link::Cluster(cluster) => {
+                let connect = || cluster.client.get_async_connection();
+                let connection = cluster.connection.get_or_try_init(connect).await?;
+                Ok(Connection::Cluster(connection.clone()))
+            }
+        }
     }
 
     /// A key whose place in a cluster is decided by its tag alone. Both are made of ids, never of names.
@@ -159,6 +239,7 @@ pub(crate) fn for_test() -> Option<Redis> {
     let config = Config {
         url: Some(Secret::new(url)),
         prefix: format!("weir-test-{}", uuid::Uuid::new_v4().simple()),
+        cluster: false,
     };
     Redis::open(&config).expect("a Redis URL")
 }

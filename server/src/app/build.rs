@@ -49,6 +49,7 @@ pub async fn build(
     let redis = Redis::open(&crate::redis::Config {
         url: config.redis_url.clone(),
         prefix: config.redis.prefix.clone(),
+        cluster: config.redis.cluster,
     })?;
     let current = Arc::new(Current::default());
     let health = Arc::new(Health::default());

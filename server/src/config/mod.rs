@@ -145,6 +145,7 @@ pub struct Catalog {
 #[serde(deny_unknown_fields)]
 pub struct Redis {
     pub prefix: String,
+    pub cluster: bool,
     pub timeout: Span,
 }
 

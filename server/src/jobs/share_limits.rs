@@ -18,6 +18,7 @@ const HOLD: Duration = Duration::from_secs(4);
 
 /// Runs until told to stop, and then settles what is there.
 pub async fn run(shared: Arc<Shared>, fleet: Arc<Fleet>, shutdown: CancellationToken) {
+    shared.connect().await;
     let mut hold_at = Instant::now() + HOLD;
     while !shutdown.is_cancelled() {
         tokio::select! {

@@ -136,8 +136,16 @@ impl Shared {
         self.misses.load(Relaxed) < MISSES
     }
 
+    /// Connects, which may take longer than any call waits.
+    pub async fn connect(&self) {
+        if let Err(error) = self.redis.connection().await {
+            tracing::debug!(%error, "Redis cannot be connected");
+        }
+    }
+
     /// Looks whether Redis is there again.
     pub async fn probe(&self) {
+        self.connect().await;
         let ping = time::timeout(self.timeout, self.redis.ping());
         if matches!(ping.await, Ok(Ok(()))) {
             self.misses.store(0, Relaxed);
@@ -202,9 +210,11 @@ impl Shared {
                 .arg(&self.instance)
                 .arg(HOLD_MS)
                 .arg(*count);
-            let mut connection = self.redis.connection();
-            let said: Result<Result<i64, RedisError>, _> =
-                time::timeout(self.timeout, hold.invoke_async(&mut connection)).await;
+            let said = time::timeout(self.timeout, async {
+                let mut connection = self.redis.connection().await?;
+                hold.invoke_async::<i64>(&mut connection).await
+            });
+            let said: Result<Result<i64, RedisError>, _> = said.await;
             if !matches!(said, Ok(Ok(_))) {
                 tracing::debug!("slots could not be held");
             }
@@ -280,8 +290,10 @@ impl Shared {
         for argument in &batch.arguments {
             settle.arg(argument);
         }
-        let mut connection = self.redis.connection();
-        let sent = settle.invoke_async::<i64>(&mut connection);
+        let sent = async {
+            let mut connection = self.redis.connection().await?;
+            settle.invoke_async::<i64>(&mut connection).await
+        };
         self.answered(time::timeout(self.timeout, sent).await)
             .map(drop)
     }
@@ -306,8 +318,10 @@ impl Shared {
                 .arg(bounded(&shape, cost(one.limit.rule.metric, tokens)))
                 .arg(HOLD_MS);
         }
-        let mut connection = self.redis.connection();
-        let asked = take.invoke_async::<Vec<i64>>(&mut connection);
+        let asked = async {
+            let mut connection = self.redis.connection().await?;
+            take.invoke_async::<Vec<i64>>(&mut connection).await
+        };
         let answer = self.answered(time::timeout(self.timeout, asked).await)?;
         match answer.as_slice() {
             [1, rest @ ..] if rest.len() == counted.len() * 4 => Ok(Answer::Passed(rest.to_vec())),

@@ -13,6 +13,7 @@ use serde_json::Value;
 use crate::support::{
     Bench, Pipe, Process, SOON, Setup, Store,
     gateway::{KEY, hello},
+    redis_cluster::RedisCluster,
     window,
 };
 
@@ -332,6 +333,57 @@ async fn with_both_stores_away_no_call_fails_and_none_is_lost() {
     books.assert_sums();
     assert_eq!(bench.vendor.bill().len(), served);
     drop(process);
+}
+
+/// On a Redis Cluster the counts of a tenant lie together, those of others elsewhere, and all of them hold.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn limits_hold_on_a_redis_cluster() {
+    if !Store::cluster_is_there() {
+        return;
+    }
+    let redis = tokio::task::spawn_blocking(RedisCluster::start)
+        .await
+        .unwrap();
+    let setup = Setup {
+        environment: vec![
+            ("WEIR_REDIS_URL", redis.url.clone()),
+            ("WEIR_REDIS_CLUSTER", "true".to_owned()),
+            ("WEIR_REDIS_TIMEOUT", "5s".to_owned()),
+        ],
+        ..Setup::default()
+    };
+    let bench = Bench::start(Store::Cluster, setup).await;
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let four = "limits: [{metric: requests, per: hour, max: 9, algorithm: ALGORITHM}, {metric: tokens, per: hour, max: 100000, each: key},
+        {metric: concurrent, max: 3}, {metric: requests, per: hour, max: 50, each: ip}]";
+    for algorithm in [
+        "token_bucket",
+        "sliding_window",
+        "fixed_window",
+        "leaky_bucket",
+    ] {
+        let limits = four.replace("ALGORITHM", algorithm);
+        // A leaky bucket of nine an hour takes one, and the next would wait for minutes.
+        let expected = if algorithm == "leaky_bucket" { 1 } else { 9 };
+        let file = format!(
+            "{{platform: {{{limits}}}, models: [{{name: gpt-test, {limits}}}], channels: [{{name: vendor, {limits}}}], tenants: [{{name: acme, {limits}}}]}}"
+        );
+        bench.apply(&file).await;
+        let mut served = 0;
+        for _ in 0..12 {
+            served += usize::from(status(&bench.url, &http).await == 200);
+        }
+        assert_eq!(served, expected, "{algorithm}");
+        bench.apply("{platform: {limits: []}, models: [{name: gpt-test, limits: []}], channels: [{name: vendor, limits: []}], tenants: [{name: acme, limits: []}]}").await;
+    }
+    let keys = tokio::task::spawn_blocking(move || (redis.keys(), redis))
+        .await
+        .unwrap()
+        .0;
+    assert!(
+        keys.iter().filter(|count| **count > 0).count() >= 2,
+        "{keys:?}"
+    );
 }
 
 /// Every command that Redis is sent for a while.

@@ -7,6 +7,7 @@ pub mod marked;
 pub mod outage;
 mod process;
 pub mod raw;
+pub mod redis_cluster;
 mod refused;
 pub mod stores;
 
