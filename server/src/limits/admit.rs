@@ -14,7 +14,8 @@ use weir_api_types::limit::Metric;
 
 use super::{
     Account, Rejected,
-    budget::{Accounts, Crossed, Outcome, Reserved, Standing, of_attempt, spent_by},
+    alerts::Alert,
+    budget::{Accounts, Outcome, Reserved, Standing, of_attempt, spent_by},
     claim::{self, Claim, Counted, Most, Watched},
     period::Window,
     permit::{AttemptPermit, Permit},
@@ -25,7 +26,7 @@ use crate::{
     catalog::{self, Catalog},
     clock,
     metering::UsageEvent,
-    tenancy::{BudgetId, ChannelId, LimitId, RequestId, Scope, TenantId, limit::Spending},
+    tenancy::{ChannelId, LimitId, RequestId, Scope},
 };
 
 /// What the process counts with.
@@ -35,40 +36,17 @@ pub struct Config {
     pub reserved_wait: Duration,
 }
 
-/// What was noticed and has to be told once over all instances.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Alert {
-    pub budget: BudgetId,
-    pub scope: Scope,
-    pub tenant: Option<TenantId>,
-    /// When the budget's window began, Unix milliseconds.
-    pub window_ms: i64,
-    pub what: Happened,
-    pub spending: Spending,
-    pub spent: u64,
-    pub amount: u64,
-}
-
-/// What a budget tells.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Happened {
-    /// So many per cent are spent.
-    Crossed(u16),
-    /// A call was refused.
-    Refused,
-}
-
-/// All counts of this process.
+/// What bounds calls on this instance: budgets known here, and limits wherever they are counted.
 pub struct Limits {
     config: Config,
-    catalog: Arc<catalog::Current>,
+    pub(super) catalog: Arc<catalog::Current>,
     rates: Box<dyn Rates>,
     inner: Mutex<Inner>,
     /// Something was given back or filled.
     freed: Notify,
     /// An account waits to be told its past.
     unfilled: Notify,
-    alerts: mpsc::UnboundedSender<Alert>,
+    pub(super) alerts: mpsc::UnboundedSender<Alert>,
 }
 
 #[derive(Default)]
@@ -468,57 +446,6 @@ impl Limits {
         if let Some(held) = held {
             self.rates.put(&held.tokens, 0);
             self.settle_reserved(&held.reserved, id, |_| 0);
-        }
-    }
-
-    fn owner(&self, scope: Scope) -> Option<TenantId> {
-        match scope {
-            Scope::Channel(channel) => self.catalog.peek().channel(channel)?.owner,
-            _ => scope.tenant(),
-        }
-    }
-
-    fn note_refusal(&self, rejected: &Rejected) {
-        if let Rejected::Spent {
-            budget,
-            scope,
-            spending,
-            spent,
-            amount,
-            window_ms,
-            first: true,
-            ..
-        } = *rejected
-        {
-            self.tell(Alert {
-                budget,
-                scope,
-                tenant: self.owner(scope),
-                window_ms,
-                what: Happened::Refused,
-                spending,
-                spent,
-                amount,
-            });
-        }
-    }
-
-    fn tell_crossed(&self, account: &Account, window: Window, crossed: &Crossed) {
-        self.tell(Alert {
-            budget: crossed.budget,
-            scope: account.scope,
-            tenant: self.owner(account.scope),
-            window_ms: window.start_ms,
-            what: Happened::Crossed(crossed.percent),
-            spending: account.spending,
-            spent: crossed.spent,
-            amount: crossed.amount,
-        });
-    }
-
-    fn tell(&self, alert: Alert) {
-        if self.alerts.send(alert).is_err() {
-            tracing::warn!(?alert, "nobody writes alerts any more");
         }
     }
 }

@@ -6,6 +6,7 @@
 //! answers is `proxy`'s.
 
 mod admit;
+mod alerts;
 mod budget;
 pub mod busy;
 pub mod claim;
@@ -18,7 +19,8 @@ mod shared;
 
 use std::time::Duration;
 
-pub use admit::{Admitted, Alert, Attempt, Config, Happened, Limits};
+pub use admit::{Admitted, Attempt, Config, Limits};
+pub use alerts::{Alert, Happened};
 pub use budget::{Account, Standing, spent_by};
 pub use claim::{Claim, Most, Output, Who};
 pub use local::Local;

@@ -5,7 +5,11 @@
 //! that one sent twice counts once. Redis' own clock opens and names the windows.
 //!
 //! Redis has little time to answer. After some misses nobody waits for it: each instance goes on with its share of every limit,
-//! from what it has counted itself, until a probe finds Redis again. No name ever comes into a key, only ids and addresses.
+//! from what it has counted itself, until a probe finds Redis again. [`keys`] makes every key; [`settle`] sends back what was too
+//! much.
+
+mod keys;
+mod settle;
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -21,11 +25,13 @@ use weir_api_types::limit::Metric;
 
 use super::{
     Local, Rejected,
-    claim::{Counted, Value},
-    rate::{Kind, Left, Shape, Taken},
+    claim::Counted,
+    rate::{Left, Shape, Taken},
     rates::{CountKey, Holding, Passed, Rates, cost},
 };
 use crate::{redis::Redis, tenancy::LimitId};
+use keys::{bounded, key, letter, tag};
+use settle::{Batch, Item, Slots};
 
 /// After so many misses in a row nobody waits for Redis any more.
 const MISSES: u32 = 3;
@@ -33,15 +39,8 @@ const MISSES: u32 = 3;
 const REFUSED_FOR: Duration = Duration::from_millis(20);
 /// Refusals remembered at most.
 const MAX_REFUSED: usize = 10_000;
-/// Items in one batch.
-const BATCH: usize = 200;
-/// Items that wait at most while Redis is away; older ones belong to windows that are over.
-const MAX_WAITING: usize = 200_000;
 /// Concurrency slots of an instance that is not heard of are free after so long.
 const HOLD_MS: u64 = 15_000;
-/// How long nothing happened to an instance's slots before it says anew how many it holds.
-const QUIET: Duration = Duration::from_secs(3);
-
 /// The counts that instances share.
 pub struct Shared {
     redis: Redis,
@@ -61,33 +60,6 @@ pub struct Shared {
     due: Notify,
     slots: Mutex<HashMap<(String, String), Slots>>,
     refused: Mutex<HashMap<CountKey, (Instant, Rejected)>>,
-}
-
-/// One call's part in a batch.
-struct Item {
-    tag: String,
-    key: String,
-    shape: Shape,
-    taken: Taken,
-    actual: u64,
-}
-
-/// What is settled at once, on one hash tag.
-#[derive(Clone)]
-struct Batch {
-    number: u64,
-    tag: String,
-    keys: Vec<String>,
-    arguments: Vec<String>,
-}
-
-/// Concurrency slots that this instance holds on one limit.
-struct Slots {
-    held: u64,
-    /// Of these, given back and not yet told: the next call takes one without asking.
-    free: u64,
-    shape: Shape,
-    touched: Instant,
 }
 
 /// What a script says of the limits of one tag.
@@ -156,146 +128,6 @@ impl Shared {
     /// Waits until something is to be settled.
     pub async fn due(&self) {
         self.due.notified().await;
-    }
-
-    /// Sends what calls really were. What is not answered is sent again the next time, as it is.
-    pub async fn flush(&self) {
-        let fresh = self.fresh_batches();
-        let mut batches = std::mem::take(&mut *self.unanswered.lock());
-        batches.extend(fresh);
-        if batches.is_empty() {
-            return;
-        }
-        // Of one tag, one after the other: a number that was passed over would be taken for one that was here before.
-        batches.sort_by(|a, b| (&a.tag, a.number).cmp(&(&b.tag, b.number)));
-        let by_tag = batches.chunk_by(|a, b| a.tag == b.tag);
-        let sent = by_tag.map(|of_tag| async move {
-            for (at, batch) in of_tag.iter().enumerate() {
-                if matches!(self.send(batch).await, Err(Missing::Away)) {
-                    return of_tag[at..].to_vec();
-                }
-            }
-            Vec::new()
-        });
-        let unanswered: Vec<Vec<Batch>> = join_all(sent).await;
-        let mut unanswered: Vec<Batch> = unanswered.concat();
-        let waiting: usize = unanswered.iter().map(|batch| batch.keys.len()).sum();
-        if waiting > MAX_WAITING {
-            tracing::warn!(
-                waiting,
-                "Redis is away for so long that what limits are owed is given up"
-            );
-            unanswered.clear();
-        }
-        *self.unanswered.lock() = unanswered;
-    }
-
-    /// Says which concurrency slots this instance holds: to be called every few seconds.
-    pub async fn hold_slots(&self) {
-        let held: Vec<((String, String), i64)> = {
-            let mut slots = self.slots.lock();
-            let now = Instant::now();
-            let held = slots.iter().map(|(place, slots)| {
-                let is_quiet = now.duration_since(slots.touched) > QUIET;
-                let count = i64::try_from(slots.held).unwrap_or(i64::MAX);
-                (place.clone(), if is_quiet { count } else { -1 })
-            });
-            let held = held.collect();
-            slots.retain(|_, slots| slots.held > 0 || now.duration_since(slots.touched) <= QUIET);
-            held
-        };
-        let says = held.iter().map(|((tag, key), count)| async move {
-            let mut hold = self.hold.prepare_invoke();
-            hold.key(self.redis.tagged(tag, key))
-                .arg(&self.instance)
-                .arg(HOLD_MS)
-                .arg(*count);
-            let said = time::timeout(self.timeout, async {
-                let mut connection = self.redis.connection().await?;
-                hold.invoke_async::<i64>(&mut connection).await
-            });
-            let said: Result<Result<i64, RedisError>, _> = said.await;
-            if !matches!(said, Ok(Ok(_))) {
-                tracing::debug!("slots could not be held");
-            }
-        });
-        join_all(says).await;
-    }
-
-    fn fresh_batches(&self) -> Vec<Batch> {
-        let mut waiting = std::mem::take(&mut *self.waiting.lock());
-        for ((tag, key), slots) in self.slots.lock().iter_mut() {
-            for _ in 0..std::mem::take(&mut slots.free) {
-                slots.held = slots.held.saturating_sub(1);
-                waiting.push_back(Item {
-                    tag: tag.clone(),
-                    key: key.clone(),
-                    shape: slots.shape,
-                    taken: Taken {
-                        cost: 1,
-                        place: 0,
-                        wait_us: 0,
-                    },
-                    actual: 0,
-                });
-            }
-        }
-        let mut by_tag: HashMap<String, Vec<Item>> = HashMap::new();
-        for item in waiting {
-            by_tag.entry(item.tag.clone()).or_default().push(item);
-        }
-        let mut batches = Vec::new();
-        for (tag, items) in by_tag {
-            for items in items.chunks(BATCH) {
-                batches.push(self.batch(&tag, items));
-            }
-        }
-        batches
-    }
-
-    fn batch(&self, tag: &str, items: &[Item]) -> Batch {
-        let number = self.batches.fetch_add(1, Relaxed);
-        let mut arguments = Vec::with_capacity(items.len() * 6);
-        for item in items {
-            arguments.extend([
-                letter(item.shape.kind).to_owned(),
-                item.shape.window_us.to_string(),
-                item.shape.max.to_string(),
-                item.taken.place.to_string(),
-                item.taken.cost.to_string(),
-                item.actual.to_string(),
-            ]);
-        }
-        Batch {
-            number,
-            tag: tag.to_owned(),
-            keys: items.iter().map(|item| item.key.clone()).collect(),
-            arguments,
-        }
-    }
-
-    async fn send(&self, batch: &Batch) -> Result<(), Missing> {
-        if !self.is_asked() {
-            return Err(Missing::Away);
-        }
-        let mut settle = self.settle.prepare_invoke();
-        settle.key(
-            self.redis
-                .tagged(&batch.tag, &format!("b:{}", self.instance)),
-        );
-        for key in &batch.keys {
-            settle.key(self.redis.tagged(&batch.tag, key));
-        }
-        settle.arg(&self.instance).arg(batch.number);
-        for argument in &batch.arguments {
-            settle.arg(argument);
-        }
-        let sent = async {
-            let mut connection = self.redis.connection().await?;
-            settle.invoke_async::<i64>(&mut connection).await
-        };
-        self.answered(time::timeout(self.timeout, sent).await)
-            .map(drop)
     }
 
     /// Asks the limits of one tag.
@@ -459,51 +291,6 @@ impl Shared {
         }
     }
 
-    fn with_slots<T>(&self, holding: &Holding, act: impl FnOnce(&mut Slots) -> T) -> T {
-        let place = (
-            tag_of(holding.scope, holding.key.limit),
-            key(holding.key.limit, holding.key.value),
-        );
-        let mut slots = self.slots.lock();
-        let slots = slots.entry(place).or_insert(Slots {
-            held: 0,
-            free: 0,
-            shape: holding.shape,
-            touched: Instant::now(),
-        });
-        slots.touched = Instant::now();
-        act(slots)
-    }
-
-    /// A slot that another call of this instance has just given back.
-    fn free_slot(&self, one: &Counted<'_>) -> Option<Holding> {
-        if one.limit.rule.metric != Metric::Concurrent {
-            return None;
-        }
-        let holding = Holding {
-            key: CountKey {
-                limit: one.limit.id,
-                value: one.value,
-            },
-            scope: one.limit.scope,
-            metric: Metric::Concurrent,
-            shape: Shape::from(&one.limit.rule),
-            taken: Taken {
-                cost: 1,
-                place: 0,
-                wait_us: 0,
-            },
-            is_local: false,
-        };
-        let is_free = self.with_slots(&holding, |slots| {
-            // A limit that was lowered is asked.
-            let fits = slots.free > 0 && slots.held <= holding.shape.max;
-            slots.free -= u64::from(fits);
-            fits
-        });
-        is_free.then_some(holding)
-    }
-
     /// A refusal of a moment ago stands: so many that come in vain ask nobody.
     fn refused_lately(&self, counted: &[Counted<'_>]) -> Option<Rejected> {
         let mut refused = self.refused.lock();
@@ -578,72 +365,11 @@ impl Rates for Shared {
         if shared.is_empty() {
             return;
         }
-        let mut waiting = self.waiting.lock();
-        for holding in &shared {
-            if holding.metric == Metric::Concurrent {
-                self.with_slots(holding, |slots| slots.free += 1);
-                continue;
-            }
-            waiting.push_back(Item {
-                tag: tag_of(holding.scope, holding.key.limit),
-                key: key(holding.key.limit, holding.key.value),
-                shape: holding.shape,
-                taken: holding.taken,
-                actual: actual.min(1 << 50),
-            });
-        }
-        while waiting.len() > MAX_WAITING {
-            waiting.pop_front();
-        }
-        drop(waiting);
-        self.due.notify_one();
+        self.owe(&shared, actual);
     }
 
     /// Redis is not asked for a list.
     fn left(&self, _: LimitId) -> Option<Left> {
         None
-    }
-}
-
-/// What ties the keys of one round trip together: a tenant's, or one limit's that crosses tenants.
-fn tag(counted: &Counted<'_>) -> String {
-    tag_of(counted.limit.scope, counted.limit.id)
-}
-
-fn tag_of(scope: crate::tenancy::Scope, limit: LimitId) -> String {
-    match scope.tenant() {
-        Some(tenant) => tenant.0.simple().to_string(),
-        None => limit.0.simple().to_string(),
-    }
-}
-
-/// A count's key below its tag: ids and addresses alone.
-fn key(limit: LimitId, value: Value) -> String {
-    let limit = limit.0.simple();
-    match value {
-        Value::All => format!("r:{limit}"),
-        Value::Key(id) => format!("r:{limit}:k{}", id.0.simple()),
-        Value::User(id) => format!("r:{limit}:u{}", id.0.simple()),
-        Value::Model(id) => format!("r:{limit}:m{}", id.0.simple()),
-        Value::Network(address) => format!("r:{limit}:n{address}"),
-    }
-}
-
-fn letter(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Governed | Kind::Bucket => "b",
-        Kind::Leaky => "l",
-        Kind::Sliding => "s",
-        Kind::Fixed => "f",
-        Kind::Concurrent => "c",
-    }
-}
-
-/// At most what the limit can ever hold.
-fn bounded(shape: &Shape, cost: u64) -> u64 {
-    match shape.kind {
-        Kind::Governed | Kind::Bucket => cost.min(shape.burst),
-        Kind::Sliding | Kind::Fixed => cost.min(shape.max),
-        Kind::Leaky | Kind::Concurrent => cost,
     }
 }
