@@ -234,7 +234,7 @@ async fn a_redis_that_is_slow_or_silent_costs_little() {
     bench.differs.push(("WEIR_REDIS_URL".to_owned(), url));
     bench
         .differs
-        .push(("WEIR_REDIS_TIMEOUT".to_owned(), "300ms".to_owned()));
+        .push(("WEIR_REDIS_TIMEOUT".to_owned(), "1s".to_owned()));
     let process = bench.process().await;
     bench.apply(&Bench::usual_resources()).await;
     bench
@@ -260,8 +260,8 @@ async fn a_redis_that_is_slow_or_silent_costs_little() {
     pipe.silence();
     let (served, took) = calls(15).await;
     assert_eq!(served, 15, "it goes on from what it has counted itself");
-    // Three waits of 300 ms, with time to spare for a busy machine, and not fifteen.
-    assert!(took < Duration::from_millis(3 * 300 * 3), "{took:?}");
+    // Three waits of a second, with time to spare for a busy machine, and not fifteen.
+    assert!(took < Duration::from_secs(9), "{took:?}");
     pipe.restore();
     // This instance has a share of forty, of which thirty are used; Redis knows of fifteen. As long as nobody has found it again ten
     // more are let through, then as many as Redis has left.

@@ -365,29 +365,24 @@ both_stores!(a_limit_can_be_for_some_models_or_one_endpoint, |bench| {
 
 both_stores!(a_leaky_bucket_lets_calls_wait_their_turn, |bench| {
     bench
-        .apply("tenants: [{name: acme, limits: [{metric: requests, per: second, max: 5, algorithm: leaky_bucket, max_wait: 700ms}]}]")
+        .apply("tenants: [{name: acme, limits: [{metric: requests, per: second, max: 1, algorithm: leaky_bucket, max_wait: 1500ms}]}]")
         .await;
     let began = Instant::now();
-    let calls = (0..6).map(|_| async {
+    let calls = (0..4).map(|_| async {
         let status = bench.chat(hello("gpt-test")).await.status().as_u16();
         (status, began.elapsed())
     });
     let answers = futures_util::future::join_all(calls).await;
-    // At 0, 200, 400 and 600 ms; the others would wait longer than they may.
-    let served: Vec<Duration> = answers
-        .iter()
-        .filter(|(status, _)| *status == 200)
-        .map(|(_, at)| *at)
-        .collect();
-    assert_eq!(served.len(), 4, "{answers:?}");
+    // At once and after a second; the others would wait longer than they may.
+    let served = answers.iter().filter(|(status, _)| *status == 200);
+    let served: Vec<Duration> = served.map(|(_, at)| *at).collect();
+    assert_eq!(served.len(), 2, "{answers:?}");
     assert!(
-        served.iter().max().unwrap() >= &Duration::from_millis(600),
+        served.iter().max().unwrap() >= &Duration::from_secs(1),
         "{answers:?}"
     );
-    assert!(
-        answers.iter().filter(|(status, _)| *status == 429).count() == 2,
-        "{answers:?}"
-    );
+    let refused = answers.iter().filter(|(status, _)| *status == 429);
+    assert_eq!(refused.count(), 2, "{answers:?}");
 });
 
 both_stores!(
