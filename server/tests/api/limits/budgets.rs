@@ -62,7 +62,9 @@ async fn charged(bench: &Bench) -> i64 {
 async fn hard_budget(bench: Bench, bound: Option<u32>) {
     let bench = Arc::new(bench);
     bench.apply(PRICED).await;
-    bench.vendor.set_default(Behaviour::tokens(100));
+    // Slow enough that all clients' calls are under way together when the end is near.
+    let slow = Behaviour::tokens(100).with_first_byte_delay_ms(50);
+    bench.vendor.set_default(slow);
     bench
         .apply(&tenant(
             "{amount: '1.00', period: month, mode: hard, alert_at: [50, 80]}",
