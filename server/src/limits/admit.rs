@@ -303,21 +303,14 @@ impl Limits {
     /// Counts a call for the accounts that it has reserved nothing of, as their budgets came while it was under way.
     fn count_unreserved(&self, event: &UsageEvent, held: &Held) {
         let catalog = self.catalog.peek();
-        let group = event.group.map(|group| Scope::Group(event.tenant, group));
-        let user = event.user.map(|user| Scope::User(event.tenant, user));
-        let whole = [
-            Some(Scope::Tenant(event.tenant)),
-            group,
-            user,
-            Some(Scope::Key(event.tenant, event.key)),
-        ];
+        let whole = claim::spending_scopes(event.tenant, event.group, event.user, event.key);
         let mut channels: Vec<Scope> = event
             .attempts
             .iter()
             .map(|attempt| Scope::Channel(attempt.channel))
             .collect();
         channels.dedup();
-        let scopes = whole.into_iter().flatten().chain(channels);
+        let scopes = whole.chain(channels);
         let reserved = |account: Account| {
             let attempts = held.attempts.iter().flat_map(|attempt| &attempt.reserved);
             let mut all = held.reserved.iter().chain(attempts);

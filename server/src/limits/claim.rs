@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use jiff::tz::TimeZone;
-use weir_api_types::limit::{Each, Metric, Mode, Period};
+use weir_api_types::limit::{Each, Metric, Period};
 
 use crate::{
     billing::Rates,
@@ -14,7 +14,10 @@ use crate::{
     },
 };
 
-use super::period::{self, Window};
+use super::{
+    period::{self, Window},
+    rates::CountKey,
+};
 
 /// Who calls, and for what.
 #[derive(Debug, Clone, Copy)]
@@ -125,11 +128,15 @@ impl<'c> Claim<'c> {
             most: Most::default(),
         }
     }
+}
 
-    /// Whether a hard budget is among those that it spends from.
-    pub fn has_hard_budget(&self) -> bool {
-        let mut budgets = self.budgets.iter();
-        budgets.any(|watched| watched.budget.mode == Mode::Hard)
+impl Counted<'_> {
+    /// The count that it goes to.
+    pub fn key(&self) -> CountKey {
+        CountKey {
+            limit: self.limit.id,
+            value: self.value,
+        }
     }
 }
 
@@ -162,28 +169,29 @@ fn limits<'c>(catalog: &'c Catalog, who: &Who<'_>) -> Vec<Counted<'c>> {
         who.user.map(|user| Scope::User(who.tenant, user)),
         Some(Scope::Key(who.tenant, who.key)),
     ];
-    let mut counted = Vec::new();
-    for scope in scopes.into_iter().flatten() {
-        for limit in catalog.limits(scope) {
-            if !is_at_the_door(limit) && is_for(limit, who.model, who.endpoint) {
-                let value = value(limit.rule.each, who);
-                counted.push(Counted { limit, value });
-            }
-        }
-    }
-    counted
+    let scopes = scopes.into_iter().flatten();
+    let counted = scopes.flat_map(|scope| of_scope(catalog, who, scope));
+    counted.collect()
 }
 
 /// The limits of a channel that count an attempt.
 pub fn of_channel<'c>(catalog: &'c Catalog, who: &Who<'_>, scope: Scope) -> Vec<Counted<'c>> {
+    of_scope(catalog, who, scope).collect()
+}
+
+/// The limits of one thing that count a call, but for those that have counted it at the door.
+fn of_scope<'c>(
+    catalog: &'c Catalog,
+    who: &Who<'_>,
+    scope: Scope,
+) -> impl Iterator<Item = Counted<'c>> {
     let limits = catalog.limits(scope).iter();
-    let counted = limits.filter(|limit| is_for(limit, who.model, who.endpoint));
-    counted
-        .map(|limit| Counted {
-            limit,
-            value: value(limit.rule.each, who),
-        })
-        .collect()
+    let counts =
+        limits.filter(|limit| !is_at_the_door(limit) && is_for(limit, who.model, who.endpoint));
+    counts.map(|limit| Counted {
+        limit,
+        value: value(limit.rule.each, who),
+    })
 }
 
 fn is_for(limit: &Limit, model: Option<&Model>, endpoint: &str) -> bool {
@@ -207,16 +215,25 @@ fn value(each: Option<Each>, who: &Who<'_>) -> Value {
 }
 
 fn budgets<'c>(catalog: &'c Catalog, who: &Who<'_>, at_ms: i64) -> Vec<Watched<'c>> {
-    let scopes = [
-        Some(Scope::Tenant(who.tenant)),
-        who.group.map(|group| Scope::Group(who.tenant, group)),
-        who.user.map(|user| Scope::User(who.tenant, user)),
-        Some(Scope::Key(who.tenant, who.key)),
-    ];
-    let scopes = scopes.into_iter().flatten();
-    scopes
+    spending_scopes(who.tenant, who.group, who.user, who.key)
         .flat_map(|scope| watched(catalog, scope, at_ms))
         .collect()
+}
+
+/// Everything of a tenant that a call may spend from, the widest first.
+pub fn spending_scopes(
+    tenant: TenantId,
+    group: Option<GroupId>,
+    user: Option<UserId>,
+    key: KeyId,
+) -> impl Iterator<Item = Scope> {
+    let scopes = [
+        Some(Scope::Tenant(tenant)),
+        group.map(|group| Scope::Group(tenant, group)),
+        user.map(|user| Scope::User(tenant, user)),
+        Some(Scope::Key(tenant, key)),
+    ];
+    scopes.into_iter().flatten()
 }
 
 /// The budgets of one thing, in the windows that a moment is in.

@@ -244,10 +244,7 @@ impl Counts {
     }
 
     fn key(&self, counted: &Counted<'_>) -> CountKey {
-        let key = CountKey {
-            limit: counted.limit.id,
-            value: counted.value,
-        };
+        let key = counted.key();
         if self.counts.len() >= MAX_COUNTS && !self.counts.contains_key(&key) {
             return CountKey {
                 value: Value::All,

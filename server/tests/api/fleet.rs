@@ -17,7 +17,11 @@ async fn instances(bench: &Bench) -> Vec<Value> {
 }
 
 /// Asks until the living instances fit.
-async fn until(bench: &Bench, within: Duration, fits: impl Fn(&[Value]) -> bool) -> Vec<Value> {
+pub(crate) async fn until(
+    bench: &Bench,
+    within: Duration,
+    fits: impl Fn(&[Value]) -> bool,
+) -> Vec<Value> {
     let deadline = tokio::time::Instant::now() + within;
     loop {
         let found = instances(bench).await;

@@ -41,6 +41,7 @@ const REFUSED_FOR: Duration = Duration::from_millis(20);
 const MAX_REFUSED: usize = 10_000;
 /// Concurrency slots of an instance that is not heard of are free after so long.
 const HOLD_MS: u64 = 15_000;
+
 /// The counts that instances share.
 pub struct Shared {
     redis: Redis,
@@ -270,10 +271,7 @@ impl Shared {
             };
             passed.left.note(metric, &shape, left);
             let holding = Holding {
-                key: CountKey {
-                    limit: one.limit.id,
-                    value: one.value,
-                },
+                key: one.key(),
                 scope: one.limit.scope,
                 metric,
                 shape,
@@ -298,10 +296,7 @@ impl Shared {
             return None;
         }
         for one in counted {
-            let key = CountKey {
-                limit: one.limit.id,
-                value: one.value,
-            };
+            let key = one.key();
             match refused.get(&key) {
                 // A changed limit is asked at once.
                 Some((until, Rejected::Rate { limit, retry_after }))
@@ -338,11 +333,7 @@ impl Shared {
             }
         }
         let until = Instant::now() + REFUSED_FOR.min(Duration::from_micros(after_us));
-        let key = CountKey {
-            limit: counted.limit.id,
-            value: counted.value,
-        };
-        refused.insert(key, (until, rejected.clone()));
+        refused.insert(counted.key(), (until, rejected.clone()));
     }
 }
 

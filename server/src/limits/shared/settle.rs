@@ -18,7 +18,7 @@ use super::{
 use crate::limits::{
     claim::Counted,
     rate::{Shape, Taken},
-    rates::{CountKey, Holding},
+    rates::Holding,
 };
 
 /// Items in one batch.
@@ -241,10 +241,7 @@ impl Shared {
             return None;
         }
         let holding = Holding {
-            key: CountKey {
-                limit: one.limit.id,
-                value: one.value,
-            },
+            key: one.key(),
             scope: one.limit.scope,
             metric: Metric::Concurrent,
             shape: Shape::from(&one.limit.rule),

@@ -10,11 +10,14 @@ use std::{
 
 use serde_json::Value;
 
-use crate::support::{
-    Bench, Pipe, Process, SOON, Setup, Store,
-    gateway::{KEY, hello},
-    redis_cluster::RedisCluster,
-    window,
+use crate::{
+    fleet::until,
+    support::{
+        Bench, Pipe, Process, SOON, Setup, Store,
+        gateway::{KEY, hello},
+        redis_cluster::RedisCluster,
+        window,
+    },
 };
 
 /// Two processes on the same stores; the second reaches Redis through a pipe.
@@ -33,20 +36,7 @@ async fn two(bench: &mut Bench) -> (Process, Process, Pipe, Pipe) {
     bench.apply(&Bench::usual_resources()).await;
     let (second, second_pipe) = through(bench, "two").await;
     // Each has to know of the other, for its share.
-    let deadline = Instant::now() + SOON;
-    loop {
-        let list = bench
-            .admin(reqwest::Method::GET, "/instances")
-            .send()
-            .await
-            .unwrap();
-        let list: Value = list.json().await.unwrap();
-        if list["data"].as_array().unwrap().len() == 2 {
-            break;
-        }
-        assert!(Instant::now() < deadline, "{list}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    until(bench, SOON, |found| found.len() == 2).await;
     (first, second, first_pipe, second_pipe)
 }
 
@@ -65,25 +55,10 @@ async fn status(url: &str, http: &reqwest::Client) -> u16 {
 /// Applies a file, and waits until both instances have it.
 async fn apply(bench: &Bench, file: &str) {
     bench.apply(file).await;
-    let deadline = Instant::now() + SOON;
-    loop {
-        let list = bench
-            .admin(reqwest::Method::GET, "/instances")
-            .send()
-            .await
-            .unwrap();
-        let list: Value = list.json().await.unwrap();
-        if list["data"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .all(|one| one["behind"] == 0)
-        {
-            return;
-        }
-        assert!(Instant::now() < deadline, "{list}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    until(bench, SOON, |found| {
+        found.iter().all(|one| one["behind"] == 0)
+    })
+    .await;
 }
 
 /// Many clients on both instances for a while, against so many requests a minute: never more than the limit allows, and nearly
