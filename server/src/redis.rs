@@ -1,6 +1,6 @@
 //! The connection to Redis and the prefix that all of its keys and channels have.
 //!
-//! Through it go counts of limits (`limits::Shared`), and word that the configuration changed. Such a message says "look" and
+//! Through it go counts of limits and budgets (`limits::Shared`), and word that the configuration changed. Such a message says "look" and
 //! nothing else; what changed is read from the database. Whoever needs a key of Redis makes it by a function here, from ids
 //! alone. A single server and a Redis Cluster are asked alike: what belongs together has one hash tag.
 
@@ -21,6 +21,8 @@ use tokio::{
 
 use crate::secrets::Secret;
 
+/// The channel on which changes of the configuration are told.
+const CHANGED: &str = "catalog:look";
 /// Longest wait for an answer or a connection.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Longest pause before a lost subscription is tried again.
@@ -149,35 +151,46 @@ impl Redis {
 
     /// Tells every instance to look for a change.
     pub async fn publish_changed(&self) -> RedisResult<()> {
+        self.publish(CHANGED, "look").await
+    }
+
+    /// Tells everybody who follows a channel something.
+    pub async fn publish(&self, channel: &str, text: &str) -> RedisResult<()> {
         let mut connection = self.connection().await?;
         let mut publish = redis::cmd("PUBLISH");
-        publish.arg(self.changed_channel()).arg("look");
+        publish.arg(self.channel(channel)).arg(text);
         publish.query_async(&mut connection).await
     }
 
     /// Notifies whenever somebody told of a change, and once after every reconnection, as something may have been
     /// missed. Never ends by itself.
     pub async fn follow_changes(&self, look: &Notify) {
+        self.follow(CHANGED, |_| look.notify_one()).await;
+    }
+
+    /// Hands over what is told on a channel, and nothing once after every reconnection, as something may have been missed.
+    /// Never ends by itself.
+    pub async fn follow(&self, channel: &str, heard: impl Fn(Option<String>) + Send) {
         let mut pause = Duration::from_millis(100);
         let mut down = false;
         loop {
-            match time::timeout(PATIENCE, self.subscribe()).await {
+            match time::timeout(PATIENCE, self.subscribe(channel)).await {
                 Ok(Ok(mut messages)) => {
                     if std::mem::take(&mut down) {
-                        tracing::info!("Redis is back");
+                        tracing::info!(channel, "Redis is back");
                     }
                     pause = Duration::from_millis(100);
-                    look.notify_one();
-                    while let Ok(Some(_)) = time::timeout(SILENCE, messages.next()).await {
-                        look.notify_one();
+                    heard(None);
+                    while let Ok(Some(message)) = time::timeout(SILENCE, messages.next()).await {
+                        heard(message.get_payload().ok());
                     }
                     continue;
                 }
                 Ok(Err(error)) if !down => {
-                    tracing::warn!(%error, "Redis is away: changes are found by polling");
+                    tracing::warn!(%error, channel, "Redis is away: nothing is heard");
                 }
                 Err(_) if !down => {
-                    tracing::warn!("Redis does not answer: changes are found by polling");
+                    tracing::warn!(channel, "Redis does not answer: nothing is heard");
                 }
                 _ => {}
             }
@@ -187,9 +200,9 @@ impl Redis {
         }
     }
 
-    async fn subscribe(&self) -> RedisResult<redis::aio::PubSubStream> {
+    async fn subscribe(&self, channel: &str) -> RedisResult<redis::aio::PubSubStream> {
         let mut subscription = self.client.get_async_pubsub().await?;
-        subscription.subscribe(self.changed_channel()).await?;
+        subscription.subscribe(self.channel(channel)).await?;
         Ok(subscription.into_on_message())
     }
 
@@ -210,8 +223,8 @@ impl Redis {
         format!("{}:{{{tag}}}:{key}", self.prefix)
     }
 
-    fn changed_channel(&self) -> String {
-        format!("{}:catalog:look", self.prefix)
+    fn channel(&self, name: &str) -> String {
+        format!("{}:{name}", self.prefix)
     }
 }
 

@@ -1,5 +1,7 @@
 //! Limits, budgets and what budgets told, as this instance sees them.
 
+use std::time::Duration;
+
 use actix_web::web;
 use weir_api_types::manage::{AlertItem, BudgetItem, LimitItem, Page};
 
@@ -7,11 +9,14 @@ use super::{State, access::Operator, error::ApiError, list::Asked};
 use crate::{
     catalog::Catalog,
     clock::now_ms,
-    limits::{Account, claim, name_of},
+    limits::{Account, Standing, Window, claim, name_of},
     resources::export::moment,
     store,
     tenancy::{Budget, Limit, Scope},
 };
+
+/// Longest wait for what the instances have spent.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// `GET /v1/admin/limits`
 pub async fn limits(
@@ -44,23 +49,32 @@ pub async fn budgets(
     let db = &state.stores.config.read;
     let budgets = store::budgets::list(db, scope, asked.page, &state.sealer).await?;
     let (catalog, at_ms) = (state.catalog.load(), now_ms());
-    let item = |budget: Budget| {
-        let window = claim::window_of(&catalog, budget.scope, budget.period, at_ms);
-        let standing = state.limits.standing(Account::of(&budget), window);
-        BudgetItem {
-            id: budget.id.0,
-            tenant: owner(&catalog, budget.scope),
-            scope: budget.scope.word().to_owned(),
-            name: name_of(&catalog, budget.scope),
-            amount: budget.amount.units(),
-            spent: standing.map(|standing| standing.spent),
-            reserved: standing.map(|standing| standing.reserved),
-            window_start: moment(window.start_ms),
-            resets_at: (window.end_ms != i64::MAX).then(|| moment(window.end_ms)),
-            rule: budget.rule(),
-        }
-    };
-    Ok(asked.answer(budgets.into_iter().map(item).collect(), |item| item.id))
+    let accounts: Vec<(Account, Window)> = budgets
+        .iter()
+        .map(|budget| {
+            let window = claim::window_of(&catalog, budget.scope, budget.period, at_ms);
+            (Account::of(budget), window)
+        })
+        .collect();
+    let standings = state.limits.standings(&accounts, PATIENCE).await;
+    let known = accounts.into_iter().zip(standings);
+    let item =
+        |(budget, ((_, window), standing)): (Budget, ((Account, Window), Option<Standing>))| {
+            BudgetItem {
+                id: budget.id.0,
+                tenant: owner(&catalog, budget.scope),
+                scope: budget.scope.word().to_owned(),
+                name: name_of(&catalog, budget.scope),
+                amount: budget.amount.units(),
+                spent: standing.map(|standing| standing.spent),
+                reserved: standing.map(|standing| standing.reserved),
+                window_start: moment(window.start_ms),
+                resets_at: (window.end_ms != i64::MAX).then(|| moment(window.end_ms)),
+                rule: budget.rule(),
+            }
+        };
+    let items = budgets.into_iter().zip(known).map(item).collect();
+    Ok(asked.answer(items, |item| item.id))
 }
 
 /// `GET /v1/admin/alerts`

@@ -34,6 +34,7 @@ fn state(test: &TestStores) -> web::Data<State> {
     let sealer = Arc::new(Sealer::new(&[7; 32]));
     let config = limits::Config {
         reserved_wait: Duration::ZERO,
+        are_shared: false,
     };
     actix_rt::spawn(follow(test.stores.committed(), Arc::clone(&catalog)));
     web::Data::new(State {

@@ -13,7 +13,10 @@ use crate::{
     catalog::Current,
     clock::now_ms,
     config::{self, Config},
-    jobs::{self, Beat, FillBudgets, Fleet, Health, RefreshCatalog, WriteUsage},
+    jobs::{
+        self, Beat, BuildAccounts, FillBudgets, Fleet, Health, RefreshCatalog, ShareBudgets,
+        WriteUsage, share_budgets,
+    },
     limits::{self, Limits, Local, busy::Busy},
     metering::{Recorder, UsageEvent, recorder::Recovered, spool},
     proxy,
@@ -55,10 +58,12 @@ pub async fn build(
     let health = Arc::new(Health::default());
     let limits_config = limits::Config {
         reserved_wait: config.limits.reserved_wait.0,
+        are_shared: redis.is_some(),
     };
+    let id = uuid::Uuid::new_v4();
     let shared_limits = redis
         .clone()
-        .map(|redis| Arc::new(limits::Shared::new(redis, config.redis.timeout.0)));
+        .map(|redis| Arc::new(limits::Shared::new(redis, config.redis.timeout.0, id)));
     let rates: Box<dyn limits::Rates> = match &shared_limits {
         Some(shared) => Box::new(Arc::clone(shared)),
         None => Box::new(Local::default()),
@@ -85,7 +90,9 @@ pub async fn build(
         recorder: recorder.clone(),
         health: Arc::clone(&health),
         data_dir: config.data_dir.clone(),
+        turn: Arc::default(),
     };
+    let turn = Arc::clone(&write.turn);
     let shutdown = CancellationToken::new();
     settle_past(&recorder, recovered, &write, &shutdown).await;
 
@@ -94,7 +101,7 @@ pub async fn build(
         stores: stores.clone(),
         current: Arc::clone(&current),
         me: store::instances::Me {
-            id: uuid::Uuid::new_v4(),
+            id,
             name: config.instance.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
         },
@@ -166,10 +173,28 @@ pub async fn build(
     working.spawn(refresh.run(shutdown.clone()));
     working.spawn(write.run(shutdown.clone()));
     if let Some(shared) = shared_limits {
+        let share = ShareBudgets {
+            limits: Arc::clone(&limits),
+            shared: Arc::clone(&shared),
+            current: Arc::clone(&current),
+            stores: stores.clone(),
+            sign: share_budgets::Sign::put_up(&config.data_dir, id)
+                .context("the data directory cannot be written")?,
+        };
+        working.spawn(share.run(shutdown.clone()));
+        let build = BuildAccounts {
+            limits: Arc::clone(&limits),
+            shared: Arc::clone(&shared),
+            stores: stores.clone(),
+            recorder: recorder.clone(),
+            turn,
+        };
+        working.spawn(build.run(shutdown.clone()));
         let fleet = Arc::clone(&fleet);
         working.spawn(jobs::share_limits::run(shared, fleet, shutdown.clone()));
+    } else {
+        working.spawn(fill.run(shutdown.clone()));
     }
-    working.spawn(fill.run(shutdown.clone()));
     working.spawn(jobs::write_alerts::run(
         stores.clone(),
         noticed,

@@ -90,7 +90,7 @@ impl Beat {
                 }
             }
         }
-        if let Err(error) = instances::leave(&self.stores.config, &self.me).await {
+        if let Err(error) = instances::leave(&self.stores.config, self.me.id).await {
             tracing::warn!(%error, "this instance could not say that it ends; the others will notice");
         }
     }

@@ -56,7 +56,10 @@ impl FillBudgets {
                     if changed.is_err() {
                         return;
                     }
-                    self.limits.expect_budgets(&self.current.load());
+                    let catalog = self.current.load();
+                    // What is spent there while no budget looks, nobody counts: it is asked for anew.
+                    self.limits.forget_unwatched(&catalog);
+                    self.limits.expect_budgets(&catalog);
                 }
                 () = self.limits.some_unfilled() => {}
             }

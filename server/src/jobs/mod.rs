@@ -5,12 +5,14 @@
 //! that serve requests, and meet these only in `catalog::Current` and in the spool.
 
 pub mod beat;
+pub mod build_accounts;
 pub mod fill_budgets;
 pub mod health;
 pub mod partitions;
 pub mod prune_changes;
 pub mod refresh_catalog;
 pub mod replay;
+pub mod share_budgets;
 pub mod share_limits;
 pub mod tell_changes;
 pub mod write_alerts;
@@ -21,9 +23,11 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 pub use beat::{Beat, Fleet};
+pub use build_accounts::BuildAccounts;
 pub use fill_budgets::FillBudgets;
 pub use health::Health;
 pub use refresh_catalog::RefreshCatalog;
+pub use share_budgets::ShareBudgets;
 pub use write_usage::WriteUsage;
 
 /// Pauses between tries, doubling from the first to the longest.
@@ -65,20 +69,20 @@ async fn repeat_leading<E: std::fmt::Display, F: Future<Output = Result<(), E>> 
     shutdown: &CancellationToken,
     mut act: impl FnMut() -> F,
 ) {
-    let mut due = tokio::time::Instant::now();
+    // After a failure it stays due.
+    let due = parking_lot::Mutex::new(tokio::time::Instant::now());
     let pause = period.min(LOOK_FOR_LEAD);
     repeat(what, pause, shutdown, || {
         let now = tokio::time::Instant::now();
-        let acts = fleet.leads() && now >= due;
-        let acting = acts.then(|| {
-            due = now + period;
-            act()
-        });
+        let acts = fleet.leads() && now >= *due.lock();
+        let acting = acts.then(&mut act);
+        let due = &due;
         async move {
-            match acting {
-                Some(acting) => acting.await,
-                None => Ok(()),
+            if let Some(acting) = acting {
+                acting.await?;
+                *due.lock() = now + period;
             }
+            Ok::<(), E>(())
         }
     })
     .await;

@@ -40,7 +40,12 @@ pub struct WriteUsage {
     pub health: Arc<Health>,
     /// Where `unbookable.jsonl` goes.
     pub data_dir: PathBuf,
+    /// Held while events are booked: who holds it knows that none of this instance's are.
+    pub turn: Turn,
 }
+
+/// The right to book events of this instance.
+pub type Turn = Arc<tokio::sync::Mutex<()>>;
 
 /// Why a segment is still there.
 #[derive(Debug, thiserror::Error)]
@@ -113,6 +118,7 @@ impl WriteUsage {
 
     async fn book_events(&self, events: &[impl Borrow<UsageEvent>]) -> Result<(), Error> {
         for chunk in events.chunks(EVENTS_PER_BOOKING) {
+            let _turn = self.turn.lock().await;
             match book(&self.stores, chunk).await {
                 Ok(booked) => self.health.booked(booked.inserted, booked.duplicates),
                 Err(Error::Store(error)) if error.is_about_a_value() => {

@@ -3,7 +3,14 @@
 //! Budgets come first: what is left of them is known here and takes no time to ask. Then the limits count, wherever their
 //! counts are kept. What a call has taken of both is held under its id until its usage event says what it really was.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use parking_lot::Mutex;
 use tokio::{
@@ -15,7 +22,7 @@ use weir_api_types::limit::Metric;
 use super::{
     Account, Rejected,
     alerts::Alert,
-    budget::{Accounts, Outcome, Reserved, Standing, of_attempt, spent_by},
+    budget::{Accounts, Outcome, Reserved, Standing, Ticket, of_attempt, spent_by},
     claim::{self, Claim, Counted, Most, Watched},
     period::Window,
     permit::{AttemptPermit, Permit},
@@ -29,11 +36,16 @@ use crate::{
     tenancy::{ChannelId, LimitId, RequestId, Scope},
 };
 
+/// For so long an attempt that could go elsewhere waits for what Redis may give of its channel's budget.
+const ASKED_FOR: Duration = Duration::from_millis(100);
+
 /// What the process counts with.
 #[derive(Debug, Clone, Copy)]
 pub struct Config {
     /// How long a call waits for what others have reserved of a hard budget.
     pub reserved_wait: Duration,
+    /// Whether budgets are shared with other instances, through Redis.
+    pub are_shared: bool,
 }
 
 /// What bounds calls on this instance: budgets known here, and limits wherever they are counted.
@@ -41,20 +53,24 @@ pub struct Limits {
     config: Config,
     pub(super) catalog: Arc<catalog::Current>,
     rates: Box<dyn Rates>,
-    inner: Mutex<Inner>,
+    pub(super) inner: Mutex<Inner>,
+    tickets: AtomicU64,
     /// Something was given back or filled.
-    freed: Notify,
+    pub(super) freed: Notify,
     /// An account waits to be told its past.
     unfilled: Notify,
+    /// A call waits for what Redis may give, or an account has to be asked about.
+    pub(super) untold: Notify,
+    /// An account has to be built.
+    pub(super) unbuilt: Notify,
     pub(super) alerts: mpsc::UnboundedSender<Alert>,
 }
 
 #[derive(Default)]
-struct Inner {
-    accounts: Accounts,
+pub(super) struct Inner {
+    pub(super) accounts: Accounts,
     /// Calls that were let through and have not been settled.
     open: HashMap<RequestId, Held>,
-    tickets: u64,
 }
 
 /// What a call has taken.
@@ -93,9 +109,19 @@ impl Limits {
             config,
             catalog,
             rates,
-            inner: Mutex::default(),
+            inner: Mutex::new(Inner {
+                accounts: if config.are_shared {
+                    Accounts::shared()
+                } else {
+                    Accounts::default()
+                },
+                ..Inner::default()
+            }),
+            tickets: AtomicU64::new(0),
             freed: Notify::new(),
             unfilled: Notify::new(),
+            untold: Notify::new(),
+            unbuilt: Notify::new(),
             alerts,
         };
         (Arc::new(limits), noticed)
@@ -112,29 +138,26 @@ impl Limits {
     /// Lets a call through on everything that counts it, or says what stands against it. Waits, for as long as the
     /// setting says, where a hard budget has something left that others have reserved.
     pub async fn admit(self: &Arc<Self>, claim: &Claim<'_>) -> Result<Admitted, Rejected> {
-        let mut waiting = Waiting {
-            limits: self,
-            claim,
-            ticket: None,
-        };
+        let mut waiting = Waiting::new(self, &claim.budgets);
         let deadline = time::Instant::now() + self.config.reserved_wait;
         loop {
             let freed = self.freed.notified();
             tokio::pin!(freed);
             // Whoever frees something after this line is heard.
             freed.as_mut().enable();
-            let budget = match self.try_reserve(claim, &mut waiting.ticket) {
+            let budget = match self.try_reserve(claim, waiting.ticket) {
                 Outcome::Reserved(permit, output) => {
-                    waiting.ticket = None;
+                    waiting.is_over();
                     return self.count(claim, permit, output).await;
                 }
                 Outcome::Rejected(rejected) => {
-                    waiting.ticket = None;
+                    waiting.is_over();
                     self.note_refusal(&rejected);
                     return Err(*rejected);
                 }
                 Outcome::Wait(budget) => budget,
             };
+            waiting.ticket.has_waited = true;
             if time::timeout_at(deadline, freed).await.is_err() {
                 let mut budgets = claim.budgets.iter().map(|watched| watched.budget);
                 let scope = budgets
@@ -147,21 +170,11 @@ impl Limits {
     }
 
     /// Reserves what a call may come to, and holds it under the call's id.
-    fn try_reserve(
-        self: &Arc<Self>,
-        claim: &Claim<'_>,
-        ticket: &mut Option<u64>,
-    ) -> Outcome<Permit> {
+    fn try_reserve(self: &Arc<Self>, claim: &Claim<'_>, ticket: Ticket) -> Outcome<Permit> {
         let mut inner = self.inner.lock();
         let inner = &mut *inner;
-        let ticket = *ticket.get_or_insert_with(|| {
-            inner.tickets += 1;
-            inner.tickets
-        });
         let outcome = inner.accounts.reserve(claim, ticket);
-        if inner.accounts.has_unfilled() {
-            self.unfilled.notify_one();
-        }
+        self.wake(&inner.accounts);
         outcome.map(|reserved| {
             let held = Held {
                 reserved,
@@ -208,49 +221,78 @@ impl Limits {
         })
     }
 
+    /// Wakes whoever has to see to the accounts.
+    pub(super) fn wake(&self, accounts: &Accounts) {
+        if accounts.has_unfilled() {
+            self.unfilled.notify_one();
+        }
+        if accounts.has_urgent() {
+            self.untold.notify_one();
+        }
+    }
+
     /// Lets one attempt of an admitted call through on what its channel and route allow. Only who has nowhere else to go
-    /// waits for what others have reserved of the channel's budget.
+    /// waits for what others have reserved of the channel's budget; but all wait a moment for what Redis may give.
     pub async fn attempt(
         self: &Arc<Self>,
         attempt: &Attempt<'_>,
         is_last: bool,
     ) -> Result<AttemptPermit, Rejected> {
-        let deadline = time::Instant::now() + self.config.reserved_wait;
+        if attempt.budgets.is_empty() {
+            return self.count_attempt(attempt, Vec::new()).await;
+        }
+        let mut waiting = Waiting::new(self, &attempt.budgets);
+        let began = time::Instant::now();
+        let deadline = began + self.config.reserved_wait;
         loop {
             let freed = self.freed.notified();
             tokio::pin!(freed);
             freed.as_mut().enable();
-            let rejected = match self.reserve_attempt(attempt) {
-                Ok(reserved) => return self.count_attempt(attempt, reserved).await,
+            let (rejected, may_be_more) = match self.reserve_attempt(attempt, waiting.ticket) {
+                Ok(reserved) => {
+                    waiting.is_over();
+                    return self.count_attempt(attempt, reserved).await;
+                }
                 Err(rejected) => rejected,
             };
-            let waits = is_last && matches!(rejected, Rejected::Reserved { .. });
-            if !waits || time::timeout_at(deadline, freed).await.is_err() {
+            let waits = matches!(rejected, Rejected::Reserved { .. });
+            let until = match (is_last, may_be_more) {
+                (true, _) => Some(deadline),
+                (false, true) => Some(deadline.min(began + ASKED_FOR)),
+                (false, false) => None,
+            };
+            waiting.ticket.has_waited = waits;
+            let until = until.filter(|_| waits);
+            let came = match until {
+                Some(until) => time::timeout_at(until, freed).await.is_ok(),
+                None => false,
+            };
+            if !came {
                 self.note_refusal(&rejected);
                 return Err(rejected);
             }
         }
     }
 
-    fn reserve_attempt(&self, attempt: &Attempt<'_>) -> Result<Vec<Reserved>, Rejected> {
-        if attempt.budgets.is_empty() {
-            return Ok(Vec::new());
-        }
+    /// Reserves what an attempt may come to; or says why not, and whether Redis may have more.
+    fn reserve_attempt(
+        &self,
+        attempt: &Attempt<'_>,
+        ticket: Ticket,
+    ) -> Result<Vec<Reserved>, (Rejected, bool)> {
         let mut inner = self.inner.lock();
+        let accounts = &mut inner.accounts;
         let (budgets, most) = (&attempt.budgets, attempt.most);
-        let outcome = inner
-            .accounts
-            .reserve_of(budgets, most, attempt.output, u64::MAX);
-        if inner.accounts.has_unfilled() {
-            self.unfilled.notify_one();
-        }
+        let outcome = accounts.reserve_of(budgets, most, attempt.output, ticket);
+        self.wake(accounts);
         match outcome {
             Outcome::Reserved(reserved, _) => Ok(reserved),
-            Outcome::Wait(budget) => Err(Rejected::Reserved {
-                budget,
-                scope: Scope::Channel(attempt.channel),
-            }),
-            Outcome::Rejected(rejected) => Err(*rejected),
+            Outcome::Wait(budget) => {
+                let scope = Scope::Channel(attempt.channel);
+                let rejected = Rejected::Reserved { budget, scope };
+                Err((rejected, accounts.may_be_more(budgets)))
+            }
+            Outcome::Rejected(rejected) => Err((*rejected, false)),
         }
     }
 
@@ -316,6 +358,7 @@ impl Limits {
             let mut all = held.reserved.iter().chain(attempts);
             all.any(|reserved| reserved.account == account)
         };
+        self.count_strange(&catalog, event);
         for scope in scopes.filter(|scope| !catalog.budgets(*scope).is_empty()) {
             for watched in claim::watched(&catalog, scope, event.id.at_ms()) {
                 let account = Account::of(watched.budget);
@@ -363,11 +406,14 @@ impl Limits {
         }
     }
 
-    /// Sees that all budgets there are have an account in the windows of now, so that their past is asked for.
+    /// Sees that all budgets there are have an account in the windows of now, so that their past is asked for. Accounts that
+    /// several instances share are asked about when somebody spends from them.
     pub fn expect_budgets(&self, catalog: &Catalog) {
+        if self.config.are_shared {
+            return;
+        }
         let at_ms = clock::now_ms();
-        let mut scopes: Vec<Scope> = catalog.all_budgets().map(|budget| budget.scope).collect();
-        scopes.dedup();
+        let scopes: BTreeSet<Scope> = catalog.all_budgets().map(|budget| budget.scope).collect();
         let mut inner = self.inner.lock();
         for scope in scopes {
             for watched in claim::watched(catalog, scope, at_ms) {
@@ -376,9 +422,7 @@ impl Limits {
                     .expect(Account::of(watched.budget), watched.window);
             }
         }
-        if inner.accounts.has_unfilled() {
-            self.unfilled.notify_one();
-        }
+        self.wake(&inner.accounts);
     }
 
     /// Waits until an account waits to be told its past.
@@ -418,9 +462,31 @@ impl Limits {
         }
     }
 
-    /// What is known of an account; `None` until its past is.
-    pub fn standing(&self, account: Account, window: Window) -> Option<Standing> {
-        self.inner.lock().accounts.standing(account, window)
+    /// What is known of accounts; `None` of one whose past nobody could tell in that time.
+    pub async fn standings(
+        &self,
+        accounts: &[(Account, Window)],
+        at_most: Duration,
+    ) -> Vec<Option<Standing>> {
+        let deadline = time::Instant::now() + at_most;
+        loop {
+            let freed = self.freed.notified();
+            tokio::pin!(freed);
+            freed.as_mut().enable();
+            let standings: Vec<Option<Standing>> = {
+                let inner = &mut self.inner.lock().accounts;
+                let standings = accounts
+                    .iter()
+                    .map(|(account, window)| inner.standing(*account, *window));
+                let standings = standings.collect();
+                self.wake(inner);
+                standings
+            };
+            let is_over = standings.iter().all(Option::is_some);
+            if is_over || time::timeout_at(deadline, freed).await.is_err() {
+                return standings;
+            }
+        }
     }
 
     /// What a limit has left, as far as this instance knows.
@@ -472,14 +538,39 @@ impl Drop for Reserving<'_> {
 /// A call that waits for what others have reserved: its place in the queue goes with it.
 struct Waiting<'a, 'c> {
     limits: &'a Limits,
-    claim: &'a Claim<'c>,
-    ticket: Option<u64>,
+    budgets: &'a [Watched<'c>],
+    ticket: Ticket,
+}
+
+impl<'a, 'c> Waiting<'a, 'c> {
+    fn new(limits: &'a Limits, budgets: &'a [Watched<'c>]) -> Self {
+        let ticket = Ticket {
+            number: limits.tickets.fetch_add(1, Relaxed),
+            has_waited: false,
+        };
+        Self {
+            limits,
+            budgets,
+            ticket,
+        }
+    }
+
+    /// It has something, or never will: it stands in no queue any more, and the next one may have its turn.
+    fn is_over(&mut self) {
+        if std::mem::take(&mut self.ticket.has_waited)
+            && self.limits.inner.lock().accounts.has_waiting(self.budgets)
+        {
+            self.limits.freed.notify_waiters();
+        }
+    }
 }
 
 impl Drop for Waiting<'_, '_> {
     fn drop(&mut self) {
-        if let Some(ticket) = self.ticket {
-            self.limits.inner.lock().accounts.leave(self.claim, ticket);
+        if self.ticket.has_waited {
+            let mut inner = self.limits.inner.lock();
+            inner.accounts.leave(self.budgets, self.ticket);
+            drop(inner);
             self.limits.freed.notify_waiters();
         }
     }

@@ -3,13 +3,19 @@
 //! Spending is counted for a thing, a kind and a period, whatever budgets look at it. An account whose past is not known
 //! yet says so: no hard budget lets a call through on it until [`Accounts::fill`] has told it what the books say.
 
-use std::collections::{BTreeSet, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    time::{Duration, Instant},
+};
 
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 use weir_api_types::limit::{Mode, Period};
 
 use super::{
     Rejected,
     claim::{Claim, Most, Output, Watched},
+    lease::{Due, Lease, Queue, Tell, Told},
     period::Window,
 };
 use crate::{
@@ -21,11 +27,13 @@ use crate::{
 pub const LEAST_OUTPUT: u64 = 1_024;
 /// Of what a budget has left, the part that one call without a bound may take.
 const SHARE: u64 = 10;
+/// For so long an account is counted though no budget is known of here: the configuration comes by then.
+const STRANGE_FOR: Duration = Duration::from_secs(60);
 /// Windows kept of an account: the one that runs, and those that late settlements and a clock set back still need.
 const WINDOWS: usize = 3;
 
 /// What an account counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Account {
     pub scope: Scope,
     pub spending: Spending,
@@ -46,8 +54,18 @@ impl Account {
 #[derive(Debug, Default)]
 pub struct Accounts {
     windows: HashMap<Account, Vec<Spent>>,
+    /// Whether several instances share them: each spends from what it holds on lease.
+    are_shared: bool,
     /// Accounts that nobody has filled yet.
     unfilled: Vec<(Account, Window)>,
+    /// Shared accounts of which something may have to be told.
+    untold: HashSet<(Account, Window)>,
+    /// Those of them that somebody waits for.
+    urgent: HashSet<(Account, Window)>,
+    /// Shared accounts that nobody knows the past of, and the build that has left this instance out.
+    unbuilt: HashMap<(Account, Window), Option<Uuid>>,
+    /// Accounts that others have asked to be counted, and no budget is known of here yet; and since when.
+    strange: HashMap<Account, Instant>,
 }
 
 /// One account in one window.
@@ -60,8 +78,10 @@ struct Spent {
     settled: Option<Vec<RequestId>>,
     /// Budgets that have told in this window that they refused a call.
     refused: Vec<BudgetId>,
-    /// Tickets of calls that wait for what others have reserved.
-    waiting: BTreeSet<u64>,
+    /// Tickets of calls that wait for what others have reserved, and what each needs.
+    waiting: BTreeMap<u64, u64>,
+    /// Where several instances share the account.
+    lease: Option<Lease>,
 }
 
 /// What a call has reserved of one account.
@@ -70,6 +90,14 @@ pub struct Reserved {
     pub account: Account,
     pub window: Window,
     pub units: u64,
+}
+
+/// A call's place in the queues, in the order in which calls came.
+#[derive(Debug, Clone, Copy)]
+pub struct Ticket {
+    pub number: u64,
+    /// Whether it may stand in a queue already.
+    pub has_waited: bool,
 }
 
 /// What came of an attempt to reserve.
@@ -110,27 +138,47 @@ pub struct Crossed {
 }
 
 impl Accounts {
+    /// Accounts that several instances share.
+    pub fn shared() -> Self {
+        Self {
+            are_shared: true,
+            ..Self::default()
+        }
+    }
+
     /// Reserves the most that a call may come to of every hard budget, or of none. A ticket orders those who wait.
-    pub fn reserve(&mut self, claim: &Claim<'_>, ticket: u64) -> Outcome {
+    pub fn reserve(&mut self, claim: &Claim<'_>, ticket: Ticket) -> Outcome {
         let output = match self.output(claim) {
             Ok(output) => output,
             Err(rejected) => return Outcome::Rejected(Box::new(rejected)),
         };
-        let outcome = self.reserve_of(&claim.budgets, &claim.most, output, ticket);
-        match outcome {
-            Outcome::Wait(_) => self.queue(claim, ticket),
-            _ => self.leave(claim, ticket),
-        }
-        outcome
+        self.reserve_of(&claim.budgets, &claim.most, output, ticket)
     }
 
-    /// Reserves of some budgets the most that a call may come to with so much output, or nothing. Does not queue.
+    /// Reserves of some budgets the most that a call may come to with so much output, or nothing. Who has to wait is put into
+    /// the queue, and stays there until it has got something or [leaves](Self::leave).
     pub fn reserve_of(
         &mut self,
         budgets: &[Watched<'_>],
         most: &Most,
         output: Option<u64>,
-        ticket: u64,
+        ticket: Ticket,
+    ) -> Outcome {
+        let outcome = self.try_reserve(budgets, most, output, ticket);
+        match outcome {
+            Outcome::Wait(_) => self.queue(budgets, most, output, ticket),
+            _ if ticket.has_waited => self.leave(budgets, ticket),
+            _ => {}
+        }
+        outcome
+    }
+
+    fn try_reserve(
+        &mut self,
+        budgets: &[Watched<'_>],
+        most: &Most,
+        output: Option<u64>,
+        ticket: Ticket,
     ) -> Outcome {
         let mut reserved = Vec::with_capacity(budgets.len());
         let mut waits = None;
@@ -146,7 +194,7 @@ impl Accounts {
             };
             let spent = self.open(account, *window);
             if budget.mode == Mode::Hard {
-                match spent.room(budget, units, ticket) {
+                match spent.room(budget, units, ticket.number) {
                     Room::Enough => {}
                     Room::Later => waits = waits.or(Some(budget.id)),
                     Room::None => {
@@ -169,25 +217,57 @@ impl Accounts {
             return Outcome::Wait(budget);
         }
         for held in &reserved {
-            self.open(held.account, held.window).reserved += held.units;
+            let spent = self.open(held.account, held.window);
+            spent.reserved += held.units;
+            if let Some(lease) = &mut spent.lease {
+                lease.serves(Instant::now());
+            }
         }
         Outcome::Reserved(reserved, output)
     }
 
     /// A call waits no longer.
-    pub fn leave(&mut self, claim: &Claim<'_>, ticket: u64) {
-        for watched in &claim.budgets {
+    pub fn leave(&mut self, budgets: &[Watched<'_>], ticket: Ticket) {
+        for watched in budgets {
             let spent = self.open(Account::of(watched.budget), watched.window);
-            spent.waiting.remove(&ticket);
+            spent.waiting.remove(&ticket.number);
+            if let (true, Some(lease)) = (spent.waiting.is_empty(), &mut spent.lease) {
+                lease.is_left();
+            }
         }
     }
 
-    fn queue(&mut self, claim: &Claim<'_>, ticket: u64) {
-        let hard = claim.budgets.iter();
+    fn queue(&mut self, budgets: &[Watched<'_>], most: &Most, output: Option<u64>, ticket: Ticket) {
+        let hard = budgets.iter();
         for watched in hard.filter(|watched| watched.budget.mode == Mode::Hard) {
-            let spent = self.open(Account::of(watched.budget), watched.window);
-            spent.waiting.insert(ticket);
+            let account = Account::of(watched.budget);
+            let units = most.of(account.spending, output.unwrap_or(0)).unwrap_or(0);
+            let spent = self.open(account, watched.window);
+            spent.waiting.insert(ticket.number, units);
+            if spent.lease.is_some() {
+                self.urgent.insert((account, watched.window));
+            }
         }
+    }
+
+    /// Whether others wait for something of these budgets.
+    pub fn has_waiting(&mut self, budgets: &[Watched<'_>]) -> bool {
+        let mut hard = budgets.iter();
+        hard.any(|watched| {
+            let spent = self.open(Account::of(watched.budget), watched.window);
+            !spent.waiting.is_empty()
+        })
+    }
+
+    /// Whether it may help to ask Redis for more of these budgets: it has not said lately that nothing is left.
+    pub fn may_be_more(&mut self, budgets: &[Watched<'_>]) -> bool {
+        let mut hard = budgets
+            .iter()
+            .filter(|watched| watched.budget.mode == Mode::Hard);
+        hard.any(|watched| {
+            let spent = self.open(Account::of(watched.budget), watched.window);
+            spent.lease.as_ref().is_some_and(|lease| !lease.is_short())
+        })
     }
 
     /// How many tokens the call may generate, over all choices; `None` where nothing has to be bounded.
@@ -213,7 +293,7 @@ impl Accounts {
                         .budget
                         .amount
                         .units()
-                        .saturating_sub(spent.spent + spent.reserved);
+                        .saturating_sub(spent.spent + spent.reserved + spent.others());
                     if let Some(output) = claim.most.output_for(account.spending, left / SHARE) {
                         each = each.min((output / choices.max(1)).max(LEAST_OUTPUT));
                     }
@@ -240,6 +320,10 @@ impl Accounts {
             return Vec::new();
         };
         spent.reserved = spent.reserved.saturating_sub(held.units);
+        if let Some(lease) = &mut spent.lease {
+            lease.settle(id, actual);
+            self.untold.insert((held.account, held.window));
+        }
         if let Some(settled) = &mut spent.settled {
             settled.push(id);
         }
@@ -263,9 +347,12 @@ impl Accounts {
         let windows = self.windows.get(&account);
         let is_open = windows
             .is_some_and(|windows| windows.iter().any(|spent| spent.window == watched.window));
-        // What nobody has asked for yet is told by the books.
+        // What nobody has asked for yet is told by the books; but those of several instances may have been built already.
         if !is_open {
-            return Vec::new();
+            if !self.are_shared {
+                return Vec::new();
+            }
+            self.open(account, watched.window);
         }
         let held = Reserved {
             account,
@@ -323,10 +410,221 @@ impl Accounts {
     /// What is known of an account; `None` until its past is.
     pub fn standing(&mut self, account: Account, window: Window) -> Option<Standing> {
         let spent = self.open(account, window);
-        spent.settled.is_none().then_some(Standing {
+        spent.is_known().then_some(Standing {
             spent: spent.spent,
             reserved: spent.reserved,
         })
+    }
+
+    /// Forgets accounts that no budget looks at any more: nothing counts what is spent there meanwhile. Returns those that
+    /// other instances share.
+    pub fn forget_unwatched(
+        &mut self,
+        now: Instant,
+        is_watched: impl Fn(Account) -> bool,
+    ) -> Vec<(Account, Window)> {
+        self.strange
+            .retain(|account, since| !is_watched(*account) && now - *since < STRANGE_FOR);
+        let strange = &self.strange;
+        let gone = self
+            .windows
+            .extract_if(|account, _| !is_watched(*account) && !strange.contains_key(account));
+        let gone: Vec<(Account, Vec<Spent>)> = gone.collect();
+        let windows = |(account, windows): &(Account, Vec<Spent>)| {
+            let account = *account;
+            let windows: Vec<_> = windows
+                .iter()
+                .map(|spent| (account, spent.window))
+                .collect();
+            windows
+        };
+        let mut gone: Vec<(Account, Window)> = gone.iter().flat_map(windows).collect();
+        for place in &gone {
+            self.untold.remove(place);
+            self.urgent.remove(place);
+            self.unbuilt.remove(place);
+        }
+        self.unfilled.retain(|place| !gone.contains(place));
+        if !self.are_shared {
+            gone.clear();
+        }
+        gone
+    }
+
+    /// Whether somebody waits for something to be told.
+    pub fn has_urgent(&self) -> bool {
+        !self.urgent.is_empty()
+    }
+
+    /// What is to be told now of shared accounts: of all of them, or of those that somebody waits for.
+    pub fn tells(
+        &mut self,
+        now: Instant,
+        only_urgent: bool,
+        amount: impl Fn(Account) -> Option<u64>,
+    ) -> Vec<Tell> {
+        if !only_urgent {
+            self.urgent.extend(self.untold.drain());
+        }
+        let (windows, untold) = (&mut self.windows, &mut self.untold);
+        let mut tells = Vec::new();
+        for (account, window) in self.urgent.drain() {
+            let spent = windows.get_mut(&account);
+            let spent = spent.and_then(|all| all.iter_mut().find(|spent| spent.window == window));
+            let Some(spent) = spent else { continue };
+            let queue = spent.queue();
+            let Some(lease) = &mut spent.lease else {
+                continue;
+            };
+            let place = (account, window);
+            let due = lease.due(now, spent.reserved, queue);
+            if due == Due::Now {
+                tells.push(lease.tell(place, now, spent.reserved, queue, amount(account)));
+            }
+            if due != Due::No {
+                untold.insert(place);
+            }
+        }
+        tells
+    }
+
+    /// Whether nothing is left that Redis does not know.
+    pub fn is_all_told(&self) -> bool {
+        self.windows.values().flatten().all(Spent::is_settled)
+    }
+
+    /// This instance ends: everything is told and given back.
+    pub fn close(&mut self) {
+        for (account, windows) in &mut self.windows {
+            for spent in windows {
+                if let Some(lease) = &mut spent.lease {
+                    lease.close();
+                    self.untold.insert((*account, spent.window));
+                }
+            }
+        }
+    }
+
+    /// Takes note of what Redis has answered, and says what that reached.
+    pub fn told(
+        &mut self,
+        tell: &Tell,
+        told: Told,
+        now: Instant,
+        budgets: &[Budget],
+    ) -> Vec<Crossed> {
+        let place = (tell.account, tell.window);
+        let Some(spent) = self.known(place) else {
+            return Vec::new();
+        };
+        let Some(lease) = &mut spent.lease else {
+            return Vec::new();
+        };
+        let everybody = lease.answer(tell, told, now);
+        let before = spent.spent;
+        if let Some(everybody) = everybody {
+            spent.spent = everybody;
+        }
+        if !spent.waiting.is_empty() {
+            self.urgent.insert(place);
+        }
+        match told {
+            Told::Unknown => drop(self.unbuilt.entry(place).or_default()),
+            Told::Apart(build) if self.has_counted(place) => {
+                self.unbuilt.insert(place, Some(build));
+            }
+            _ => {}
+        }
+        everybody.map_or_else(Vec::new, |after| {
+            crossed(tell.account, before, after, budgets)
+        })
+    }
+
+    fn has_counted(&mut self, place: (Account, Window)) -> bool {
+        let lease = self.known(place).and_then(|spent| spent.lease.as_ref());
+        lease.is_some_and(Lease::has_counted)
+    }
+
+    /// Sees that what lies idle for long is given back.
+    pub fn look_for_idle(&mut self, now: Instant) {
+        for (account, windows) in &self.windows {
+            for spent in windows {
+                if spent.lease.as_ref().is_some_and(|lease| lease.is_idle(now)) {
+                    self.untold.insert((*account, spent.window));
+                }
+            }
+        }
+    }
+
+    /// Whether accounts have to be built.
+    pub fn has_unbuilt(&self) -> bool {
+        !self.unbuilt.is_empty()
+    }
+
+    /// The shared accounts that have to be built, each with the build that left this instance out.
+    pub fn unbuilt(&mut self) -> Vec<((Account, Window), Option<Uuid>)> {
+        std::mem::take(&mut self.unbuilt).into_iter().collect()
+    }
+
+    /// Puts accounts back among those that have to be built.
+    pub fn put_back_unbuilt(&mut self, unbuilt: Vec<((Account, Window), Option<Uuid>)>) {
+        for (place, apart) in unbuilt {
+            self.unbuilt.entry(place).or_insert(apart);
+        }
+    }
+
+    /// A shared account is being built: what is settled from now on counts apart, whether a budget is known here or not.
+    pub fn open_for(
+        &mut self,
+        build: Uuid,
+        (account, window): (Account, Window),
+        is_watched: bool,
+        now: Instant,
+    ) {
+        if !is_watched {
+            self.strange.insert(account, now);
+        }
+        let spent = self.open(account, window);
+        if let Some(lease) = &mut spent.lease {
+            lease.open(build);
+            self.untold.insert((account, window));
+        }
+    }
+
+    /// The calls settled since an account was opened for a build.
+    pub fn opened(&mut self, build: Uuid, place: (Account, Window)) -> Vec<RequestId> {
+        let lease = self.known(place).and_then(|spent| spent.lease.as_ref());
+        lease.map(|lease| lease.opened(build)).unwrap_or_default()
+    }
+
+    /// Says what this instance holds of an account that is being built; `None` where it takes no part any more.
+    pub fn acknowledge(
+        &mut self,
+        build: Uuid,
+        place: (Account, Window),
+        booked: u64,
+    ) -> Option<u64> {
+        let spent = self.known(place)?;
+        let reserved = spent.reserved;
+        spent.lease.as_mut()?.acknowledge(build, booked, reserved)
+    }
+
+    /// Accounts that are counted though no budget is known of here, in the windows that a moment is in.
+    pub fn strange(&self, at_ms: i64) -> Vec<(Account, Window)> {
+        let windows = self
+            .strange
+            .keys()
+            .filter_map(|account| Some((*account, self.windows.get(account)?)));
+        let places = windows.flat_map(|(account, windows)| {
+            let windows = windows.iter().map(move |spent| (account, spent.window));
+            windows.filter(|(_, window)| window.contains(at_ms))
+        });
+        places.collect()
+    }
+
+    fn known(&mut self, (account, window): (Account, Window)) -> Option<&mut Spent> {
+        let windows = self.windows.get_mut(&account)?;
+        windows.iter_mut().find(|spent| spent.window == window)
     }
 
     /// The account in a window; opened where it is not there yet.
@@ -339,22 +637,28 @@ impl Accounts {
         let follows = windows
             .iter()
             .any(|known| known.settled.is_none() && known.window.end_ms == window.start_ms);
-        if !follows {
+        let is_filled = follows || self.are_shared;
+        if !is_filled {
             self.unfilled.push((account, window));
+        }
+        let lease = self.are_shared.then(|| Lease::new(Instant::now()));
+        if lease.is_some() {
+            self.urgent.insert((account, window));
         }
         windows.push(Spent {
             window,
             spent: 0,
             reserved: 0,
-            settled: (!follows).then(Vec::new),
+            settled: (!is_filled).then(Vec::new),
             refused: Vec::new(),
-            waiting: BTreeSet::new(),
+            waiting: BTreeMap::new(),
+            lease,
         });
         if windows.len() > WINDOWS {
             let idle = windows
                 .iter()
                 .take(windows.len() - 1)
-                .position(|spent| spent.reserved == 0);
+                .position(Spent::is_settled);
             windows.remove(idle.unwrap_or(0));
         }
         let last = windows.len() - 1;
@@ -400,23 +704,53 @@ enum Room {
 impl Spent {
     fn room(&self, budget: &Budget, units: u64, ticket: u64) -> Room {
         let amount = budget.amount.units();
-        if self.settled.is_some() {
+        if !self.is_known() {
             return Room::Later;
         }
         if self.spent.saturating_add(units) > amount || self.spent >= amount {
             return Room::None;
         }
-        let is_first = self.waiting.first().is_none_or(|first| ticket <= *first);
-        if self
-            .spent
-            .saturating_add(self.reserved)
-            .saturating_add(units)
-            > amount
-            || !is_first
-        {
-            return Room::Later;
+        let first = self.waiting.first_key_value();
+        let is_first = first.is_none_or(|(first, _)| ticket <= *first);
+        let used = self.spent.saturating_add(self.reserved);
+        let has_room = used.saturating_add(units) <= amount
+            && self
+                .lease
+                .as_ref()
+                .is_none_or(|lease| units <= lease.free(self.reserved));
+        if has_room && is_first {
+            Room::Enough
+        } else {
+            Room::Later
         }
-        Room::Enough
+    }
+
+    /// Whether it is known what was spent before.
+    fn is_known(&self) -> bool {
+        match &self.lease {
+            Some(lease) => lease.is_known(),
+            None => self.settled.is_none(),
+        }
+    }
+
+    /// What other instances hold of it.
+    fn others(&self) -> u64 {
+        self.lease.as_ref().map_or(0, Lease::others)
+    }
+
+    fn queue(&self) -> Queue {
+        Queue {
+            first: self.waiting.values().next().copied().unwrap_or(0),
+            all: self
+                .waiting
+                .values()
+                .fold(0, |all, units| all.saturating_add(*units)),
+        }
+    }
+
+    /// Whether nothing would be lost with it.
+    fn is_settled(&self) -> bool {
+        self.reserved == 0 && self.lease.as_ref().is_none_or(Lease::is_settled)
     }
 }
 

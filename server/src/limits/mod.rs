@@ -10,6 +10,8 @@ mod alerts;
 mod budget;
 pub mod busy;
 pub mod claim;
+pub mod lease;
+mod leased;
 mod local;
 pub mod period;
 mod permit;
@@ -23,11 +25,12 @@ pub use admit::{Admitted, Attempt, Config, Limits};
 pub use alerts::{Alert, Happened};
 pub use budget::{Account, Standing, spent_by};
 pub use claim::{Claim, Most, Output, Who};
+pub use leased::Unbuilt;
 pub use local::Local;
 pub use period::Window;
 pub use permit::{AttemptPermit, Permit};
 pub use rates::{Quota, Rates, Tightest};
-pub use shared::Shared;
+pub use shared::{Shared, leases};
 
 use crate::{
     catalog::Catalog,

@@ -5,10 +5,11 @@
 //! usage per quarter hour can tell what a period has spent.
 
 use jiff::{Timestamp, ToSpan as _, civil::Date, tz::TimeZone};
+use serde::{Deserialize, Serialize};
 use weir_api_types::limit::Period;
 
 /// From a first millisecond (since 1970, UTC) to the first one that is not in it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Window {
     pub start_ms: i64,
     pub end_ms: i64,

@@ -10,6 +10,8 @@ use super::{Database, Error, Result, catalog, moment};
 
 /// An instance that was not heard of for so long has ended, whatever became of it.
 pub const SILENCE_MS: i64 = 15_000;
+/// For so long one that has ended without a word is remembered: it may live, and spend what it holds of budgets.
+pub const REMEMBERED_MS: i64 = 900_000;
 /// For how long a leader leads after its last word.
 const LEADS_MS: i64 = 10_000;
 
@@ -41,11 +43,13 @@ pub async fn beat(db: &Database, me: &Me, catalog_version: i64) -> Result<u32> {
         .execute_raw(Statement::from_sql_and_values(backend, sql, values))
         .await?;
     let sql = format!("DELETE FROM instances WHERE seen_ms < {now} - $1");
-    let values = [SILENCE_MS.into()];
+    let values = [REMEMBERED_MS.into()];
     connection
         .execute_raw(Statement::from_sql_and_values(backend, sql, values))
         .await?;
-    let sql = "SELECT CAST(COUNT(*) AS bigint) AS living FROM instances";
+    let sql = format!(
+        "SELECT CAST(COUNT(*) AS bigint) AS living FROM instances WHERE seen_ms >= {now} - {SILENCE_MS}"
+    );
     let row = connection
         .query_one_raw(Statement::from_string(backend, sql))
         .await?;
@@ -55,14 +59,27 @@ pub async fn beat(db: &Database, me: &Me, catalog_version: i64) -> Result<u32> {
     Ok(u32::try_from(living).unwrap_or(u32::MAX))
 }
 
+/// The instances that were heard of within so many milliseconds and have not said that they end.
+pub async fn heard_of(db: &Database, within_ms: i64) -> Result<Vec<Uuid>> {
+    let backend = db.backend();
+    let sql = format!(
+        "SELECT id FROM instances WHERE seen_ms >= {} - $1",
+        now(backend)
+    );
+    let ask = Statement::from_sql_and_values(backend, sql, [within_ms.into()]);
+    let rows = db.write.query_all_raw(ask).await?;
+    let id = |row: sea_orm::QueryResult| Ok(row.try_get("", "id")?);
+    rows.into_iter().map(id).collect()
+}
+
 /// Says that an instance has ended.
-pub async fn leave(db: &Database, me: &Me) -> Result<()> {
+pub async fn leave(db: &Database, id: Uuid) -> Result<()> {
     let backend = db.backend();
     for sql in [
         "DELETE FROM leaders WHERE instance_id = $1",
         "DELETE FROM instances WHERE id = $1",
     ] {
-        let gone = Statement::from_sql_and_values(backend, sql, [me.id.into()]);
+        let gone = Statement::from_sql_and_values(backend, sql, [id.into()]);
         db.write.execute_raw(gone).await?;
     }
     Ok(())
@@ -155,7 +172,7 @@ mod tests {
                 .map(|item| (item.name.as_str(), item.leads, item.behind))
                 .collect();
             assert_eq!(living, [("one", true, 0), ("two", true, 0)]);
-            leave(db, &one).await.expect("left");
+            leave(db, one.id).await.expect("left");
             assert!(lead(db, "jobs", &two).await.expect("asked"));
             // One that died without a word.
             let long_ago = "UPDATE instances SET seen_ms = seen_ms - 20000";
@@ -163,6 +180,7 @@ mod tests {
                 .execute_unprepared(long_ago)
                 .await
                 .expect("updated");
+            assert_eq!(heard_of(db, 60_000).await.expect("a list"), [two.id]);
             assert!(list(db).await.expect("a list").is_empty());
             let three = me("three");
             assert_eq!(beat(db, &three, 0).await.expect("a beat"), 1);

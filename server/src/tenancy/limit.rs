@@ -2,13 +2,14 @@
 //!
 //! Here is what they are; what has been used of them is the business of `limits`.
 
+use serde::{Deserialize, Serialize};
 use weir_api_types::limit::{self as wire, Limit as Rule, Mode, Period};
 
 use super::{BudgetId, ChannelId, GroupId, KeyId, LimitId, ModelId, TenantId, UserId};
 use crate::billing::{Money, money};
 
 /// The thing that a limit or budget stands on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Scope {
     /// The whole installation.
     Platform,
@@ -100,7 +101,7 @@ pub enum Amount {
 }
 
 /// What is counted against budgets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Spending {
     /// Nano-dollars.
     Money,

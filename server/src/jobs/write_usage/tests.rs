@@ -27,6 +27,7 @@ fn recorder(directory: &Path) -> Recorder {
 
 fn job(stores: &Stores, recorder: &Recorder, data_dir: &Path) -> WriteUsage {
     WriteUsage {
+        turn: Arc::default(),
         stores: stores.clone(),
         recorder: recorder.clone(),
         health: Arc::default(),

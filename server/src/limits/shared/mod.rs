@@ -9,6 +9,7 @@
 //! much.
 
 mod keys;
+pub mod leases;
 mod settle;
 
 use std::{
@@ -21,6 +22,7 @@ use futures_util::{FutureExt as _, future::BoxFuture, future::join_all};
 use parking_lot::Mutex;
 use redis::{RedisError, Script};
 use tokio::{sync::Notify, time};
+use uuid::Uuid;
 use weir_api_types::limit::Metric;
 
 use super::{
@@ -48,9 +50,9 @@ pub struct Shared {
     /// This process in Redis; another one with each start.
     instance: String,
     timeout: Duration,
-    take: Script,
-    settle: Script,
-    hold: Script,
+    scripts: Scripts,
+    /// When this process began to count, by Redis' clock; what it is for, `lua/tell.lua` says.
+    born_ms: Mutex<Option<i64>>,
     /// What this instance has counted, and goes on from when Redis is away.
     local: Local,
     misses: AtomicU32,
@@ -61,6 +63,33 @@ pub struct Shared {
     due: Notify,
     slots: Mutex<HashMap<(String, String), Slots>>,
     refused: Mutex<HashMap<CountKey, (Instant, Rejected)>>,
+}
+
+/// All that runs in Redis; each says what it does where it stands.
+struct Scripts {
+    take: Script,
+    settle: Script,
+    hold: Script,
+    tell: Script,
+    claim: Script,
+    finish: Script,
+    lose: Script,
+    epoch: Script,
+}
+
+impl Scripts {
+    fn new() -> Self {
+        Self {
+            take: Script::new(include_str!("lua/take.lua")),
+            settle: Script::new(include_str!("lua/settle.lua")),
+            hold: Script::new(include_str!("lua/hold.lua")),
+            tell: Script::new(include_str!("lua/tell.lua")),
+            claim: Script::new(include_str!("lua/claim.lua")),
+            finish: Script::new(include_str!("lua/finish.lua")),
+            lose: Script::new(include_str!("lua/lose.lua")),
+            epoch: Script::new(include_str!("lua/epoch.lua")),
+        }
+    }
 }
 
 /// What a script says of the limits of one tag.
@@ -79,15 +108,14 @@ enum Missing {
 }
 
 impl Shared {
-    /// Nothing is asked yet.
-    pub fn new(redis: Redis, timeout: Duration) -> Self {
+    /// Nothing is asked yet. The id is the process's own, another one with each start.
+    pub fn new(redis: Redis, timeout: Duration, instance: Uuid) -> Self {
         Self {
             redis,
-            instance: uuid::Uuid::new_v4().simple().to_string(),
+            instance: instance.simple().to_string(),
             timeout,
-            take: Script::new(include_str!("lua/take.lua")),
-            settle: Script::new(include_str!("lua/settle.lua")),
-            hold: Script::new(include_str!("lua/hold.lua")),
+            scripts: Scripts::new(),
+            born_ms: Mutex::default(),
             local: Local::default(),
             misses: AtomicU32::new(0),
             waiting: Mutex::default(),
@@ -138,7 +166,7 @@ impl Shared {
         counted: &[&Counted<'_>],
         tokens: u64,
     ) -> Result<Answer, Missing> {
-        let mut take = self.take.prepare_invoke();
+        let mut take = self.scripts.take.prepare_invoke();
         take.arg(&self.instance);
         for one in counted {
             let shape = Shape::from(&one.limit.rule);

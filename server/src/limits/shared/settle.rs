@@ -126,7 +126,7 @@ impl Shared {
             held
         };
         let says = held.iter().map(|((tag, key), count)| async move {
-            let mut hold = self.hold.prepare_invoke();
+            let mut hold = self.scripts.hold.prepare_invoke();
             hold.key(self.redis.tagged(tag, key))
                 .arg(&self.instance)
                 .arg(HOLD_MS)
@@ -199,7 +199,7 @@ impl Shared {
         if !self.is_asked() {
             return Err(Missing::Away);
         }
-        let mut settle = self.settle.prepare_invoke();
+        let mut settle = self.scripts.settle.prepare_invoke();
         settle.key(
             self.redis
                 .tagged(&batch.tag, &format!("b:{}", self.instance)),

@@ -22,7 +22,7 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::oneshot;
 use weir_dialect::neutral::Usage;
 
@@ -133,6 +133,9 @@ struct Core {
     unwritable: AtomicU64,
     damaged_slots: u64,
     set_aside: u64,
+    /// Held for reading from when the settler is told an event until the event is written: who takes it for writing knows
+    /// that everything settled before is written.
+    writing: RwLock<()>,
 }
 
 struct Held {
@@ -181,6 +184,7 @@ impl Recorder {
             unwritable: AtomicU64::new(0),
             damaged_slots: found.damaged,
             set_aside: found.set_aside,
+            writing: RwLock::new(()),
         });
         let (jobs, receiver) = mpsc::channel();
         let on_thread = Arc::clone(&core);
@@ -400,6 +404,7 @@ impl Core {
     /// Writes an event, then frees the slot that stood for it. Where there is no room, both are held.
     fn write(&self, event: impl Into<Arc<UsageEvent>>, slot: Option<Slot>) -> Result<(), Error> {
         let event = event.into();
+        let _writing = self.writing.read();
         (self.settler)(&event);
         match self.spool.append_shared(&event) {
             Ok(()) => {

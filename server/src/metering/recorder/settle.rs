@@ -146,6 +146,8 @@ fn tick(core: &Core, now_ms: i64) {
 fn flush(core: &Core) -> Result<(), Error> {
     let refusals = core.refusals.lock().take_all();
     core.write_all(refusals).ok();
+    // What limits and budgets have settled by now is written by now, or held.
+    drop(core.writing.write());
     let written = core.write_held();
     core.spool.seal();
     core.spool.sync()?;

@@ -1,0 +1,226 @@
+//! Tells Redis what this instance has spent of budgets, and gets for it what it may spend next.
+//!
+//! Of each account one question is under way at a time, so what is told of it arrives in order; whoever comes meanwhile is
+//! part of the next one.
+
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use futures_util::{StreamExt as _, stream::FuturesUnordered};
+use tokio::{
+    sync::mpsc,
+    time::{self, Instant},
+};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::Backoff;
+use crate::{
+    catalog,
+    clock::now_ms,
+    limits::{
+        Account, Limits, Shared, Window, claim,
+        lease::{Tell, Told},
+        leases::tag_of,
+    },
+    store::{Stores, instances},
+    tenancy::Scope,
+};
+
+/// How often is looked for what is to be told though nobody waits for it.
+const TICK: Duration = Duration::from_millis(25);
+/// How often is looked for what lies idle.
+const LOOK_FOR_IDLE: Duration = Duration::from_secs(30);
+/// Longest wait at the end for the last word.
+const LAST_WORD: Duration = Duration::from_secs(2);
+/// Accounts that are given up at once.
+const AT_ONCE: usize = 100;
+
+/// The job, and what it works with.
+pub struct ShareBudgets {
+    pub limits: Arc<Limits>,
+    pub shared: Arc<Shared>,
+    pub current: Arc<catalog::Current>,
+    pub stores: Stores,
+    pub sign: Sign,
+}
+
+/// A file that says under which id a process has spent from budgets. It is there as long as that may hold something.
+#[derive(Debug)]
+pub struct Sign {
+    path: PathBuf,
+    /// Who has left it, without having said its last word.
+    found: Option<Uuid>,
+}
+
+impl Sign {
+    /// Puts the sign up, and sees whether another one hung there.
+    pub fn put_up(data_dir: &Path, me: Uuid) -> std::io::Result<Self> {
+        let path = data_dir.join("budgets-held-by");
+        let found = match std::fs::read_to_string(&path) {
+            Ok(text) => Uuid::try_parse(text.trim()).ok(),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+            Err(error) => return Err(error),
+        };
+        let new = path.with_extension("new");
+        std::fs::write(&new, me.to_string())?;
+        std::fs::File::open(&new)?.sync_all()?;
+        std::fs::rename(&new, &path)?;
+        Ok(Self { path, found })
+    }
+
+    fn take_down(&self) {
+        if let Err(error) = std::fs::remove_file(&self.path) {
+            tracing::warn!(%error, "the next start will take this one for a crash");
+        }
+    }
+}
+
+/// What was told, and answered.
+type Answered = (Vec<Tell>, Vec<Told>);
+
+impl ShareBudgets {
+    /// Runs until told to stop; then tells the last of it and gives everything back.
+    pub async fn run(self, shutdown: CancellationToken) {
+        let mut changes = self.current.subscribe();
+        let mut asking = FuturesUnordered::new();
+        let mut tick = Instant::now();
+        let mut idle_at = Instant::now() + LOOK_FOR_IDLE;
+        let (gone, given_up) = mpsc::unbounded_channel();
+        let losing = self.lose_what_is_gone(given_up, &shutdown);
+        tokio::pin!(losing);
+        loop {
+            let now = Instant::now();
+            let all = now >= tick;
+            if all {
+                tick = now + TICK;
+            }
+            if self.shared.is_asked() {
+                for tells in by_tag(self.limits.tells(!all)) {
+                    asking.push(self.ask(tells));
+                }
+            }
+            if now >= idle_at {
+                idle_at = now + LOOK_FOR_IDLE;
+                self.limits.look_for_idle();
+            }
+            tokio::select! {
+                () = shutdown.cancelled() => break,
+                () = self.limits.some_untold(), if self.shared.is_asked() => {}
+                Some(answered) = asking.next() => self.take(answered),
+                changed = changes.changed() => {
+                    if changed.is_err() {
+                        break;
+                    }
+                    let places = self.limits.forget_unwatched(&self.current.load());
+                    // The other end is polled below, until this one ends.
+                    gone.send(places).ok();
+                }
+                () = &mut losing => {}
+                () = time::sleep_until(tick) => {}
+            }
+        }
+        let over = async {
+            while let Some(answered) = asking.next().await {
+                self.take(answered);
+            }
+            self.limits.close();
+            let asked = by_tag(self.limits.tells(false)).map(|tells| self.ask(tells));
+            let mut asked: FuturesUnordered<_> = asked.collect();
+            let mut all = true;
+            while let Some(answered) = asked.next().await {
+                all &= answered.1.iter().all(|told| *told != Told::Nothing);
+                self.take(answered);
+            }
+            all && self.limits.is_all_told()
+        };
+        if time::timeout(LAST_WORD, over).await.unwrap_or(false) {
+            self.sign.take_down();
+        }
+    }
+
+    async fn ask(&self, tells: Vec<Tell>) -> Answered {
+        self.shared.is_born().await;
+        let told = self.shared.tell(&tells).await;
+        (tells, told)
+    }
+
+    fn take(&self, (tells, told): Answered) {
+        for (tell, told) in tells.iter().zip(told) {
+            self.limits.told(tell, told);
+        }
+    }
+
+    /// Gives up what a process that has left its sign had a part in, and then accounts that no budget looks at any more: what
+    /// is spent there meanwhile, nobody counts.
+    async fn lose_what_is_gone(
+        &self,
+        mut gone: mpsc::UnboundedReceiver<Vec<(Account, Window)>>,
+        shutdown: &CancellationToken,
+    ) {
+        self.follow_ended(shutdown).await;
+        while let Some(places) = gone.recv().await {
+            self.lose(&places, None, shutdown).await;
+        }
+        std::future::pending().await
+    }
+
+    /// Settles the affairs of a process that has left its sign. All that it had spooled and on record is booked by now.
+    async fn follow_ended(&self, shutdown: &CancellationToken) {
+        let Some(ended) = self.sign.found else { return };
+        let (catalog, at_ms) = (self.current.load(), now_ms());
+        let mut scopes: Vec<Scope> = catalog.all_budgets().map(|budget| budget.scope).collect();
+        scopes.sort_unstable();
+        scopes.dedup();
+        let watched = scopes
+            .into_iter()
+            .flat_map(|scope| claim::watched(&catalog, scope, at_ms));
+        let places = watched.map(|watched| (Account::of(watched.budget), watched.window));
+        let places: Vec<_> = places.collect();
+        self.lose(&places, Some(ended), shutdown).await;
+        if let Err(error) = instances::leave(&self.stores.config, ended).await {
+            tracing::warn!(%error, "that the last process has ended could not be said");
+        }
+    }
+
+    /// Says that nobody may take accounts for whole any more, until Redis has heard it.
+    async fn lose(
+        &self,
+        places: &[(Account, Window)],
+        ended: Option<Uuid>,
+        shutdown: &CancellationToken,
+    ) {
+        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
+        for places in places.chunks(AT_ONCE) {
+            let mut left = places.to_vec();
+            loop {
+                let lost = left.iter().map(|place| async move {
+                    let lost = self.shared.lose(*place, ended).await;
+                    lost.is_err().then_some(*place)
+                });
+                let lost = futures_util::future::join_all(lost).await;
+                left = lost.into_iter().flatten().collect();
+                if left.is_empty() {
+                    backoff.reset();
+                    break;
+                }
+                tokio::select! {
+                    () = shutdown.cancelled() => return,
+                    () = time::sleep(backoff.grow()) => {}
+                }
+            }
+        }
+    }
+}
+
+fn by_tag(tells: Vec<Tell>) -> impl Iterator<Item = Vec<Tell>> {
+    let mut by_tag: HashMap<String, Vec<Tell>> = HashMap::new();
+    for tell in tells {
+        by_tag.entry(tag_of(tell.account)).or_default().push(tell);
+    }
+    by_tag.into_values()
+}
