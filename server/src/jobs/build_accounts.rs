@@ -40,6 +40,8 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(3);
 const CLAIMED_FOR: Duration = Duration::from_secs(8);
 /// How often is looked who has answered.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
+/// How often those who have not answered are told again.
+const TELL_AGAIN: Duration = Duration::from_millis(200);
 /// Accounts in one build.
 const AT_ONCE: usize = 1_000;
 
@@ -62,6 +64,8 @@ pub enum Error {
     Redis(#[from] RedisError),
     #[error("instance {0} has not said what it holds")]
     Silent(Uuid),
+    #[error("nobody builds what was told of")]
+    Nobody,
     #[error("the books were read too late")]
     Late,
     #[error("usage waits to be booked")]
@@ -154,8 +158,7 @@ impl BuildAccounts {
             build,
             accounts: accounts.clone(),
         };
-        self.shared.publish(&open).await?;
-        let said = self.answers(build, &needed, accounts.len()).await?;
+        let said = self.answers(build, &needed, &open, accounts.len()).await?;
         let snapshot = self.stores.usage.begin_snapshot().await?;
         let mut booked = Vec::with_capacity(accounts.len());
         for (account, window) in &accounts {
@@ -188,21 +191,30 @@ impl BuildAccounts {
         Ok(())
     }
 
-    /// Waits until all that are needed have said what they hold.
+    /// Tells all to take part, and waits until those that are needed have said what they hold.
     async fn answers(
         &self,
         build: Uuid,
         needed: &[Uuid],
+        open: &Word,
         accounts: usize,
     ) -> Result<HashMap<String, Vec<u64>>, Error> {
-        let deadline = Instant::now() + ANSWER_WITHIN;
+        let began = Instant::now();
+        let mut tell_at = began;
         loop {
+            // Who has just connected again has not heard it.
+            if Instant::now() >= tell_at {
+                self.shared.publish(open).await?;
+                tell_at += TELL_AGAIN;
+            }
             let mut said = self.shared.said(build).await?;
             said.retain(|_, holds| holds.len() == accounts);
             let has_said = |id: &&Uuid| said.contains_key(&id.simple().to_string());
             match needed.iter().find(|id| !has_said(id)) {
                 None => return Ok(said),
-                Some(silent) if Instant::now() >= deadline => return Err(Error::Silent(*silent)),
+                Some(silent) if began.elapsed() >= ANSWER_WITHIN => {
+                    return Err(Error::Silent(*silent));
+                }
                 Some(_) => time::sleep(LOOK_EVERY).await,
             }
         }
@@ -213,6 +225,8 @@ impl BuildAccounts {
         let mut paused: Option<Paused> = None;
         while let Some(word) = heard.recv().await {
             match word {
+                Word::Open { build, .. }
+                    if paused.as_ref().is_some_and(|paused| paused.build == build) => {}
                 Word::Open { build, accounts } => {
                     paused = None;
                     match self.take_part(build, &accounts).await {
@@ -222,6 +236,7 @@ impl BuildAccounts {
                         }
                     }
                 }
+                Word::Recall(places) => self.limits.recall(&places),
                 Word::Done(build) => {
                     paused.take_if(|paused| paused.build == build);
                 }
@@ -234,6 +249,10 @@ impl BuildAccounts {
         build: Uuid,
         accounts: &[(Account, Window)],
     ) -> Result<Paused, Error> {
+        // Whoever can publish could stop the books with words alone.
+        if accounts.len() > AT_ONCE || !self.shared.is_building(build).await? {
+            return Err(Error::Nobody);
+        }
         self.limits.open_for(build, accounts);
         let booked = write_usage::flushed_and_booked(&self.recorder);
         let booked = time::timeout(ANSWER_WITHIN, booked).await;

@@ -25,7 +25,7 @@ use crate::{
     limits::{
         Account, Limits, Shared, Window, claim,
         lease::{Tell, Told},
-        leases::tag_of,
+        leases::{Word, tag_of},
     },
     store::{Stores, instances},
     tenancy::Scope,
@@ -80,9 +80,6 @@ impl Sign {
     }
 }
 
-/// What was told, and answered.
-type Answered = (Vec<Tell>, Vec<Told>);
-
 impl ShareBudgets {
     /// Runs until told to stop; then tells the last of it and gives everything back.
     pub async fn run(self, shutdown: CancellationToken) {
@@ -111,7 +108,7 @@ impl ShareBudgets {
             tokio::select! {
                 () = shutdown.cancelled() => break,
                 () = self.limits.some_untold(), if self.shared.is_asked() => {}
-                Some(answered) = asking.next() => self.take(answered),
+                Some(_) = asking.next() => {}
                 changed = changes.changed() => {
                     if changed.is_err() {
                         break;
@@ -125,16 +122,13 @@ impl ShareBudgets {
             }
         }
         let over = async {
-            while let Some(answered) = asking.next().await {
-                self.take(answered);
-            }
+            while asking.next().await.is_some() {}
             self.limits.close();
             let asked = by_tag(self.limits.tells(false)).map(|tells| self.ask(tells));
             let mut asked: FuturesUnordered<_> = asked.collect();
             let mut all = true;
-            while let Some(answered) = asked.next().await {
-                all &= answered.1.iter().all(|told| *told != Told::Nothing);
-                self.take(answered);
+            while let Some(told) = asked.next().await {
+                all &= told;
             }
             all && self.limits.is_all_told()
         };
@@ -143,16 +137,23 @@ impl ShareBudgets {
         }
     }
 
-    async fn ask(&self, tells: Vec<Tell>) -> Answered {
+    /// Tells something, and takes note of what is answered. Whether all of it was.
+    async fn ask(&self, tells: Vec<Tell>) -> bool {
         self.shared.is_born().await;
         let told = self.shared.tell(&tells).await;
-        (tells, told)
-    }
-
-    fn take(&self, (tells, told): Answered) {
+        let all = !told.contains(&Told::Nothing);
+        let mut recalled = Vec::new();
         for (tell, told) in tells.iter().zip(told) {
-            self.limits.told(tell, told);
+            tracing::trace!(?tell, ?told, "told");
+            if self.limits.told(tell, told) {
+                recalled.push((tell.account, tell.window));
+            }
         }
+        if !recalled.is_empty() {
+            // Not heard, they are asked for again.
+            self.shared.publish(&Word::Recall(recalled)).await.ok();
+        }
+        all
     }
 
     /// Gives up what a process that has left its sign had a part in, and then accounts that no budget looks at any more: what

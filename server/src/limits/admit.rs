@@ -462,31 +462,34 @@ impl Limits {
         }
     }
 
-    /// What is known of accounts; `None` of one whose past nobody could tell in that time.
+    /// What is spent of accounts by now, as far as that can be heard in so much time; `None` of one whose past nobody knows.
     pub async fn standings(
         &self,
         accounts: &[(Account, Window)],
         at_most: Duration,
     ) -> Vec<Option<Standing>> {
         let deadline = time::Instant::now() + at_most;
+        {
+            let mut inner = self.inner.lock();
+            for place in accounts {
+                inner.accounts.want(*place);
+            }
+            self.wake(&inner.accounts);
+        }
         loop {
             let freed = self.freed.notified();
             tokio::pin!(freed);
             freed.as_mut().enable();
-            let standings: Vec<Option<Standing>> = {
-                let inner = &mut self.inner.lock().accounts;
-                let standings = accounts
-                    .iter()
-                    .map(|(account, window)| inner.standing(*account, *window));
-                let standings = standings.collect();
-                self.wake(inner);
-                standings
-            };
-            let is_over = standings.iter().all(Option::is_some);
-            if is_over || time::timeout_at(deadline, freed).await.is_err() {
-                return standings;
+            let fresh = |place: &(Account, Window)| self.inner.lock().accounts.is_fresh(*place);
+            if accounts.iter().all(fresh) || time::timeout_at(deadline, freed).await.is_err() {
+                break;
             }
         }
+        let accounts = accounts.iter().map(|(account, window)| {
+            let mut inner = self.inner.lock();
+            inner.accounts.standing(*account, *window)
+        });
+        accounts.collect()
     }
 
     /// What a limit has left, as far as this instance knows.

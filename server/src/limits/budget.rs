@@ -477,9 +477,10 @@ impl Accounts {
                 continue;
             };
             let place = (account, window);
-            let due = lease.due(now, spent.reserved, queue);
+            let amount = amount(account);
+            let due = lease.due(now, spent.reserved, queue, amount);
             if due == Due::Now {
-                tells.push(lease.tell(place, now, spent.reserved, queue, amount(account)));
+                tells.push(lease.tell(place, now, spent.reserved, queue, amount));
             }
             if due != Due::No {
                 untold.insert(place);
@@ -553,6 +554,38 @@ impl Accounts {
                     self.untold.insert((*account, spent.window));
                 }
             }
+        }
+    }
+
+    /// Whether others are to be asked for what lies idle there of an account.
+    pub fn recalls(&mut self, place: (Account, Window), now: Instant) -> bool {
+        let lease = self.known(place).and_then(|spent| spent.lease.as_mut());
+        lease.is_some_and(|lease| lease.recalls(now))
+    }
+
+    /// Sees that what all have spent of an account is asked for.
+    pub fn want(&mut self, (account, window): (Account, Window)) {
+        let spent = self.open(account, window);
+        if let Some(lease) = &mut spent.lease {
+            lease.want();
+            self.urgent.insert((account, window));
+        }
+    }
+
+    /// Whether that has been answered.
+    pub fn is_fresh(&mut self, place: (Account, Window)) -> bool {
+        let spent = self.known(place);
+        spent.is_some_and(|spent| match &spent.lease {
+            Some(lease) => lease.is_fresh(),
+            None => spent.is_known(),
+        })
+    }
+
+    /// Another instance needs what lies idle here.
+    pub fn recall(&mut self, place: (Account, Window)) {
+        if let Some(lease) = self.known(place).and_then(|spent| spent.lease.as_mut()) {
+            lease.recall();
+            self.urgent.insert(place);
         }
     }
 
@@ -641,7 +674,7 @@ impl Accounts {
         if !is_filled {
             self.unfilled.push((account, window));
         }
-        let lease = self.are_shared.then(|| Lease::new(Instant::now()));
+        let lease = self.are_shared.then(Lease::default);
         if lease.is_some() {
             self.urgent.insert((account, window));
         }
@@ -717,7 +750,7 @@ impl Spent {
             && self
                 .lease
                 .as_ref()
-                .is_none_or(|lease| units <= lease.free(self.reserved));
+                .is_none_or(|lease| units <= lease.free(self.reserved, Some(amount)));
         if has_room && is_first {
             Room::Enough
         } else {

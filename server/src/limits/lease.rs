@@ -19,11 +19,13 @@ const TELL_EVERY: Duration = Duration::from_millis(100);
 const ASK_AGAIN: Duration = Duration::from_millis(20);
 /// How soon after no answer, or while an account is being built.
 const TRY_AGAIN: Duration = Duration::from_millis(25);
+/// How often the others are asked for what lies idle there.
+const RECALL_EVERY: Duration = Duration::from_millis(200);
 /// For so long an account that nobody spends from keeps what it holds, for when Redis goes away.
 pub const KEPT_FOR: Duration = Duration::from_secs(600);
 
 /// One account on this instance.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Lease {
     /// The build that the figures belong to; `None` until Redis has said which.
     build: Option<Uuid>,
@@ -39,13 +41,21 @@ pub struct Lease {
     is_told: bool,
     not_before: Option<Instant>,
     told_at: Option<Instant>,
-    served_at: Instant,
+    served_at: Option<Instant>,
     /// How much may lie idle here.
     slice: u64,
+    /// The budget of which it was given: one that is less by now gives nothing of that.
+    given_of: u64,
     /// What others hold, when that was last heard.
     others: u64,
     /// The first in the queue got nothing when Redis was last asked.
     is_short: bool,
+    /// Somebody wants to know what all have spent.
+    is_wanted: bool,
+    /// Another instance needs what lies idle here.
+    is_recalled: bool,
+    /// When others were asked last for what lies idle there.
+    recalled_at: Option<Instant>,
     /// This instance ends: it keeps nothing.
     is_closing: bool,
     opened: Option<Opened>,
@@ -139,33 +149,16 @@ pub enum Due {
 }
 
 impl Lease {
-    pub fn new(now: Instant) -> Self {
-        Self {
-            build: None,
-            total: 0,
-            counted: 0,
-            held: 0,
-            told: 0,
-            answered: 0,
-            is_told: false,
-            not_before: None,
-            told_at: None,
-            served_at: now,
-            slice: 0,
-            others: 0,
-            is_short: false,
-            is_closing: false,
-            opened: None,
-        }
-    }
-
     /// Whether it is known what all have spent.
     pub fn is_known(&self) -> bool {
         self.build.is_some()
     }
 
-    /// What a further call may reserve without asking.
-    pub fn free(&self, reserved: u64) -> u64 {
+    /// What a further call may reserve of a hard budget without asking.
+    pub fn free(&self, reserved: u64, amount: Option<u64>) -> u64 {
+        if amount.is_none_or(|amount| amount < self.given_of) {
+            return 0;
+        }
         self.outstanding(reserved) - reserved
     }
 
@@ -181,7 +174,7 @@ impl Lease {
 
     /// Takes note that a call spends from it.
     pub fn serves(&mut self, now: Instant) {
-        self.served_at = now;
+        self.served_at = Some(now);
     }
 
     /// Nobody waits any more.
@@ -212,7 +205,33 @@ impl Lease {
 
     /// Whether it holds something that nobody spends.
     pub fn is_idle(&self, now: Instant) -> bool {
-        self.is_closing || now.duration_since(self.served_at) > KEPT_FOR
+        let is_served = |at: Instant| now.duration_since(at) <= KEPT_FOR;
+        self.is_closing || !self.served_at.is_some_and(is_served)
+    }
+
+    /// Somebody wants to know what all have spent by now.
+    pub fn want(&mut self) {
+        self.is_wanted = true;
+    }
+
+    /// Whether that has been answered.
+    pub fn is_fresh(&self) -> bool {
+        self.is_known() && !self.is_wanted && !self.is_told
+    }
+
+    /// Another instance needs what lies idle here.
+    pub fn recall(&mut self) {
+        self.is_recalled = true;
+    }
+
+    /// Whether the others are to be asked for what lies idle there: not more often than a few times a second.
+    pub fn recalls(&mut self, now: Instant) -> bool {
+        let lately = |at: Instant| now.duration_since(at) < RECALL_EVERY;
+        let recalls = self.is_short && self.others > 0 && !self.recalled_at.is_some_and(lately);
+        if recalls {
+            self.recalled_at = Some(now);
+        }
+        recalls
     }
 
     /// The instance ends: all is told and given back.
@@ -223,7 +242,7 @@ impl Lease {
     }
 
     /// Whether something is to be told.
-    pub fn due(&self, now: Instant, reserved: u64, queue: Queue) -> Due {
+    pub fn due(&self, now: Instant, reserved: u64, queue: Queue, amount: Option<u64>) -> Due {
         if self.is_told || self.not_before.is_some_and(|not_before| now < not_before) {
             return Due::Later;
         }
@@ -234,10 +253,10 @@ impl Lease {
         if self.build.is_none() || self.opened.is_some() {
             return if self.is_closing { Due::No } else { Due::Now };
         }
-        if self.is_closing {
+        if self.is_closing || self.is_wanted {
             return Due::Now;
         }
-        let free = self.free(reserved);
+        let free = self.free(reserved, amount);
         if queue.first > free {
             return if self.is_short {
                 at(ASK_AGAIN)
@@ -245,7 +264,11 @@ impl Lease {
                 Due::Now
             };
         }
+        let free = self.outstanding(reserved) - reserved;
         let has_too_much = free > self.slice || (free > 0 && self.is_idle(now));
+        if self.is_recalled && free > 0 && queue.all == 0 {
+            return at(ASK_AGAIN);
+        }
         if self.total != self.counted || (has_too_much && queue.all == 0) {
             return at(TELL_EVERY);
         }
@@ -261,14 +284,16 @@ impl Lease {
         queue: Queue,
         amount: Option<u64>,
     ) -> Tell {
-        let free = self.free(reserved);
+        let free = self.free(reserved, amount);
         let is_idle = self.is_idle(now);
         let gives_all = if queue.first > free {
             // Useless as it is: others may do with it, or it comes back as part of enough.
             self.is_short
         } else {
-            is_idle && queue.all == 0
+            (is_idle || self.is_recalled) && queue.all == 0
         };
+        self.is_recalled = false;
+        self.is_wanted = false;
         let kept = if gives_all {
             0
         } else {
@@ -294,7 +319,7 @@ impl Lease {
             kept,
             first: queue.first.saturating_sub(kept),
             wanted: queue.all.saturating_sub(kept),
-            usage: match (self.is_closing && self.held == 0, is_idle) {
+            usage: match (self.is_closing && self.held == 0, is_idle || gives_all) {
                 (true, _) => Use::Closing,
                 (false, true) => Use::Idle,
                 (false, false) => Use::Busy,
@@ -335,6 +360,7 @@ impl Lease {
                 self.held = self.held.saturating_add(granted);
                 self.others = others;
                 self.slice = slice;
+                self.given_of = tell.amount.unwrap_or(0);
                 self.is_short = tell.first > 0 && granted == 0;
                 self.not_before = None;
                 Some(spent.saturating_add(own - tell.spent))

@@ -47,8 +47,8 @@ impl Limits {
         tells
     }
 
-    /// Takes note of what Redis has answered.
-    pub fn told(&self, tell: &Tell, told: Told) {
+    /// Takes note of what Redis has answered. Returns whether others are to be asked for what lies idle there.
+    pub fn told(&self, tell: &Tell, told: Told) -> bool {
         let catalog = self.catalog.peek();
         let budgets = catalog.budgets(tell.account.scope);
         let mut inner = self.inner.lock();
@@ -56,11 +56,24 @@ impl Limits {
         if inner.accounts.has_unbuilt() {
             self.unbuilt.notify_one();
         }
+        let recalls = inner
+            .accounts
+            .recalls((tell.account, tell.window), Instant::now());
         drop(inner);
         self.freed.notify_waiters();
         for crossed in crossed {
             self.tell_crossed(&tell.account, tell.window, &crossed);
         }
+        recalls
+    }
+
+    /// Another instance needs what lies idle here of accounts.
+    pub fn recall(&self, places: &[(Account, Window)]) {
+        let mut inner = self.inner.lock();
+        for place in places {
+            inner.accounts.recall(*place);
+        }
+        self.wake(&inner.accounts);
     }
 
     /// Sees that what lies idle for long is given back.

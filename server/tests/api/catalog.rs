@@ -8,7 +8,7 @@ use weir_upstream::{Behaviour, Cut, Fault};
 use crate::{
     both_stores,
     support::{
-        Bench, Books, Pipe, Process, Raw, SOON, Setup, Store,
+        Bench, Books, Pipe, Process, Raw, SOON, Setup, Store, behind_a_pipe,
         gateway::{KEY, hello, hello_stream},
         window,
     },
@@ -317,11 +317,7 @@ both_stores!(
 /// A second instance on the same stores, and what lies between it and Redis.
 async fn second(bench: &Bench) -> (Process, Pipe) {
     let redis = std::env::var("WEIR_TEST_REDIS_URL").unwrap();
-    let (pipe, url) = Pipe::before_url(&redis).await;
-    let mut environment = bench.environment("two");
-    environment.retain(|(name, _)| name != "WEIR_REDIS_URL");
-    environment.push(("WEIR_REDIS_URL".to_owned(), url));
-    (Process::start(&bench.stores, environment, &[]).await, pipe)
+    behind_a_pipe(bench, "two", &redis).await
 }
 
 // Threats: T7.

@@ -28,7 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// For so long what instances say of a build is kept.
 const SAID_FOR: Duration = Duration::from_secs(60);
 
-/// What the instances tell each other of a build.
+/// What the instances tell each other of accounts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Word {
     /// Take part in it.
@@ -38,6 +38,8 @@ pub enum Word {
     },
     /// It is over.
     Done(Uuid),
+    /// An instance has a use for what lies idle elsewhere.
+    Recall(Vec<(Account, Window)>),
 }
 
 /// What a script answers for one account.
@@ -172,13 +174,18 @@ impl Shared {
         Ok(taken.is_some())
     }
 
+    /// Whether somebody has that right for this build.
+    pub async fn is_building(&self, build: Uuid) -> Result<bool, RedisError> {
+        let mut connection = self.redis.connection().await?;
+        let has: Option<String> = connection.get(self.builds_key("builder")).await?;
+        Ok(has == Some(build.simple().to_string()))
+    }
+
     /// Gives that right back, and forgets what was said of the build.
     pub async fn has_built(&self, build: Uuid) -> Result<(), RedisError> {
         let mut connection = self.redis.connection().await?;
-        let key = self.builds_key("builder");
-        let has: Option<String> = connection.get(&key).await?;
-        if has == Some(build.simple().to_string()) {
-            let () = connection.del(&key).await?;
+        if self.is_building(build).await? {
+            let () = connection.del(self.builds_key("builder")).await?;
         }
         connection.del(self.said_key(build)).await
     }

@@ -392,3 +392,6 @@ impl Rates for Shared {
         None
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,9 +15,9 @@ use crate::{
 };
 
 /// A model of a price at which a call of a hundred tokens costs two thousandths of a dollar.
-const PRICED: &str = "models: [{name: gpt-test, prices: {input: '10', output: '20'}}]";
+pub(super) const PRICED: &str = "models: [{name: gpt-test, prices: {input: '10', output: '20'}}]";
 
-fn tenant(budget: &str) -> String {
+pub(super) fn tenant(budget: &str) -> String {
     format!("tenants: [{{name: acme, budgets: [{budget}]}}]")
 }
 
@@ -53,7 +53,7 @@ async fn spend(bench: &Arc<Bench>, clients: usize, bound: Option<u32>) -> usize 
 }
 
 /// What acme's calls were charged, in nano-dollars, by the books.
-async fn charged(bench: &Bench) -> i64 {
+pub(super) async fn charged(bench: &Bench) -> i64 {
     let books = bench.books().await;
     books.assert_sums();
     books.events.iter().map(|event| event.charge_nanos).sum()
@@ -130,7 +130,7 @@ both_stores!(
 );
 
 /// The alerts, once there are so many.
-async fn alerts(bench: &Bench, count: usize) -> Vec<Value> {
+pub(super) async fn alerts(bench: &Bench, count: usize) -> Vec<Value> {
     let deadline = tokio::time::Instant::now() + crate::support::SOON;
     loop {
         let list = bench

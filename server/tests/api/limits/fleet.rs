@@ -10,35 +10,12 @@ use std::{
 
 use serde_json::Value;
 
-use crate::{
-    fleet::until,
-    support::{
-        Bench, Pipe, Process, SOON, Setup, Store,
-        gateway::{KEY, hello},
-        redis_cluster::RedisCluster,
-        window,
-    },
+use crate::support::{
+    Bench, Pair, Pipe, SOON, Setup, Store, apply_everywhere,
+    gateway::{KEY, hello},
+    redis_cluster::RedisCluster,
+    window,
 };
-
-/// Two processes on the same stores; the second reaches Redis through a pipe.
-async fn two(bench: &mut Bench) -> (Process, Process, Pipe, Pipe) {
-    let redis = std::env::var("WEIR_TEST_REDIS_URL").unwrap();
-    let through = async |bench: &Bench, name: &str| {
-        let (pipe, url) = Pipe::before_url(&redis).await;
-        let mut environment = bench.environment(name);
-        environment.retain(|(name, _)| name != "WEIR_REDIS_URL");
-        environment.push(("WEIR_REDIS_URL".to_owned(), url));
-        (Process::start(&bench.stores, environment, &[]).await, pipe)
-    };
-    let (first, first_pipe) = through(bench, "one").await;
-    bench.url.clone_from(&first.url);
-    bench.admin_url.clone_from(&first.url);
-    bench.apply(&Bench::usual_resources()).await;
-    let (second, second_pipe) = through(bench, "two").await;
-    // Each has to know of the other, for its share.
-    until(bench, SOON, |found| found.len() == 2).await;
-    (first, second, first_pipe, second_pipe)
-}
 
 async fn status(url: &str, http: &reqwest::Client) -> u16 {
     let call = http
@@ -50,15 +27,6 @@ async fn status(url: &str, http: &reqwest::Client) -> u16 {
         .unwrap()
         .status()
         .as_u16()
-}
-
-/// Applies a file, and waits until both instances have it.
-async fn apply(bench: &Bench, file: &str) {
-    bench.apply(file).await;
-    until(bench, SOON, |found| {
-        found.iter().all(|one| one["behind"] == 0)
-    })
-    .await;
 }
 
 /// Many clients on both instances for a while, against so many requests a minute: never more than the limit allows, and nearly
@@ -74,7 +42,7 @@ async fn a_limit_holds_on_two_instances_by_each_algorithm() {
         ..Setup::default()
     };
     let mut bench = Bench::without_gateway(Store::Cluster, setup).await;
-    let (first, second, _one, _two) = two(&mut bench).await;
+    let pair = Pair::start(&mut bench).await;
     // Per second in the short run, so that some windows pass.
     let (per, length) = window(
         ("second", Duration::from_secs(5)),
@@ -95,15 +63,15 @@ async fn a_limit_holds_on_two_instances_by_each_algorithm() {
         let file = format!(
             "tenants: [{{name: acme, limits: [{{metric: requests, per: {per}, max: {max}, algorithm: {algorithm}{more}}}]}}]"
         );
-        apply(&bench, &file).await;
+        apply_everywhere(&bench, &file).await;
         let served: Arc<parking_lot::Mutex<Vec<Instant>>> = Arc::default();
         let over = Arc::new(AtomicBool::new(false));
         let clients = (0..window(40, 200)).map(|client| {
             let (served, over) = (Arc::clone(&served), Arc::clone(&over));
             let url = if client % 2 == 0 {
-                first.url.clone()
+                pair.first.url.clone()
             } else {
-                second.url.clone()
+                pair.second.url.clone()
             };
             tokio::spawn(async move {
                 let http = reqwest::Client::builder().no_proxy().build().unwrap();
@@ -144,7 +112,7 @@ async fn a_limit_holds_on_two_instances_by_each_algorithm() {
         );
         println!("{algorithm}: {served} served in {took:.2} s, at most {most:.0}");
     }
-    drop((first, second));
+    drop(pair);
 }
 
 /// Redis away, refused and as a black hole: no call waits long or fails for it, and both instances together serve no more than
@@ -155,9 +123,9 @@ async fn without_redis_each_instance_goes_on_with_its_share() {
         return;
     }
     let mut bench = Bench::without_gateway(Store::Cluster, Setup::default()).await;
-    let (first, second, one, other) = two(&mut bench).await;
+    let pair = Pair::start(&mut bench).await;
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
-    apply(
+    apply_everywhere(
         &bench,
         "tenants: [{name: acme, limits: [{metric: requests, per: day, max: 40}]}]",
     )
@@ -176,24 +144,24 @@ async fn without_redis_each_instance_goes_on_with_its_share() {
             served.fetch_add(usize::from(status == 200), Relaxed);
         }
     };
-    call(&first.url, 6).await;
-    call(&second.url, 6).await;
+    call(&pair.first.url, 6).await;
+    call(&pair.second.url, 6).await;
     assert_eq!(served.load(Relaxed), 12);
-    one.cut();
-    other.cut();
-    call(&first.url, 40).await;
-    call(&second.url, 40).await;
+    pair.first_pipe.cut();
+    pair.second_pipe.cut();
+    call(&pair.first.url, 40).await;
+    call(&pair.second.url, 40).await;
     // Each has a share of twenty, of which it had used six; Redis itself had seen twelve of forty.
     assert_eq!(served.load(Relaxed), 40);
-    one.restore();
-    other.restore();
+    pair.first_pipe.restore();
+    pair.second_pipe.restore();
     // What was served meanwhile was not told: Redis counts on from what it knew, and answers again.
     let back = Instant::now();
-    while status(&first.url, &http).await != 200 {
+    while status(&pair.first.url, &http).await != 200 {
         assert!(back.elapsed() < SOON, "Redis is back and is not asked");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    drop((first, second));
+    drop(pair);
 }
 
 /// A Redis that is slow is waited for a little; one that takes what it is sent and says nothing is waited for three times.

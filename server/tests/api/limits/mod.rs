@@ -2,6 +2,7 @@
 
 mod budgets;
 mod fleet;
+mod shared_budgets;
 mod spent;
 
 use std::time::{Duration, Instant};

@@ -104,7 +104,7 @@ impl Drop for RedisCluster {
     }
 }
 
-fn cli(port: u16, command: &[&str]) -> String {
+pub fn cli(port: u16, command: &[&str]) -> String {
     let said = Command::new("redis-cli")
         .args(["-p", &port.to_string()])
         .args(command)
@@ -122,7 +122,7 @@ fn until(what: &str, is_so: impl Fn() -> bool) {
 }
 
 /// A free port that leaves room for the node's second one, ten thousand above.
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     let is_free = |port: &u16| {
         let both = [*port, *port + 10_000].map(|port| TcpListener::bind(("127.0.0.1", port)));
         both.iter().all(Result::is_ok)
