@@ -1,6 +1,9 @@
 //! Accounts of three instances against the real scripts, in any order of calls, answers lost and answers late.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
 
 use proptest::prelude::*;
 use uuid::Uuid;
@@ -24,8 +27,10 @@ const WINDOW: Window = Window::FOREVER;
 
 #[derive(Debug, Clone, Copy)]
 enum Step {
-    /// A call wants to reserve so much of an instance.
+    /// A call wants to reserve so much of an instance; those that have to wait stay in its queue.
     Call { at: usize, tokens: u64 },
+    /// The first in an instance's queue tries again, or gives up.
+    Again { at: usize, leaves: bool },
     /// The oldest call of an instance ends, with so many per cent of what it had reserved.
     End { at: usize, percent: u64 },
     /// An instance tells, and hears the answer, or does not.
@@ -34,11 +39,12 @@ enum Step {
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
-        3 => (0..INSTANCES, 1..200u64).prop_map(|(at, tokens)| Step::Call { at, tokens }),
-        3 => (0..INSTANCES, 0..=100u64).prop_map(|(at, percent)| Step::End { at, percent }),
+        3 => (0..INSTANCES, 1..300u64).prop_map(|(at, tokens)| Step::Call { at, tokens }),
+        4 => (0..INSTANCES, prop::bool::weighted(0.2)).prop_map(|(at, leaves)| Step::Again { at, leaves }),
+        2 => (0..INSTANCES, 0..=100u64).prop_map(|(at, percent)| Step::End { at, percent }),
         4 => (0..INSTANCES, prop::bool::weighted(0.8)).prop_map(|(at, heard)| Step::Tell { at, heard }),
     ];
-    prop::collection::vec(step, 1..80)
+    prop::collection::vec(step, 1..150)
 }
 
 /// One instance as the test sees it.
@@ -46,6 +52,7 @@ struct Instance {
     accounts: Accounts,
     shared: Shared,
     under_way: Vec<Reserved>,
+    waiting: VecDeque<(Ticket, u64)>,
     tickets: u64,
 }
 
@@ -74,6 +81,7 @@ impl World {
             accounts: Accounts::shared(),
             shared: Shared::new(redis.clone(), Duration::from_secs(5), Uuid::new_v4()),
             under_way: Vec::new(),
+            waiting: VecDeque::new(),
             tickets: 0,
         };
         let world = Self {
@@ -101,29 +109,17 @@ impl World {
         self.now += Duration::from_millis(150);
         match step {
             Step::Call { at, tokens } => {
-                let most = Most {
-                    input: Some(tokens),
-                    ..Most::default()
-                };
-                let watched = [Watched {
-                    budget: &self.budget,
-                    window: WINDOW,
-                }];
                 let instance = &mut self.instances[at];
+                instance.tickets += 1;
                 let ticket = Ticket {
                     number: instance.tickets,
-                    has_waited: true,
+                    has_waited: false,
                 };
-                let outcome = instance
-                    .accounts
-                    .reserve_of(&watched, &most, Some(0), ticket);
-                match outcome {
-                    Outcome::Reserved(reserved, _) => instance.under_way.extend(reserved),
-                    // It asks again with its next step; whether it stays in the queue is up to its number.
-                    Outcome::Wait(_) if tokens % 2 == 0 => {}
-                    Outcome::Wait(_) | Outcome::Rejected(_) => {
-                        instance.accounts.leave(&watched, ticket);
-                    }
+                self.ask(at, ticket, tokens, false);
+            }
+            Step::Again { at, leaves } => {
+                if let Some((ticket, tokens)) = self.instances[at].waiting.pop_front() {
+                    self.ask(at, ticket, tokens, leaves);
                 }
             }
             Step::End { at, percent } => {
@@ -146,6 +142,31 @@ impl World {
                     let told = if heard { told } else { Told::Nothing };
                     instance.accounts.told(tell, told, self.now, &[]);
                 }
+            }
+        }
+    }
+
+    /// A call asks; where it has to wait it is the first that is asked again.
+    fn ask(&mut self, at: usize, mut ticket: Ticket, tokens: u64, leaves: bool) {
+        let most = Most {
+            input: Some(tokens),
+            ..Most::default()
+        };
+        let watched = [Watched {
+            budget: &self.budget,
+            window: WINDOW,
+        }];
+        let instance = &mut self.instances[at];
+        match instance
+            .accounts
+            .reserve_of(&watched, &most, Some(0), ticket)
+        {
+            Outcome::Reserved(reserved, _) => instance.under_way.extend(reserved),
+            Outcome::Rejected(_) => {}
+            Outcome::Wait(_) if leaves => instance.accounts.leave(&watched, ticket),
+            Outcome::Wait(_) => {
+                ticket.has_waited = true;
+                instance.waiting.push_back((ticket, tokens));
             }
         }
     }
