@@ -1,13 +1,17 @@
 //! The commands that open the stores themselves: `migrate`, `doctor`, `usage replay`.
 
-use std::{os::unix::fs::PermissionsExt as _, path::Path};
+use std::{os::unix::fs::PermissionsExt as _, path::Path, sync::Arc};
 
 use anyhow::{Context as _, bail};
+use uuid::Uuid;
 
 use super::output;
 use crate::{
+    catalog::Current,
     config::{self, Config, Flags},
-    jobs,
+    jobs::{self, RefreshCatalog},
+    limits::Shared,
+    redis::Redis,
     secrets::Sealer,
     store::{self, Migrate, Stores, connect},
 };
@@ -40,7 +44,25 @@ pub async fn replay(args: StoreArgs, file: &Path) -> anyhow::Result<()> {
     let sealer = sealer(&config)?;
     let stores = open(&config).await?;
     connect::migrate(&stores, Migrate::Never).await?;
-    let replayed = jobs::replay::replay(&stores, &sealer, file).await;
+    let replayed = async {
+        let (replayed, events) = jobs::replay::replay(&stores, &sealer, file).await?;
+        if let Some(redis) = redis(&config)? {
+            let current = Arc::new(Current::default());
+            let refresh = RefreshCatalog {
+                stores: stores.clone(),
+                current: Arc::clone(&current),
+                sealer: Arc::new(sealer),
+                redis: None,
+                health: Arc::default(),
+                config: Default::default(),
+            };
+            refresh.look().await?;
+            let shared = Shared::new(redis, config.redis.timeout.0, Uuid::new_v4());
+            jobs::replay::recount(&shared, &current.load(), &events).await?;
+        }
+        anyhow::Ok(replayed)
+    };
+    let replayed = replayed.await;
     stores.close().await;
     let replayed = replayed.with_context(|| file.display().to_string())?;
     let torn = if replayed.torn {
@@ -52,6 +74,15 @@ pub async fn replay(args: StoreArgs, file: &Path) -> anyhow::Result<()> {
         "{} events booked, {} had been booked before, {} records are damaged or foreign{torn}.\n",
         replayed.inserted, replayed.duplicates, replayed.skipped
     ))
+}
+
+fn redis(config: &Config) -> anyhow::Result<Option<Redis>> {
+    let redis = Redis::open(&crate::redis::Config {
+        url: config.redis_url.clone(),
+        prefix: config.redis.prefix.clone(),
+        cluster: config.redis.cluster,
+    });
+    redis.context("redis_url")
 }
 
 /// `weir doctor`: goes on after a finding, so that all of them are seen at once.

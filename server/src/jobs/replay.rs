@@ -1,9 +1,18 @@
 //! Books a segment from elsewhere: `weir usage replay FILE`, for a spool whose machine is gone.
 
-use std::path::Path;
+use std::{collections::HashSet, path::Path};
+
+use anyhow::Context as _;
 
 use super::write_usage::{EVENTS_PER_BOOKING, book};
-use crate::{metering::spool, secrets::Sealer, store::Stores};
+use crate::{
+    catalog::Catalog,
+    limits::{Account, Shared, Window, claim},
+    metering::{UsageEvent, spool},
+    secrets::Sealer,
+    store::Stores,
+    tenancy::Scope,
+};
 
 /// What became of a file.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -17,8 +26,12 @@ pub struct Replayed {
     pub torn: bool,
 }
 
-/// Books all events of a segment that this installation wrote, each once. The file is left as it is.
-pub async fn replay(stores: &Stores, sealer: &Sealer, file: &Path) -> anyhow::Result<Replayed> {
+/// Books all events of a segment that this installation wrote, each once. The file is left as it is. Also returns the events.
+pub async fn replay(
+    stores: &Stores,
+    sealer: &Sealer,
+    file: &Path,
+) -> anyhow::Result<(Replayed, Vec<UsageEvent>)> {
     let found = spool::read_file(file, sealer.spool_key())?;
     let mut replayed = Replayed {
         skipped: found.skipped,
@@ -30,5 +43,35 @@ pub async fn replay(stores: &Stores, sealer: &Sealer, file: &Path) -> anyhow::Re
         replayed.inserted += booked.inserted;
         replayed.duplicates += booked.duplicates;
     }
-    Ok(replayed)
+    Ok((replayed, found.events))
+}
+
+/// Sees that running instances count the events for their budgets: what Redis knows of these is built anew when it is next
+/// needed. Done twice, it does no harm.
+pub async fn recount(
+    shared: &Shared,
+    catalog: &Catalog,
+    events: &[UsageEvent],
+) -> anyhow::Result<()> {
+    let mut places: HashSet<(Account, Window)> = HashSet::new();
+    for event in events {
+        let whole = claim::spending_scopes(event.tenant, event.group, event.user, event.key);
+        let channels = event
+            .attempts
+            .iter()
+            .map(|attempt| Scope::Channel(attempt.channel));
+        for scope in whole.chain(channels) {
+            let watched = claim::watched(catalog, scope, event.id.at_ms());
+            places.extend(
+                watched
+                    .iter()
+                    .map(|watched| (Account::of(watched.budget), watched.window)),
+            );
+        }
+    }
+    for place in places {
+        let lost = shared.lose(place, None).await;
+        lost.context("the events are booked, but Redis could not be told that budgets have to count them: replay the file again")?;
+    }
+    Ok(())
 }

@@ -182,11 +182,11 @@ async fn a_file_from_elsewhere_is_booked_once_however_often_it_is_replayed() {
             .map(|file| file.expect("a file").path())
             .filter(|path| path.metadata().is_ok_and(|file| file.len() > 1_000));
         let file = files.next().expect("a segment");
-        let first = replay(&test.stores, &sealer(), &file)
+        let (first, _) = replay(&test.stores, &sealer(), &file)
             .await
             .expect("replayed");
         assert_eq!((first.inserted, first.duplicates), (50, 0));
-        let second = replay(&test.stores, &sealer(), &file)
+        let (second, _) = replay(&test.stores, &sealer(), &file)
             .await
             .expect("replayed");
         assert_eq!((second.inserted, second.duplicates), (0, 50));

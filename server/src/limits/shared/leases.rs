@@ -72,7 +72,7 @@ fn key_of(account: Account, start_ms: i64) -> String {
         Spending::Requests => "r",
     };
     format!(
-        "b:{scope}:{spending}:{}:{start_ms}",
+        "a:{scope}:{spending}:{}:{start_ms}",
         account.period.as_str()
     )
 }

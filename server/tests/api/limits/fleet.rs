@@ -367,13 +367,14 @@ async fn no_name_comes_into_a_key_of_redis() {
     let odd = "{a}:*:b?[c]";
     let limits = r#"limits: [{metric: requests, per: hour, max: 100, each: ip}, {metric: requests, per: hour, max: 100, each: user, algorithm: sliding_window},
         {metric: tokens, per: hour, max: 100000, each: model, algorithm: fixed_window}, {metric: concurrent, max: 5, each: key}]"#;
+    let budgets = "budgets: [{amount: '5', period: month}]";
     let value = "wk-odd-0123456789-abcdefghij";
     let mut monitor = Monitor::start().await;
     let file = format!(
         "models: [{{name: '{odd}', routes: [{{channel: vendor}}], prices: {{input: '1'}}}}]
 platform: {{limits: [{{metric: requests, per: hour, max: 1000, each: ip}}]}}
-tenants: [{{name: '{odd}', {limits}, groups: [{{name: '{odd}', {limits}}}], users: [{{email: a@b.example, name: '{odd}', groups: ['{odd}']}}],
-  keys: [{{name: '{odd}', user: a@b.example, value: {value}}}]}}]"
+tenants: [{{name: '{odd}', {limits}, {budgets}, groups: [{{name: '{odd}', {limits}, {budgets}}}], users: [{{email: a@b.example, name: '{odd}', groups: ['{odd}']}}],
+  keys: [{{name: '{odd}', user: a@b.example, value: {value}, {budgets}}}]}}]"
     );
     bench.apply(&file).await;
     for _ in 0..3 {
@@ -389,13 +390,16 @@ tenants: [{{name: '{odd}', {limits}, groups: [{{name: '{odd}', {limits}}}], user
         assert_eq!(answer.status(), 200, "{}", answer.text().await.unwrap());
     }
     let hex = |text: &str| text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    let mut seen = 0;
-    while seen < 20 {
+    let (mut seen, mut budgets) = (0, 0);
+    while seen < 20 || budgets < 3 {
         let line = tokio::time::timeout(SOON, monitor.line())
             .await
             .expect("further keys");
         for word in line.split('"').filter(|word| word.starts_with(&prefix)) {
-            if word.ends_with(":catalog:look") {
+            let is_channel = [":catalog:look", ":budgets:builds"]
+                .iter()
+                .any(|channel| word.ends_with(channel));
+            if is_channel || word.starts_with(&format!("{prefix}:{{builds}}:")) {
                 continue;
             }
             let rest = word
@@ -404,6 +408,15 @@ tenants: [{{name: '{odd}', {limits}, groups: [{{name: '{odd}', {limits}}}], user
             let (tag, rest) = rest.split_once("}:").unwrap_or_else(|| panic!("{line}"));
             assert!(hex(tag), "{line}");
             let (kind, rest) = rest.split_once(':').unwrap();
+            if kind == "a" {
+                // What budgets count: a thing, what of it is counted, the period, and when that began.
+                let parts: Vec<&str> = rest.split(':').collect();
+                let is_thing = ["t", "c"].contains(&parts[0]) || hex(&parts[0][1..]);
+                assert!(parts.len() == 4 && is_thing, "{line}");
+                assert!(parts[3].parse::<i64>().is_ok(), "{line}");
+                budgets += 1;
+                continue;
+            }
             assert!(["r", "b"].contains(&kind), "{line}");
             let (id, value) = rest.split_once(':').unwrap_or((rest, ""));
             let is_value = value.is_empty()
