@@ -33,6 +33,9 @@ pub struct Version {
     pub epoch: Uuid,
     /// Counts writing transactions.
     pub number: i64,
+    /// When the one of this number was, as it has noted itself, Unix milliseconds; 0 where that is not known. A database that
+    /// was restored and has been changed since has the same numbers, and other times.
+    pub changed_ms: i64,
 }
 
 /// A name as seen by tenants: the platform's (`None`) or one tenant's own.

@@ -48,6 +48,7 @@ fn delta(number: i64, entries: Vec<Entry>, removed: Vec<(Kind, Uuid)>) -> Delta 
         version: Version {
             epoch: Uuid::nil(),
             number,
+            changed_ms: 0,
         },
         full: false,
         entries,

@@ -58,7 +58,7 @@ impl FillBudgets {
                     }
                     let catalog = self.current.load();
                     // What is spent there while no budget looks, nobody counts: it is asked for anew.
-                    self.limits.forget_unwatched(&catalog);
+                    self.limits.look_at_budgets(&catalog);
                     self.limits.expect_budgets(&catalog);
                 }
                 () = self.limits.some_unfilled() => {}

@@ -113,7 +113,7 @@ impl ShareBudgets {
                     if changed.is_err() {
                         break;
                     }
-                    let places = self.limits.forget_unwatched(&self.current.load());
+                    let places = self.limits.look_at_budgets(&self.current.load());
                     // The other end is polled below, until this one ends.
                     gone.send(places).ok();
                 }

@@ -451,6 +451,22 @@ impl Accounts {
         gone
     }
 
+    /// The configuration has changed: what was given of budgets that are less by now is spent no further.
+    pub fn look_at_amounts(&mut self, amount: impl Fn(Account) -> Option<u64>) {
+        for (account, windows) in &mut self.windows {
+            let amount = amount(*account);
+            for spent in windows {
+                if spent
+                    .lease
+                    .as_mut()
+                    .is_some_and(|lease| lease.look_at(amount))
+                {
+                    self.untold.insert((*account, spent.window));
+                }
+            }
+        }
+    }
+
     /// Whether somebody waits for something to be told.
     pub fn has_urgent(&self) -> bool {
         !self.urgent.is_empty()
@@ -478,7 +494,7 @@ impl Accounts {
             };
             let place = (account, window);
             let amount = amount(account);
-            let due = lease.due(now, spent.reserved, queue, amount);
+            let due = lease.due(now, spent.reserved, queue);
             if due == Due::Now {
                 tells.push(lease.tell(place, now, spent.reserved, queue, amount));
             }
@@ -750,7 +766,7 @@ impl Spent {
             && self
                 .lease
                 .as_ref()
-                .is_none_or(|lease| units <= lease.free(self.reserved, Some(amount)));
+                .is_none_or(|lease| units <= lease.free(self.reserved));
         if has_room && is_first {
             Room::Enough
         } else {

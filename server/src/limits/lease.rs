@@ -44,8 +44,9 @@ pub struct Lease {
     served_at: Option<Instant>,
     /// How much may lie idle here.
     slice: u64,
-    /// The budget of which it was given: one that is less by now gives nothing of that.
+    /// The budget of which it was given, and what that is now: one that is less by now gives nothing of it.
     given_of: u64,
+    amount: Option<u64>,
     /// What others hold, when that was last heard.
     others: u64,
     /// The first in the queue got nothing when Redis was last asked.
@@ -155,11 +156,17 @@ impl Lease {
     }
 
     /// What a further call may reserve of a hard budget without asking.
-    pub fn free(&self, reserved: u64, amount: Option<u64>) -> u64 {
-        if amount.is_none_or(|amount| amount < self.given_of) {
+    pub fn free(&self, reserved: u64) -> u64 {
+        if self.amount.is_none_or(|amount| amount < self.given_of) {
             return 0;
         }
         self.outstanding(reserved) - reserved
+    }
+
+    /// Takes note of what the budget is now, where it is hard. Returns whether that is less than it was.
+    pub fn look_at(&mut self, amount: Option<u64>) -> bool {
+        self.amount = amount;
+        amount.is_none_or(|amount| amount < self.given_of)
     }
 
     /// What the others hold, when that was last heard.
@@ -242,7 +249,7 @@ impl Lease {
     }
 
     /// Whether something is to be told.
-    pub fn due(&self, now: Instant, reserved: u64, queue: Queue, amount: Option<u64>) -> Due {
+    pub fn due(&self, now: Instant, reserved: u64, queue: Queue) -> Due {
         if self.is_told || self.not_before.is_some_and(|not_before| now < not_before) {
             return Due::Later;
         }
@@ -256,7 +263,7 @@ impl Lease {
         if self.is_closing || self.is_wanted {
             return Due::Now;
         }
-        let free = self.free(reserved, amount);
+        let free = self.free(reserved);
         if queue.first > free {
             return if self.is_short {
                 at(ASK_AGAIN)
@@ -284,7 +291,8 @@ impl Lease {
         queue: Queue,
         amount: Option<u64>,
     ) -> Tell {
-        let free = self.free(reserved, amount);
+        self.amount = amount;
+        let free = self.free(reserved);
         let is_idle = self.is_idle(now);
         let gives_all = if queue.first > free {
             // Useless as it is: others may do with it, or it comes back as part of enough.

@@ -31,10 +31,7 @@ impl Limits {
     /// of it.
     pub fn tells(&self, only_urgent: bool) -> Vec<Tell> {
         let catalog = self.catalog.peek();
-        let amount = |account: Account| {
-            let budget = budget_of(&catalog, account)?;
-            (budget.mode == Mode::Hard).then(|| budget.amount.units())
-        };
+        let amount = |account| hard_amount(&catalog, account);
         let mut inner = self.inner.lock();
         let mut tells = inner.accounts.tells(Instant::now(), only_urgent, amount);
         drop(inner);
@@ -128,10 +125,14 @@ impl Limits {
         inner.accounts.acknowledge(build, place, booked)
     }
 
-    /// Forgets the accounts that no budget looks at any more; returns those that other instances share, which nobody may
-    /// take for whole from now on.
-    pub fn forget_unwatched(&self, catalog: &Catalog) -> Vec<(Account, Window)> {
+    /// The configuration has changed: what was given of budgets that are less by now is spent no further, and the accounts that
+    /// no budget looks at any more are forgotten. Returns those of them that other instances share: nobody may take these for
+    /// whole from now on.
+    pub fn look_at_budgets(&self, catalog: &Catalog) -> Vec<(Account, Window)> {
         let mut inner = self.inner.lock();
+        inner
+            .accounts
+            .look_at_amounts(|account| hard_amount(catalog, account));
         let is_watched = |account| budget_of(catalog, account).is_some();
         inner.accounts.forget_unwatched(Instant::now(), is_watched)
     }
@@ -161,6 +162,11 @@ impl Limits {
             inner.accounts.settle(&held, event.id, spent, &[]);
         }
     }
+}
+
+fn hard_amount(catalog: &Catalog, account: Account) -> Option<u64> {
+    let budget = budget_of(catalog, account)?;
+    (budget.mode == Mode::Hard).then(|| budget.amount.units())
 }
 
 fn budget_of(catalog: &Catalog, account: Account) -> Option<&Budget> {

@@ -1,10 +1,23 @@
 //! Several instances before the same stores: who lives, who leads, and what they share.
 
-use std::time::Duration;
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
 
 use serde_json::Value;
+use weir_upstream::Behaviour;
 
-use crate::support::{Bench, Process, SOON, Setup, Store};
+use crate::support::{
+    Bench, Pair, Process, SOON, Setup, Store,
+    gateway::{KEY, hello},
+    window,
+};
 
 async fn instances(bench: &Bench) -> Vec<Value> {
     let list = bench
@@ -70,4 +83,171 @@ async fn the_living_instances_are_listed_and_one_leads() {
     third.terminate();
     assert_eq!(third.ended().await, Some(0));
     assert_eq!(instances(&bench).await.len(), 1);
+}
+
+async fn status(http: &reqwest::Client, url: &str, key: &str, model: &str) -> u16 {
+    let call = http
+        .post(format!("{url}/v1/chat/completions"))
+        .bearer_auth(key);
+    call.json(&hello(model))
+        .send()
+        .await
+        .unwrap()
+        .status()
+        .as_u16()
+}
+
+/// Thousands of changes of everything that calls need, on two instances, while both serve: no call fails, none grows, and both
+/// show the same in the end.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_changes_under_load_fail_no_call_and_grow_nothing() {
+    if !Store::cluster_is_there() {
+        return;
+    }
+    // On a machine as busy as this one becomes, Redis' answer may take its time.
+    let setup = Setup {
+        environment: vec![("WEIR_REDIS_TIMEOUT", "5s".to_owned())],
+        ..Setup::default()
+    };
+    let mut bench = Bench::without_gateway(Store::Cluster, setup).await;
+    bench.vendor.set_default(Behaviour::tokens(10));
+    let pair = Pair::start(&mut bench).await;
+    let (over, served) = (
+        Arc::new(AtomicBool::new(false)),
+        Arc::new(AtomicUsize::new(0)),
+    );
+    let clients = (0..4).map(|at| {
+        let (over, served) = (Arc::clone(&over), Arc::clone(&served));
+        let url = pair.urls()[at % 2].clone();
+        tokio::spawn(async move {
+            let http = reqwest::Client::builder().no_proxy().build().unwrap();
+            while !over.load(Relaxed) {
+                assert_eq!(status(&http, &url, KEY, "gpt-test").await, 200);
+                served.fetch_add(1, Relaxed);
+            }
+        })
+    });
+    let clients: Vec<_> = clients.collect();
+    let changes = window(400, 10_000);
+    let mut memory = Vec::new();
+    for at in 0..changes {
+        // The models, the channel, the tenant and its keys, limits and budgets: all that a call is decided by.
+        let file = match at % 4 {
+            0 => format!(
+                "models: [{{name: gpt-test, prices: {{input: '{}', output: '2'}}}}]",
+                1 + at % 7
+            ),
+            1 => format!(
+                "channels: [{{name: vendor, limits: [{{metric: requests, per: second, max: {}}}]}}]",
+                100_000 + at
+            ),
+            2 => format!(
+                "tenants: [{{name: acme, budgets: [{{amount: '{}', period: month}}]}}]",
+                100_000 + at
+            ),
+            _ => format!(
+                "tenants: [{{name: acme, keys: [{{name: other-{}, value: wk-other-{at}-0123456789-abcdef}}]}}]",
+                at % 50
+            ),
+        };
+        bench.apply(&file).await;
+        // The first quarter fills what is kept of the past.
+        if at == changes / 4 || at + 1 == changes {
+            memory.push([pair.first.memory_bytes(), pair.second.memory_bytes()]);
+        }
+    }
+    over.store(true, Relaxed);
+    for client in clients {
+        client.await.unwrap();
+    }
+    until(&bench, SOON, |found| {
+        found.iter().all(|one| one["behind"] == 0)
+    })
+    .await;
+    for (before, after) in memory[0].iter().zip(memory[1]) {
+        println!("{before} bytes before, {after} after, {:?} served", served);
+        assert!(after < before + (32 << 20), "{before} became {after}");
+    }
+    let last = format!("wk-other-{}-0123456789-abcdef", changes - 1);
+    for url in pair.urls() {
+        assert_eq!(status(&bench.http, &url, &last, "gpt-test").await, 200);
+    }
+}
+
+/// PostgreSQL's own programs.
+fn postgres(program: &str) -> Command {
+    let versions = std::fs::read_dir("/usr/lib/postgresql").unwrap();
+    let programs = versions.map(|version| version.unwrap().path().join("bin").join(program));
+    let program: Option<PathBuf> = programs.into_iter().find(|program| program.exists());
+    Command::new(program.expect("Debian's package postgresql: `make setup-test` installs it"))
+}
+
+fn run(command: &mut Command, dump: &Path) {
+    let done = command.arg("-f").arg(dump).output().unwrap();
+    let said = String::from_utf8_lossy(&done.stderr).into_owned();
+    assert!(done.status.success(), "{said}");
+}
+
+/// The database is restored from a backup under running instances, and changed so often that its versions are further than
+/// before: both notice, and load in full what was restored.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_restored_under_running_instances_is_loaded_in_full() {
+    if !Store::cluster_is_there() {
+        return;
+    }
+    let mut bench = Bench::without_gateway(Store::Cluster, Setup::default()).await;
+    bench.vendor.set_default(Behaviour::tokens(10));
+    let pair = Pair::start(&mut bench).await;
+    let url = bench.stores.variable("WEIR_DATABASE_URL").unwrap();
+    let dump = bench.stores.folder.path().join("dump.sql");
+    run(
+        postgres("pg_dump").args(["--clean", "--if-exists", "-d", &url]),
+        &dump,
+    );
+    let become_so = async |key: u16, model: u16| {
+        let deadline = Instant::now() + Duration::from_secs(15);
+        for url in pair.urls() {
+            loop {
+                let now = (
+                    status(&bench.http, &url, KEY, "gpt-test").await,
+                    status(&bench.http, &url, "wk-later-0123456789-abcdefghij", "later").await,
+                );
+                if now == (key, model) {
+                    break;
+                }
+                assert!(Instant::now() < deadline, "{now:?}");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    };
+    bench
+        .apply(
+            "{models: [{name: later, routes: [{channel: vendor}]}], tenants: [{name: acme, keys: [{name: laptop, enabled: false}, {name: later, value: wk-later-0123456789-abcdefghij}]}]}",
+        )
+        .await;
+    become_so(401, 200).await;
+    run(
+        postgres("psql").args([
+            "--single-transaction",
+            "-q",
+            "-v",
+            "ON_ERROR_STOP=1",
+            "-d",
+            &url,
+            "-c",
+            "DROP SCHEMA public CASCADE; CREATE SCHEMA public",
+        ]),
+        &dump,
+    );
+    for at in 0..4 {
+        bench
+            .apply(&format!(
+                "models: [{{name: since-{at}, routes: [{{channel: vendor}}]}}]"
+            ))
+            .await;
+    }
+    become_so(200, 401).await;
+    for url in pair.urls() {
+        assert_eq!(status(&bench.http, &url, KEY, "since-3").await, 200);
+    }
 }

@@ -3,7 +3,7 @@
 use std::{
     fs::File,
     io::{ErrorKind, Write as _},
-    path::{Path, PathBuf},
+    path::Path,
     time::{Duration, Instant},
 };
 
@@ -11,7 +11,7 @@ use serde_json::Value;
 use weir_upstream::Behaviour;
 
 use crate::support::{
-    Bench, Books, Mark, Setup, Store,
+    Bench, Books, Clock, Mark, Setup, Store,
     gateway::{hello, hello_stream},
     marked::{billed, booked},
     window,
@@ -127,43 +127,6 @@ async fn a_full_disk_costs_no_event_and_no_process_embedded() {
 async fn a_full_disk_costs_no_event_and_no_process_cluster() {
     if Store::cluster_is_there() {
         a_full_disk(Store::Cluster).await;
-    }
-}
-
-/// A process whose clock is set by a file.
-struct Clock(PathBuf);
-
-impl Clock {
-    /// Where Debian's `faketime` keeps what is loaded before a program.
-    const LIBRARY: &str = "faketime/libfaketimeMT.so.1";
-
-    /// The clock and what a process needs in its environment to go by it. Time that passes stays as it is.
-    fn new(folder: &Path) -> (Self, Vec<(&'static str, String)>) {
-        let lib = Path::new("/usr/lib");
-        let folders = std::fs::read_dir(lib)
-            .unwrap()
-            .map(|entry| entry.unwrap().path());
-        let library = folders
-            .map(|folder| folder.join(Self::LIBRARY))
-            .find(|library| library.exists())
-            .expect("Debian's package faketime: `make setup-test` installs it");
-        let clock = Self(folder.join("clock"));
-        clock.set("+0");
-        let environment = vec![
-            ("LD_PRELOAD", library.display().to_string()),
-            ("FAKETIME_TIMESTAMP_FILE", clock.0.display().to_string()),
-            ("FAKETIME_NO_CACHE", "1".to_owned()),
-            ("DONT_FAKE_MONOTONIC", "1".to_owned()),
-            ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),
-        ];
-        (clock, environment)
-    }
-
-    /// Sets it so far from the true time, whole at once.
-    fn set(&self, offset: &str) {
-        let next = self.0.with_extension("next");
-        std::fs::write(&next, offset).unwrap();
-        std::fs::rename(next, &self.0).unwrap();
     }
 }
 

@@ -84,7 +84,15 @@ pub async fn version(db: &impl ConnectionTrait) -> Result<Version> {
     Ok(Version {
         epoch: row.epoch,
         number: row.catalog_version,
+        changed_ms: changed_ms(db, row.catalog_version).await?,
     })
+}
+
+/// When the change of a number was; 0 where it is not kept.
+async fn changed_ms(db: &impl ConnectionTrait, number: i64) -> Result<i64> {
+    let change = catalog_change::Entity::find_by_id((number, 0));
+    let change = change.one(db).await?;
+    Ok(change.map_or(0, |change| change.at_ms))
 }
 
 /// The ids of what changed after `known`; `None` where a delta cannot tell.
@@ -94,6 +102,10 @@ async fn changed(
     now: Version,
 ) -> Result<Option<BTreeMap<&'static str, Vec<Uuid>>>> {
     if known.epoch != now.epoch || known.number > now.number {
+        return Ok(None);
+    }
+    // A database that was restored has gone another way from some number on.
+    if changed_ms(db, known.number).await? != known.changed_ms {
         return Ok(None);
     }
     let oldest: Option<i64> = catalog_change::Entity::find()

@@ -326,6 +326,11 @@ async fn what_cannot_be_followed_is_loaded_in_full() {
             ..delta.version
         };
         assert!(read(ahead).await.full, "the version went back");
+        let other_way = Version {
+            changed_ms: delta.version.changed_ms - 1,
+            ..delta.version
+        };
+        assert!(read(other_way).await.full, "restored, and changed since");
         test.execute("DELETE FROM catalog_changes WHERE version = 1", vec![])
             .await;
         assert!(read(empty).await.full, "older than the oldest change kept");

@@ -319,6 +319,22 @@ async fn limits_hold_on_a_redis_cluster() {
         assert_eq!(served, expected, "{algorithm}");
         bench.apply("{platform: {limits: []}, models: [{name: gpt-test, limits: []}], channels: [{name: vendor, limits: []}], tenants: [{name: acme, limits: []}]}").await;
     }
+    // Budgets too: of the tenant, which has had 28 calls by now, and of the channel under another tag.
+    bench
+        .apply("tenants: [{name: acme, budgets: [{requests: 32, period: month}, {tokens: 100000, period: day}]}]")
+        .await;
+    let statuses = async |count: usize| {
+        let mut statuses = Vec::new();
+        for _ in 0..count {
+            statuses.push(status(&bench.url, &http).await);
+        }
+        statuses
+    };
+    assert_eq!(statuses(6).await, [200, 200, 200, 200, 429, 429]);
+    bench
+        .apply("{tenants: [{name: acme, budgets: []}], channels: [{name: vendor, budgets: [{requests: 34, period: forever}]}]}")
+        .await;
+    assert_eq!(statuses(3).await, [200, 200, 429]);
     let keys = tokio::task::spawn_blocking(move || (redis.keys(), redis))
         .await
         .unwrap()

@@ -1,6 +1,7 @@
 //! Limits: so many requests, tokens or calls at once, whatever they stand on.
 
 mod budgets;
+mod clocks;
 mod fleet;
 mod shared_budgets;
 mod spent;

@@ -2,6 +2,7 @@
 
 pub mod binary;
 pub mod books;
+pub mod clock;
 pub mod gateway;
 pub mod marked;
 pub mod outage;
@@ -15,6 +16,7 @@ pub mod stores;
 
 pub use binary::Binary;
 pub use books::Books;
+pub use clock::Clock;
 pub use gateway::{Bench, Setup};
 pub use marked::Mark;
 pub use outage::Pipe;
