@@ -253,12 +253,14 @@ impl BuildAccounts {
         if accounts.len() > AT_ONCE || !self.shared.is_building(build).await? {
             return Err(Error::Nobody);
         }
+        let began = Instant::now();
         self.limits.open_for(build, accounts);
         let booked = write_usage::flushed_and_booked(&self.recorder);
         let booked = time::timeout(ANSWER_WITHIN, booked).await;
         if !booked.unwrap_or(false) {
             return Err(Error::Unbooked);
         }
+        let booked_ms = began.elapsed().as_millis() as u64;
         let turn = time::timeout(ANSWER_WITHIN, Arc::clone(&self.turn).lock_owned());
         let turn = turn.await.map_err(|_| Error::Unbooked)?;
         let over = CancellationToken::new();
@@ -280,6 +282,8 @@ impl BuildAccounts {
             holds.push(self.limits.acknowledge(build, *place, booked).unwrap_or(0));
         }
         self.shared.say(build, &holds).await?;
+        let took_ms = began.elapsed().as_millis() as u64;
+        tracing::debug!(%build, booked_ms, took_ms, "took part in building accounts");
         Ok(paused)
     }
 }
