@@ -43,6 +43,10 @@ test: setup-test ## run every test on both stores, with private PostgreSQL and R
 faults: setup-test ## the same tests, with the promised times and the fault windows at full length
 	@$(TEST_ENV) WEIR_FAULTS=full scripts/test.sh
 
+.PHONY: soak
+soak: setup-test ## an hour at half load, streams and aborts mixed, on both stores: nothing may grow
+	@$(TEST_ENV) WEIR_FAULTS=full scripts/test-stores.sh cargo test --locked -p weir --test api -- soak:: --nocapture
+
 .PHONY: lint
 lint: setup-lint ## formatting, clippy, licences, bans, advisories, unused dependencies, scripts, deploy files
 	@cargo fmt --all --check

@@ -34,6 +34,7 @@ mod observability;
 mod prices;
 mod proxied;
 mod slow;
+mod soak;
 mod stores;
 mod tls;
 mod upstream;

@@ -438,3 +438,71 @@ async fn two_full_loads_read_the_same() {
         );
     }
 }
+
+/// Keys beside those that a test makes, all of one tenant.
+async fn many_keys(test: &TestStores, tenant: Uuid, count: i64) {
+    let backend = test.stores.config.backend();
+    let (numbers, id, digest) = match backend {
+        sea_orm::DbBackend::Sqlite => (
+            "WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < $2)",
+            "randomblob(16)",
+            "randomblob(32)",
+        ),
+        _ => (
+            "WITH numbers(n) AS (SELECT generate_series(1, $2))",
+            "gen_random_uuid()",
+            "sha256(k.id::text::bytea)",
+        ),
+    };
+    let sql = format!(
+        "{numbers} INSERT INTO proxy_keys (id, tenant_id, name, models, ip_allow, channels, created_ms, updated_ms)
+         SELECT {id}, $1, 'many ' || n, '[]', '[]', '[]', 0, 0 FROM numbers"
+    );
+    test.execute(&sql, vec![tenant.into(), count.into()]).await;
+    let sql = format!(
+        "INSERT INTO key_secrets (id, key_id, slot, digest, hint, created_ms)
+         SELECT {id}, k.id, 0, {digest}, '', 0 FROM proxy_keys AS k WHERE k.name LIKE 'many %'"
+    );
+    test.execute(&sql, vec![]).await;
+}
+
+/// What it takes to follow the change of one key: the median of some.
+async fn one_change(test: &TestStores, known: &mut Catalog, key: Uuid) -> std::time::Duration {
+    let mut took = Vec::new();
+    for _ in 0..15 {
+        let mut writer = Writer::begin(test).await;
+        writer.rename("proxy_keys", Kind::Key, key).await;
+        writer.commit().await;
+        let began = std::time::Instant::now();
+        let reading = changes_since(&test.stores.config, known.version(), &sealer()).await;
+        let delta = reading.expect("a delta").delta;
+        assert!(!delta.full && delta.entries.len() == 1, "{delta:?}");
+        *known = known.after(delta);
+        took.push(began.elapsed());
+    }
+    took.sort_unstable();
+    took[took.len() / 2]
+}
+
+/// The delta of one row costs no more at a hundred thousand keys than at ten.
+#[tokio::test]
+async fn a_change_costs_the_same_however_many_keys_there_are() {
+    for test in testing::all().await {
+        let mut writer = Writer::begin(&test).await;
+        let tenant = writer.tenant("acme").await;
+        let key = writer.key(tenant, "changed").await;
+        writer.commit().await;
+        let mut known = loaded(&test.stores).await;
+        let few = one_change(&test, &mut known, key).await;
+        many_keys(&test, tenant, 100_000).await;
+        let mut known = loaded(&test.stores).await;
+        assert_eq!(known.counts().0, 100_001);
+        let many = one_change(&test, &mut known, key).await;
+        println!("{few:?} with one key, {many:?} with 100,000");
+        // Three times, as the machine is not quiet; a cost by the key would be a thousand times.
+        assert!(
+            many < few * 3 + std::time::Duration::from_millis(3),
+            "{few:?} became {many:?}"
+        );
+    }
+}

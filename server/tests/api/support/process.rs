@@ -145,6 +145,12 @@ impl Process {
         open.unwrap().count()
     }
 
+    /// How many threads it has.
+    pub fn threads(&self) -> usize {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.child.id()));
+        threads.unwrap().count()
+    }
+
     /// Time that its threads have run, in ticks of 10 ms.
     pub fn ticks(&self) -> u64 {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
