@@ -79,10 +79,19 @@ bench: setup-bench ## measure direct, nginx, HAProxy and weir side by side; writ
 	@cargo build --release --locked --package weir --package weir-upstream
 	@$(PIN_OTHER) scripts/test-stores.sh python3 loadtest/bench.py
 
+.PHONY: bench-parts
+bench-parts: setup-run ## measure the parts of a request by themselves: parser, admission, settlement
+	@cargo bench --locked -p weir --bench hot
+
+.PHONY: profile
+profile: setup-profile ## load weir as `make bench` does, and draw where its time goes: flame.svg in the target folder
+	@cargo build --profile profiling --locked --package weir --package weir-upstream
+	@python3 loadtest/profile.py
+
 ##### Prepare
 
-.PHONY: setup setup-run setup-test setup-lint setup-coverage setup-bench setup-fuzz
-setup: setup-run setup-test setup-lint setup-coverage setup-bench setup-fuzz ## install all that the other targets need
+.PHONY: setup setup-run setup-test setup-lint setup-coverage setup-bench setup-fuzz setup-profile
+setup: setup-run setup-test setup-lint setup-coverage setup-bench setup-fuzz setup-profile ## install all that the other targets need
 setup-run: ## ... only what building and running needs
 	@scripts/setup.sh run
 setup-test: ## ... only what the tests need
@@ -95,6 +104,8 @@ setup-bench: ## ... only what the benchmark needs
 	@scripts/setup.sh run bench
 setup-fuzz: ## ... only what fuzzing needs
 	@scripts/setup.sh run fuzz
+setup-profile: ## ... only what the profile needs
+	@scripts/setup.sh run bench profile
 
 ##### Tidy
 

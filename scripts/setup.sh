@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what the named parts of the project need: scripts/setup.sh run|test|lint|coverage|bench|fuzz ...
+# Installs what the named parts of the project need: scripts/setup.sh run|test|lint|coverage|bench|fuzz|profile ...
 # Called by the Makefile before every target: silent and quick when nothing is missing. On Debian and Ubuntu
 # packages come from apt (as root, or with sudo where that asks for no password); elsewhere it says what to install.
 set -euo pipefail
@@ -10,6 +10,7 @@ readonly CARGO_DENY=0.20.2
 readonly CARGO_MACHETE=0.9.2
 readonly CARGO_LLVM_COV=0.9.1
 readonly CARGO_FUZZ=0.13.2
+readonly INFERNO=0.12.8
 
 cache="${WEIR_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/weir}"
 packages=()
@@ -136,6 +137,15 @@ setup_bench() {
   install_packages
 }
 
+setup_profile() {
+  want linux-perf has perf
+  install_packages
+  if [ "$(inferno-flamegraph --version 2>/dev/null)" != "inferno $INFERNO" ]; then
+    say "building inferno $INFERNO (once)"
+    CARGO_TARGET_DIR="$cache/tools" cargo install --quiet --locked --force --version "$INFERNO" inferno
+  fi
+}
+
 setup_fuzz() {
   # libFuzzer is C++; sanitizers, which need a nightly compiler, are left out.
   want g++ has c++
@@ -145,7 +155,7 @@ setup_fuzz() {
 
 for part in "$@"; do
   case $part in
-    run | test | lint | coverage | bench | fuzz) "setup_$part" ;;
+    run | test | lint | coverage | bench | fuzz | profile) "setup_$part" ;;
     *) fail "unknown part: $part" ;;
   esac
 done
