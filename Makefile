@@ -43,9 +43,10 @@ test: setup-test ## run every test on both stores, with private PostgreSQL and R
 faults: setup-test ## the same tests, with the promised times and the fault windows at full length
 	@$(TEST_ENV) WEIR_FAULTS=full scripts/test.sh
 
+SOAK_SECONDS ?= 3600
 .PHONY: soak
-soak: setup-test ## an hour at half load, streams and aborts mixed, on both stores: nothing may grow
-	@$(TEST_ENV) WEIR_FAULTS=full scripts/test-stores.sh cargo test --locked -p weir --test api -- soak:: --nocapture
+soak: setup-test ## SOAK_SECONDS (an hour) at half load, streams and aborts mixed, on both stores: nothing may grow
+	@$(TEST_ENV) WEIR_SOAK_SECONDS=$(SOAK_SECONDS) scripts/test-stores.sh cargo test --locked -p weir --test api -- soak:: --nocapture
 
 .PHONY: lint
 lint: setup-lint ## formatting, clippy, licences, bans, advisories, unused dependencies, scripts, deploy files

@@ -11,14 +11,18 @@ use std::{
 
 use futures_util::{FutureExt as _, future::BoxFuture};
 use parking_lot::Mutex;
+use weir_api_types::limit::Metric;
 
 use super::{
     Rejected,
     claim::{Counted, Value},
-    rate::{Cell, Full, Left, Moment, Shape},
+    rate::{Cell, Full, Kind, Left, Moment, Shape},
     rates::{CountKey, Holding, Passed, Rates, Tightest, cost},
 };
-use crate::{clock, tenancy::LimitId};
+use crate::{
+    clock,
+    tenancy::{LimitId, Scope},
+};
 
 /// Counts told apart; beyond, a limit's further values share one.
 const MAX_COUNTS: usize = 1_000_000;
@@ -26,8 +30,17 @@ const MAX_COUNTS: usize = 1_000_000;
 const LOOKS: usize = 2;
 
 struct Count {
+    scope: Scope,
     shape: Shape,
     cell: Cell,
+}
+
+/// What this process has used of a limit.
+pub struct Used {
+    pub key: CountKey,
+    pub scope: Scope,
+    pub shape: Shape,
+    pub units: u64,
 }
 
 /// The counts of this process.
@@ -71,16 +84,40 @@ impl Local {
         Ok(Passed { holdings, left })
     }
 
-    /// Takes note of a call that was counted elsewhere: should this process have to go on alone, it goes on from there.
+    /// Takes note of a call that was counted elsewhere: should this process have to go on alone, or to say what it has used,
+    /// it goes on from there.
     pub fn note(&self, counted: &[Counted<'_>], tokens: u64) {
         let now = self.now();
-        let shares = self.shares.load(Relaxed);
         let mut counts = self.counts.lock();
         for one in counted {
-            // A share that is used up is used up.
-            counts.take(one, tokens, shares, now).ok();
+            counts.note(one, tokens, now);
         }
         counts.look_at(counted.len(), now);
+    }
+
+    /// Puts what a noted call really was in the place of what was noted. In a sliding window, whose slices are named by
+    /// another clock than here, what was noted stays.
+    pub fn correct(&self, holdings: &[Holding], actual: u64) {
+        let now = self.now();
+        let mut counts = self.counts.lock();
+        for holding in holdings {
+            if holding.metric == Metric::Tokens && holding.shape.kind != Kind::Sliding {
+                counts.put(holding, actual, now);
+            }
+        }
+    }
+
+    /// What this process has used of each limit and has not flowed back.
+    pub fn used(&self) -> Vec<Used> {
+        let now = self.now();
+        let counts = self.counts.lock();
+        let used = counts.counts.iter().map(|(key, count)| Used {
+            key: *key,
+            scope: count.scope,
+            shape: count.shape,
+            units: count.cell.used(&count.shape, now),
+        });
+        used.filter(|used| used.units > 0).collect()
     }
 
     fn now(&self) -> Moment {
@@ -157,11 +194,7 @@ impl Counts {
         let key = self.key(counted);
         let shape = Shape::from(&counted.limit.rule).shared_among(shares);
         let metric = counted.limit.rule.metric;
-        let count = self.open(key, &shape);
-        if count.shape != shape {
-            count.cell.reshape(&count.shape, &shape, now);
-            count.shape = shape;
-        }
+        let count = self.open_as(key, counted.limit.scope, &shape, now);
         let taken = count.cell.take(&shape, cost(metric, tokens), now)?;
         Ok(Holding {
             key,
@@ -171,6 +204,25 @@ impl Counts {
             taken,
             is_local: true,
         })
+    }
+
+    /// Counts what was counted elsewhere, all of the limit's figures being for all instances.
+    fn note(&mut self, counted: &Counted<'_>, tokens: u64, now: Moment) {
+        let key = self.key(counted);
+        let shape = Shape::from(&counted.limit.rule).plain();
+        let cost = cost(counted.limit.rule.metric, tokens);
+        let count = self.open_as(key, counted.limit.scope, &shape, now);
+        count.cell.force(&shape, cost, now);
+    }
+
+    /// A count under these figures, whatever it was kept under before.
+    fn open_as(&mut self, key: CountKey, scope: Scope, shape: &Shape, now: Moment) -> &mut Count {
+        let count = self.open(key, scope, shape);
+        if count.shape != *shape {
+            count.cell.reshape(&count.shape, shape, now);
+            count.shape = *shape;
+        }
+        count
     }
 
     /// Says what stands against a call, and for how long: among all that do, the one that lasts longest.
@@ -208,7 +260,7 @@ impl Counts {
             key, shape, taken, ..
         } = holding;
         if actual > taken.cost {
-            self.open(*key, shape);
+            self.open(*key, holding.scope, shape);
         }
         if let Some(count) = self.counts.get_mut(key) {
             count.cell.settle(&count.shape, *taken, actual, now);
@@ -233,10 +285,11 @@ impl Counts {
         Some(count.cell.left(&count.shape, now))
     }
 
-    fn open(&mut self, key: CountKey, shape: &Shape) -> &mut Count {
+    fn open(&mut self, key: CountKey, scope: Scope, shape: &Shape) -> &mut Count {
         self.counts.entry(key).or_insert_with(|| {
             self.looked_at.push_back(key);
             Count {
+                scope,
                 shape: *shape,
                 cell: Cell::new(shape),
             }
@@ -254,7 +307,7 @@ impl Counts {
         key
     }
 
-    /// Drops some counts that are at rest, as many as were used and a few more at most.
+    /// Drops some counts that are at rest: of those that come next, as many as were used, and few.
     fn look_at(&mut self, used: usize, now: Moment) {
         for _ in 0..LOOKS.min(used) {
             self.look_at_one(now);

@@ -14,7 +14,6 @@ use weir_upstream::{Behaviour, Fault};
 use crate::support::{
     Bench, Process, Setup, Store,
     gateway::{KEY, hello, hello_stream},
-    window,
 };
 
 /// Clients of each kind; each pauses between its calls, so that the machine is half idle.
@@ -39,6 +38,12 @@ impl Sample {
             threads: process.threads(),
         }
     }
+}
+
+/// Three quarters of a minute, or as many seconds as `WEIR_SOAK_SECONDS` says.
+fn length() -> Duration {
+    let seconds = std::env::var("WEIR_SOAK_SECONDS");
+    Duration::from_secs(seconds.map_or(45, |seconds| seconds.parse().expect("a whole number")))
 }
 
 async fn call(url: &str, http: &reqwest::Client, kind: usize, at: usize) {
@@ -116,7 +121,7 @@ async fn soak(kind: Store) {
         })
     });
     let clients: Vec<_> = clients.collect();
-    let length = window(Duration::from_secs(45), Duration::from_secs(3_600));
+    let length = length();
     let began = Instant::now();
     // What is made once and kept is there after a third.
     let mut samples: Vec<Sample> = Vec::new();

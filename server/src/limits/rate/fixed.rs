@@ -35,11 +35,17 @@ impl Fixed {
         }
     }
 
-    pub fn left(&self, shape: &Shape, wall_us: u64) -> Left {
+    /// How much is used of the window that runs.
+    pub fn used(&self, shape: &Shape, wall_us: u64) -> u64 {
         let window = wall_us / shape.window_us;
         let used = self.windows.iter().find(|(number, _)| *number == window);
+        used.map_or(0, |(_, used)| *used)
+    }
+
+    pub fn left(&self, shape: &Shape, wall_us: u64) -> Left {
+        let window = wall_us / shape.window_us;
         Left {
-            remaining: shape.max.saturating_sub(used.map_or(0, |(_, used)| *used)),
+            remaining: shape.max.saturating_sub(self.used(shape, wall_us)),
             reset_us: (window + 1) * shape.window_us - wall_us,
         }
     }

@@ -87,6 +87,17 @@ impl From<&Rule> for Shape {
 }
 
 impl Shape {
+    /// The same, kept so that more than all of it can be used.
+    pub fn plain(self) -> Self {
+        Self {
+            kind: match self.kind {
+                Kind::Governed => Kind::Bucket,
+                kind => kind,
+            },
+            ..self
+        }
+    }
+
     /// The part of one of so many instances: at least one, so that none is shut out.
     pub fn shared_among(self, instances: u32) -> Self {
         let part = |all: u64| (all / u64::from(instances.max(1))).max(1);
@@ -213,6 +224,30 @@ impl Cell {
                     *used = used.saturating_sub(1);
                 }
             }
+        }
+    }
+
+    /// Counts what was counted elsewhere already, whether there is room for it or not. A governed bucket cannot have more than
+    /// its burst: whoever forces takes the plain one.
+    pub fn force(&mut self, shape: &Shape, cost: u64, now: Moment) {
+        let nothing = Taken {
+            cost: 0,
+            place: 0,
+            wait_us: 0,
+        };
+        if !matches!(self, Self::Governed(_) | Self::Concurrent(_)) {
+            self.settle(shape, nothing, cost, now);
+        }
+    }
+
+    /// How much is used, of everything but concurrent requests.
+    pub fn used(&self, shape: &Shape, now: Moment) -> u64 {
+        match self {
+            Self::Governed(governed) => governed.used(shape, now.mono_us),
+            Self::Bucket(bucket) | Self::Leaky(bucket) => bucket.used(shape, now.mono_us),
+            Self::Sliding(sliding) => sliding.used(shape, now.mono_us),
+            Self::Fixed(fixed) => fixed.used(shape, now.wall_us),
+            Self::Concurrent(_) => 0,
         }
     }
 

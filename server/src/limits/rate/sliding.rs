@@ -54,6 +54,13 @@ impl Sliding {
         }
     }
 
+    /// How much is used now.
+    pub fn used(&self, shape: &Shape, now_us: u64) -> u64 {
+        let mut at = self.clone();
+        at.advance(shape, now_us);
+        at.sum
+    }
+
     pub fn left(&self, shape: &Shape, now_us: u64) -> Left {
         let mut at = self.clone();
         at.advance(shape, now_us);

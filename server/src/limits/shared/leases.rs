@@ -281,7 +281,7 @@ impl Shared {
         self.builds_key(&format!("said:{}", build.simple()))
     }
 
-    async fn patiently<T: redis::FromRedisValue>(
+    pub(super) async fn patiently<T: redis::FromRedisValue>(
         &self,
         script: redis::ScriptInvocation<'_>,
     ) -> Result<T, RedisError> {

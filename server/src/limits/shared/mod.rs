@@ -10,6 +10,7 @@
 
 mod keys;
 pub mod leases;
+mod restock;
 mod settle;
 
 use std::{
@@ -53,6 +54,8 @@ pub struct Shared {
     scripts: Scripts,
     /// When this process began to count, by Redis' clock; what it is for, `lua/tell.lua` says.
     born_ms: Mutex<Option<i64>>,
+    /// Since when Redis counts, by its clock, as far as this instance has seen to it.
+    since_ms: Mutex<Option<i64>>,
     /// What this instance has counted, and goes on from when Redis is away.
     local: Local,
     misses: AtomicU32,
@@ -75,6 +78,7 @@ struct Scripts {
     finish: Script,
     lose: Script,
     epoch: Script,
+    restock: Script,
 }
 
 impl Scripts {
@@ -88,6 +92,7 @@ impl Scripts {
             finish: Script::new(include_str!("lua/finish.lua")),
             lose: Script::new(include_str!("lua/lose.lua")),
             epoch: Script::new(include_str!("lua/epoch.lua")),
+            restock: Script::new(include_str!("lua/restock.lua")),
         }
     }
 }
@@ -116,6 +121,7 @@ impl Shared {
             timeout,
             scripts: Scripts::new(),
             born_ms: Mutex::default(),
+            since_ms: Mutex::default(),
             local: Local::default(),
             misses: AtomicU32::new(0),
             waiting: Mutex::default(),
@@ -384,6 +390,7 @@ impl Rates for Shared {
         if shared.is_empty() {
             return;
         }
+        self.local.correct(&shared, actual);
         self.owe(&shared, actual);
     }
 

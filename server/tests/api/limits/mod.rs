@@ -3,6 +3,7 @@
 mod budgets;
 mod clocks;
 mod fleet;
+mod redis;
 mod shared_budgets;
 mod spent;
 

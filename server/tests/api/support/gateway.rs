@@ -14,7 +14,7 @@ use super::{
 };
 
 /// What a bench differs in from the usual one.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Setup {
     /// Further settings, by their environment names.
     pub environment: Vec<(&'static str, String)>,

@@ -51,6 +51,22 @@ impl RedisServer {
         assert!(cli(self.port, &["flushall"]).contains("OK"));
     }
 
+    /// The fields of all hashes whose name begins so.
+    pub fn marks(&self, prefix: &str) -> Vec<String> {
+        let script = "local found = {}
+            for _, key in ipairs(redis.call('KEYS', '*')) do
+              if redis.call('TYPE', key).ok == 'hash' then
+                for _, field in ipairs(redis.call('HKEYS', key)) do
+                  if string.sub(field, 1, #ARGV[1]) == ARGV[1] then found[#found + 1] = field end
+                end
+              end
+            end
+            return found";
+        let found = cli(self.port, &["eval", script, "0", prefix]);
+        let found = found.lines().filter(|line| line.contains(prefix));
+        found.map(str::to_owned).collect()
+    }
+
     /// Writes a dump.
     pub fn dump(&self) {
         assert!(cli(self.port, &["save"]).contains("OK"));
