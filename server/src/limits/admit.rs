@@ -23,21 +23,18 @@ use super::{
     Account, Rejected,
     alerts::Alert,
     budget::{Accounts, Outcome, Reserved, Standing, Ticket, of_attempt, spent_by},
-    claim::{self, Claim, Counted, Most, Watched},
+    claim::{self, Claim, Counted, Watched},
     period::Window,
-    permit::{AttemptPermit, Permit},
+    permit::Permit,
     rate::Left,
-    rates::{Holding, Passed, Rates, Tightest},
+    rates::{Holding, Rates, Tightest},
 };
 use crate::{
     catalog::{self, Catalog},
     clock,
     metering::UsageEvent,
-    tenancy::{ChannelId, LimitId, RequestId, Scope},
+    tenancy::{LimitId, RequestId, Scope},
 };
-
-/// For so long an attempt that could go elsewhere waits for what Redis may give of its channel's budget.
-const ASKED_FOR: Duration = Duration::from_millis(100);
 
 /// What the process counts with.
 #[derive(Debug, Clone, Copy)]
@@ -50,9 +47,9 @@ pub struct Config {
 
 /// What bounds calls on this instance: budgets known here, and limits wherever they are counted.
 pub struct Limits {
-    config: Config,
+    pub(super) config: Config,
     pub(super) catalog: Arc<catalog::Current>,
-    rates: Box<dyn Rates>,
+    pub(super) rates: Box<dyn Rates>,
     pub(super) inner: Mutex<Inner>,
     tickets: AtomicU64,
     /// Something was given back or filled.
@@ -70,21 +67,21 @@ pub struct Limits {
 pub(super) struct Inner {
     pub(super) accounts: Accounts,
     /// Calls that were let through and have not been settled.
-    open: HashMap<RequestId, Held>,
+    pub(super) open: HashMap<RequestId, Held>,
 }
 
 /// What a call has taken.
 #[derive(Default)]
-struct Held {
+pub(super) struct Held {
     tokens: Vec<Holding>,
     reserved: Vec<Reserved>,
-    attempts: Vec<HeldAttempt>,
+    pub(super) attempts: Vec<HeldAttempt>,
 }
 
 /// What one attempt of a call has taken of its channel.
-struct HeldAttempt {
-    tokens: Vec<Holding>,
-    reserved: Vec<Reserved>,
+pub(super) struct HeldAttempt {
+    pub(super) tokens: Vec<Holding>,
+    pub(super) reserved: Vec<Reserved>,
 }
 
 /// That a call was let through.
@@ -231,99 +228,6 @@ impl Limits {
         }
     }
 
-    /// Lets one attempt of an admitted call through on what its channel and route allow. Only who has nowhere else to go
-    /// waits for what others have reserved of the channel's budget; but all wait a moment for what Redis may give.
-    pub async fn attempt(
-        self: &Arc<Self>,
-        attempt: &Attempt<'_>,
-        is_last: bool,
-    ) -> Result<AttemptPermit, Rejected> {
-        if attempt.budgets.is_empty() {
-            return self.count_attempt(attempt, Vec::new()).await;
-        }
-        let mut waiting = Waiting::new(self, &attempt.budgets);
-        let began = time::Instant::now();
-        let deadline = began + self.config.reserved_wait;
-        loop {
-            let freed = self.freed.notified();
-            tokio::pin!(freed);
-            freed.as_mut().enable();
-            let (rejected, may_be_more) = match self.reserve_attempt(attempt, waiting.ticket) {
-                Ok(reserved) => {
-                    waiting.is_over();
-                    return self.count_attempt(attempt, reserved).await;
-                }
-                Err(rejected) => rejected,
-            };
-            let waits = matches!(rejected, Rejected::Reserved { .. });
-            let until = match (is_last, may_be_more) {
-                (true, _) => Some(deadline),
-                (false, true) => Some(deadline.min(began + ASKED_FOR)),
-                (false, false) => None,
-            };
-            waiting.ticket.has_waited = waits;
-            let until = until.filter(|_| waits);
-            let came = match until {
-                Some(until) => time::timeout_at(until, freed).await.is_ok(),
-                None => false,
-            };
-            if !came {
-                self.note_refusal(&rejected);
-                return Err(rejected);
-            }
-        }
-    }
-
-    /// Reserves what an attempt may come to; or says why not, and whether Redis may have more.
-    fn reserve_attempt(
-        &self,
-        attempt: &Attempt<'_>,
-        ticket: Ticket,
-    ) -> Result<Vec<Reserved>, (Rejected, bool)> {
-        let mut inner = self.inner.lock();
-        let accounts = &mut inner.accounts;
-        let (budgets, most) = (&attempt.budgets, attempt.most);
-        let outcome = accounts.reserve_of(budgets, most, attempt.output, ticket);
-        self.wake(accounts);
-        match outcome {
-            Outcome::Reserved(reserved, _) => Ok(reserved),
-            Outcome::Wait(budget) => {
-                let scope = Scope::Channel(attempt.channel);
-                let rejected = Rejected::Reserved { budget, scope };
-                Err((rejected, accounts.may_be_more(budgets)))
-            }
-            Outcome::Rejected(rejected) => Err((*rejected, false)),
-        }
-    }
-
-    async fn count_attempt(
-        self: &Arc<Self>,
-        attempt: &Attempt<'_>,
-        reserved: Vec<Reserved>,
-    ) -> Result<AttemptPermit, Rejected> {
-        // Given back if the limits refuse, or the caller leaves while they are asked.
-        let mut reserving = Reserving {
-            limits: self,
-            id: attempt.id,
-            reserved,
-        };
-        let passed = match attempt.limits.as_slice() {
-            [] => Passed::default(),
-            limits => self.rates.take(limits, attempt.estimated_tokens).await?,
-        };
-        let held = HeldAttempt {
-            tokens: passed.of(Metric::Tokens),
-            reserved: std::mem::take(&mut reserving.reserved),
-        };
-        if let Some(call) = self.inner.lock().open.get_mut(&attempt.id) {
-            call.attempts.push(held);
-        }
-        Ok(AttemptPermit {
-            limits: Arc::clone(self),
-            slots: passed.of(Metric::Concurrent),
-        })
-    }
-
     /// Settles a call by its usage event; called for each event once, whoever writes it.
     pub fn settle(&self, event: &UsageEvent) {
         let Some(held) = self.inner.lock().open.remove(&event.id) else {
@@ -380,7 +284,7 @@ impl Limits {
     }
 
     /// Puts what was really spent in the place of what was reserved, and tells what that reached.
-    fn settle_reserved(
+    pub(super) fn settle_reserved(
         &self,
         reserved: &[Reserved],
         id: RequestId,
@@ -512,41 +416,15 @@ impl Limits {
     }
 }
 
-/// One attempt of an admitted call that asks its channel and route to be let through.
-#[derive(Debug)]
-pub struct Attempt<'c> {
-    pub id: RequestId,
-    pub channel: ChannelId,
-    pub limits: Vec<Counted<'c>>,
-    pub budgets: Vec<Watched<'c>>,
-    pub estimated_tokens: u64,
-    pub most: &'c Most,
-    /// The most output tokens over all choices, where anything bounds them.
-    pub output: Option<u64>,
-}
-
-/// What an attempt has reserved while its channel's limits are asked.
-struct Reserving<'a> {
-    limits: &'a Limits,
-    id: RequestId,
-    reserved: Vec<Reserved>,
-}
-
-impl Drop for Reserving<'_> {
-    fn drop(&mut self) {
-        self.limits.settle_reserved(&self.reserved, self.id, |_| 0);
-    }
-}
-
 /// A call that waits for what others have reserved: its place in the queue goes with it.
-struct Waiting<'a, 'c> {
+pub(super) struct Waiting<'a, 'c> {
     limits: &'a Limits,
     budgets: &'a [Watched<'c>],
-    ticket: Ticket,
+    pub(super) ticket: Ticket,
 }
 
 impl<'a, 'c> Waiting<'a, 'c> {
-    fn new(limits: &'a Limits, budgets: &'a [Watched<'c>]) -> Self {
+    pub(super) fn new(limits: &'a Limits, budgets: &'a [Watched<'c>]) -> Self {
         let ticket = Ticket {
             number: limits.tickets.fetch_add(1, Relaxed),
             has_waited: false,
@@ -559,7 +437,7 @@ impl<'a, 'c> Waiting<'a, 'c> {
     }
 
     /// It has something, or never will: it stands in no queue any more, and the next one may have its turn.
-    fn is_over(&mut self) {
+    pub(super) fn is_over(&mut self) {
         if std::mem::take(&mut self.ticket.has_waited)
             && self.limits.inner.lock().accounts.has_waiting(self.budgets)
         {

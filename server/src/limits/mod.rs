@@ -7,6 +7,7 @@
 
 mod admit;
 mod alerts;
+mod attempt;
 mod budget;
 pub mod busy;
 pub mod claim;
@@ -21,8 +22,9 @@ mod shared;
 
 use std::time::Duration;
 
-pub use admit::{Admitted, Attempt, Config, Limits};
+pub use admit::{Admitted, Config, Limits};
 pub use alerts::{Alert, Happened};
+pub use attempt::Attempt;
 pub use budget::{Account, Standing, spent_by};
 pub use claim::{Claim, Most, Output, Who};
 pub use leased::Unbuilt;
