@@ -171,7 +171,8 @@ pub async fn build(
     )?);
     let mut working = JoinSet::new();
     working.spawn(refresh.run(shutdown.clone()));
-    working.spawn(write.run(shutdown.clone()));
+    let (still, last) = tokio::sync::mpsc::channel(1);
+    working.spawn(outlived(write.run(shutdown.clone()), still.clone()));
     if let Some(shared) = shared_limits {
         let share = ShareBudgets {
             limits: Arc::clone(&limits),
@@ -181,7 +182,7 @@ pub async fn build(
             sign: share_budgets::Sign::put_up(&config.data_dir, id)
                 .context("the data directory cannot be written")?,
         };
-        working.spawn(share.run(shutdown.clone()));
+        working.spawn(outlived(share.run(shutdown.clone()), still.clone()));
         let build = BuildAccounts {
             limits: Arc::clone(&limits),
             shared: Arc::clone(&shared),
@@ -202,7 +203,8 @@ pub async fn build(
         Arc::clone(&current),
         shutdown.clone(),
     ));
-    working.spawn(beat.run(shutdown.clone()));
+    drop(still);
+    working.spawn(beat.run(shutdown.clone(), last));
     let (db, led) = (stores.clone(), Arc::clone(&fleet));
     working.spawn(jobs::partitions::run(db, led, shutdown.clone()));
     let (db, led) = (stores.clone(), Arc::clone(&fleet));
@@ -231,6 +233,12 @@ pub async fn build(
         shutdown,
         working,
     })
+}
+
+/// Runs a job, and lets go of something when it has ended.
+async fn outlived<T>(job: impl Future<Output = ()>, until_then: T) {
+    job.await;
+    drop(until_then);
 }
 
 fn admin_state(

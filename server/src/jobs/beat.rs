@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::time;
+use tokio::{sync::mpsc, time};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -71,8 +71,9 @@ impl Beat {
         Ok(())
     }
 
-    /// Beats until told to stop, and then says so.
-    pub async fn run(self, shutdown: CancellationToken) {
+    /// Beats until told to stop, and then says so, once all that keep the other end of `last` have ended: until then others have
+    /// to reckon with this instance.
+    pub async fn run(self, shutdown: CancellationToken, mut last: mpsc::Receiver<()>) {
         let mut failing = false;
         loop {
             tokio::select! {
@@ -90,6 +91,8 @@ impl Beat {
                 }
             }
         }
+        // Nothing is ever sent.
+        last.recv().await;
         if let Err(error) = instances::leave(&self.stores.config, self.me.id).await {
             tracing::warn!(%error, "this instance could not say that it ends; the others will notice");
         }

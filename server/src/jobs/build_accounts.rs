@@ -72,6 +72,14 @@ pub enum Error {
     Unbooked,
 }
 
+/// The other instances, as the database knows them.
+struct Others {
+    /// Those that have to take part.
+    needed: Vec<Uuid>,
+    /// Those that were heard of not long ago, and have not said that they end.
+    lately: Vec<Uuid>,
+}
+
 /// That this instance books nothing, for the sake of a build; until it is dropped.
 struct Paused {
     build: Uuid,
@@ -102,9 +110,19 @@ impl BuildAccounts {
             let later = unbuilt.split_off(unbuilt.len().min(AT_ONCE));
             self.limits.put_back_unbuilt(later);
             let build = Uuid::new_v4();
-            let pause = match self.shared.may_build(build, CLAIMED_FOR).await {
-                Ok(true) => {
-                    let built = self.build(build, &unbuilt).await;
+            // Who cannot read the books does not keep others from building.
+            let right = match self.others().await {
+                Ok(others) => {
+                    let right = self.shared.may_build(build, CLAIMED_FOR).await;
+                    right
+                        .map(|right| right.then_some(others))
+                        .map_err(Error::from)
+                }
+                Err(error) => Err(error),
+            };
+            let pause = match right {
+                Ok(Some(others)) => {
+                    let built = self.build(build, &unbuilt, &others).await;
                     // It ends by itself; and whoever pauses books again soon.
                     self.shared.publish(&Word::Done(build)).await.ok();
                     self.shared.has_built(build).await.ok();
@@ -123,9 +141,9 @@ impl BuildAccounts {
                     }
                 }
                 // Another builds; what it does not build is asked for again.
-                Ok(false) => Duration::from_millis(20),
+                Ok(None) => Duration::from_millis(20),
                 Err(error) => {
-                    tracing::debug!(%error, "Redis does not say who builds accounts");
+                    tracing::debug!(%error, "accounts cannot be built now");
                     backoff.grow()
                 }
             };
@@ -135,7 +153,22 @@ impl BuildAccounts {
         }
     }
 
-    async fn build(&self, build: Uuid, unbuilt: &[Unbuilt]) -> Result<(), Error> {
+    /// Who has to take part, and who was heard of not long ago.
+    async fn others(&self) -> Result<Others, Error> {
+        let (age, _) = self.shared.epoch().await?;
+        let within = if age < KEPT_FOR {
+            KEPT_FOR.as_millis() as i64
+        } else {
+            instances::SILENCE_MS
+        };
+        let db = &self.stores.config;
+        Ok(Others {
+            needed: instances::heard_of(db, within).await?,
+            lately: instances::heard_of(db, instances::REMEMBERED_MS).await?,
+        })
+    }
+
+    async fn build(&self, build: Uuid, unbuilt: &[Unbuilt], others: &Others) -> Result<(), Error> {
         let claims = unbuilt.iter().map(|(place, apart)| async {
             let claimed = self.shared.claim(*place, build, CLAIMED_FOR, *apart);
             claimed.await.map(|claimed| claimed.then_some(*place))
@@ -146,22 +179,31 @@ impl BuildAccounts {
         if accounts.is_empty() {
             return Ok(());
         }
-        let (age, _) = self.shared.epoch().await?;
-        let within = if age < KEPT_FOR {
-            KEPT_FOR.as_millis() as i64
-        } else {
-            instances::SILENCE_MS
-        };
-        let needed = instances::heard_of(&self.stores.config, within).await?;
+        let built = self.build_claimed(build, &accounts, others).await;
+        if built.is_err() {
+            // Others may try at once.
+            join_all(accounts.iter().map(|place| self.shared.lose(*place, None))).await;
+        }
+        built
+    }
+
+    async fn build_claimed(
+        &self,
+        build: Uuid,
+        accounts: &[(Account, Window)],
+        others: &Others,
+    ) -> Result<(), Error> {
         let began = Instant::now();
         let open = Word::Open {
             build,
-            accounts: accounts.clone(),
+            accounts: accounts.to_vec(),
         };
-        let said = self.answers(build, &needed, &open, accounts.len()).await?;
+        let said = self
+            .answers(build, &others.needed, &open, accounts.len())
+            .await?;
         let snapshot = self.stores.usage.begin_snapshot().await?;
         let mut booked = Vec::with_capacity(accounts.len());
-        for (account, window) in &accounts {
+        for (account, window) in accounts {
             booked.push(usage::spent(&snapshot, *account, *window).await?);
             // The first question fixes the moment; nobody may have booked again by then.
             if booked.len() == 1 && began.elapsed() > READ_WITHIN {
@@ -170,9 +212,13 @@ impl BuildAccounts {
         }
         snapshot.rollback().await.map_err(store::Error::from)?;
         let finished = accounts.iter().enumerate().map(|(at, place)| {
-            let holds: Vec<(String, u64)> = said
+            let took_part = said
                 .iter()
-                .map(|(instance, holds)| (instance.clone(), holds[at]))
+                .map(|(instance, holds)| (instance.clone(), Some(holds[at])));
+            let lately = others.lately.iter().map(|id| id.simple().to_string());
+            let lately = lately.filter(|instance| !said.contains_key(instance));
+            let holds: Vec<(String, Option<u64>)> = took_part
+                .chain(lately.map(|instance| (instance, None)))
                 .collect();
             let booked = booked[at];
             async move { self.shared.finish(*place, build, booked, &holds).await }
@@ -281,7 +327,10 @@ impl BuildAccounts {
             let booked = usage::spent_by_calls(&self.stores.usage.read, place.0, &calls).await?;
             holds.push(self.limits.acknowledge(build, *place, booked).unwrap_or(0));
         }
-        self.shared.say(build, &holds).await?;
+        // Heard or not, it may have been: nothing is booked until the build is over.
+        if let Err(error) = self.shared.say(build, &holds).await {
+            tracing::warn!(%error, "what this instance holds of accounts could not be said");
+        }
         let took_ms = began.elapsed().as_millis() as u64;
         tracing::debug!(%build, booked_ms, took_ms, "took part in building accounts");
         Ok(paused)

@@ -11,6 +11,7 @@ use std::{
 };
 
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
+use parking_lot::Mutex;
 use tokio::{
     sync::mpsc,
     time::{self, Instant},
@@ -20,7 +21,7 @@ use uuid::Uuid;
 
 use super::Backoff;
 use crate::{
-    catalog,
+    catalog::{self, Catalog},
     clock::now_ms,
     limits::{
         Account, Limits, Shared, Window, claim,
@@ -28,7 +29,7 @@ use crate::{
         leases::{Word, tag_of},
     },
     store::{Stores, instances},
-    tenancy::Scope,
+    tenancy::{BudgetId, Scope},
 };
 
 /// How often is looked for what is to be told though nobody waits for it.
@@ -49,34 +50,60 @@ pub struct ShareBudgets {
     pub sign: Sign,
 }
 
-/// A file that says under which id a process has spent from budgets. It is there as long as that may hold something.
+/// A file that says under which ids processes of this data directory have spent from budgets. An id is there as long as that
+/// may hold something.
 #[derive(Debug)]
 pub struct Sign {
     path: PathBuf,
-    /// Who has left it, without having said its last word.
-    found: Option<Uuid>,
+    me: Uuid,
+    /// Those that have ended without having said their last word.
+    found: Vec<Uuid>,
+    /// Those whose affairs are settled.
+    gone: Mutex<Vec<Uuid>>,
 }
 
 impl Sign {
-    /// Puts the sign up, and sees whether another one hung there.
+    /// Puts the sign up, and sees which others hung there.
     pub fn put_up(data_dir: &Path, me: Uuid) -> std::io::Result<Self> {
         let path = data_dir.join("budgets-held-by");
         let found = match std::fs::read_to_string(&path) {
-            Ok(text) => Uuid::try_parse(text.trim()).ok(),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+            Ok(text) => text
+                .lines()
+                .filter_map(|line| Uuid::try_parse(line.trim()).ok())
+                .collect(),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
             Err(error) => return Err(error),
         };
-        let new = path.with_extension("new");
-        std::fs::write(&new, me.to_string())?;
-        std::fs::File::open(&new)?.sync_all()?;
-        std::fs::rename(&new, &path)?;
-        Ok(Self { path, found })
+        let sign = Self {
+            path,
+            me,
+            found,
+            gone: Mutex::default(),
+        };
+        sign.write()?;
+        Ok(sign)
     }
 
-    fn take_down(&self) {
-        if let Err(error) = std::fs::remove_file(&self.path) {
-            tracing::warn!(%error, "the next start will take this one for a crash");
+    /// Takes an id down: nothing is held under it any more.
+    fn take_down(&self, id: Uuid) {
+        self.gone.lock().push(id);
+        if let Err(error) = self.write() {
+            tracing::warn!(%error, "the next start will settle once more what is settled");
         }
+    }
+
+    fn write(&self) -> std::io::Result<()> {
+        let gone = self.gone.lock();
+        let ids = self.found.iter().chain([&self.me]);
+        let ids = ids.filter(|id| !gone.contains(id)).map(Uuid::to_string);
+        let ids: Vec<String> = ids.collect();
+        if ids.is_empty() {
+            return std::fs::remove_file(&self.path);
+        }
+        let new = self.path.with_extension("new");
+        std::fs::write(&new, ids.join("\n"))?;
+        std::fs::File::open(&new)?.sync_all()?;
+        std::fs::rename(&new, &self.path)
     }
 }
 
@@ -84,6 +111,7 @@ impl ShareBudgets {
     /// Runs until told to stop; then tells the last of it and gives everything back.
     pub async fn run(self, shutdown: CancellationToken) {
         let mut changes = self.current.subscribe();
+        let mut budgets = Budgets::of(&self.current.load());
         let mut asking = FuturesUnordered::new();
         let mut tick = Instant::now();
         let mut idle_at = Instant::now() + LOOK_FOR_IDLE;
@@ -113,7 +141,9 @@ impl ShareBudgets {
                     if changed.is_err() {
                         break;
                     }
-                    let places = self.limits.look_at_budgets(&self.current.load());
+                    let catalog = self.current.load();
+                    let mut places = self.limits.look_at_budgets(&catalog);
+                    places.extend(budgets.gone(&catalog));
                     // The other end is polled below, until this one ends.
                     gone.send(places).ok();
                 }
@@ -133,15 +163,15 @@ impl ShareBudgets {
             all && self.limits.is_all_told()
         };
         if time::timeout(LAST_WORD, over).await.unwrap_or(false) {
-            self.sign.take_down();
+            self.sign.take_down(self.sign.me);
         }
     }
 
-    /// Tells something, and takes note of what is answered. Whether all of it was.
+    /// Tells something, and takes note of what is answered. Whether all of it is counted.
     async fn ask(&self, tells: Vec<Tell>) -> bool {
         self.shared.is_born().await;
         let told = self.shared.tell(&tells).await;
-        let all = !told.contains(&Told::Nothing);
+        let all = told.iter().all(|told| matches!(told, Told::Counted { .. }));
         let mut recalled = Vec::new();
         for (tell, told) in tells.iter().zip(told) {
             tracing::trace!(?tell, ?told, "told");
@@ -172,7 +202,9 @@ impl ShareBudgets {
 
     /// Settles the affairs of a process that has left its sign. All that it had spooled and on record is booked by now.
     async fn follow_ended(&self, shutdown: &CancellationToken) {
-        let Some(ended) = self.sign.found else { return };
+        if self.sign.found.is_empty() {
+            return;
+        }
         let (catalog, at_ms) = (self.current.load(), now_ms());
         let mut scopes: Vec<Scope> = catalog.all_budgets().map(|budget| budget.scope).collect();
         scopes.sort_unstable();
@@ -182,19 +214,27 @@ impl ShareBudgets {
             .flat_map(|scope| claim::watched(&catalog, scope, at_ms));
         let places = watched.map(|watched| (Account::of(watched.budget), watched.window));
         let places: Vec<_> = places.collect();
-        self.lose(&places, Some(ended), shutdown).await;
-        if let Err(error) = instances::leave(&self.stores.config, ended).await {
-            tracing::warn!(%error, "that the last process has ended could not be said");
+        for ended in &self.sign.found {
+            if !self.lose(&places, Some(*ended), shutdown).await {
+                return;
+            }
+            match instances::leave(&self.stores.config, *ended).await {
+                Ok(()) => self.sign.take_down(*ended),
+                Err(error) => {
+                    tracing::warn!(%error, "that a former process has ended could not be said");
+                }
+            }
         }
     }
 
-    /// Says that nobody may take accounts for whole any more, until Redis has heard it.
+    /// Says that nobody may take accounts for whole any more, until Redis has heard it. `false`: it
+    /// has not, and this process ends.
     async fn lose(
         &self,
         places: &[(Account, Window)],
         ended: Option<Uuid>,
         shutdown: &CancellationToken,
-    ) {
+    ) -> bool {
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
         for places in places.chunks(AT_ONCE) {
             let mut left = places.to_vec();
@@ -210,11 +250,37 @@ impl ShareBudgets {
                     break;
                 }
                 tokio::select! {
-                    () = shutdown.cancelled() => return,
+                    () = shutdown.cancelled() => return false,
                     () = time::sleep(backoff.grow()) => {}
                 }
             }
         }
+        true
+    }
+}
+
+/// Which accounts the budgets of a catalog look at.
+struct Budgets(HashMap<BudgetId, Account>);
+
+impl Budgets {
+    fn of(catalog: &Catalog) -> Self {
+        let all = catalog.all_budgets();
+        Self(all.map(|budget| (budget.id, Account::of(budget))).collect())
+    }
+
+    /// The accounts that none looks at any more, whether this process has used them or not: Redis may know them from others.
+    fn gone(&mut self, catalog: &Catalog) -> Vec<(Account, Window)> {
+        let before = std::mem::replace(self, Self::of(catalog));
+        let gone = before
+            .0
+            .into_iter()
+            .filter(|(id, _)| !self.0.contains_key(id));
+        let at_ms = now_ms();
+        let places = gone.map(|(_, account)| {
+            let window = claim::window_of(catalog, account.scope, account.period, at_ms);
+            (account, window)
+        });
+        places.collect()
     }
 }
 

@@ -257,17 +257,17 @@ impl Limits {
             .collect();
         channels.dedup();
         let scopes = whole.chain(channels);
-        let reserved = |account: Account| {
+        let reserved = |account: Account, window: Window| {
             let attempts = held.attempts.iter().flat_map(|attempt| &attempt.reserved);
             let mut all = held.reserved.iter().chain(attempts);
-            all.any(|reserved| reserved.account == account)
+            all.any(|reserved| reserved.account == account && reserved.window == window)
         };
         self.count_strange(&catalog, event);
         for scope in scopes.filter(|scope| !catalog.budgets(*scope).is_empty()) {
             for watched in claim::watched(&catalog, scope, event.id.at_ms()) {
                 let account = Account::of(watched.budget);
                 let spent = spent_by(account, event);
-                if spent == 0 || reserved(account) {
+                if spent == 0 || reserved(account, watched.window) {
                     continue;
                 }
                 let budgets = catalog.budgets(scope);

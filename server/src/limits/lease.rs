@@ -77,6 +77,8 @@ struct Opened {
 pub struct Tell {
     pub account: Account,
     pub window: Window,
+    /// Which of those that this process has opened it is.
+    pub serial: u64,
     pub build: Option<Uuid>,
     /// Rises with each that is told.
     pub number: u64,
@@ -207,7 +209,8 @@ impl Lease {
 
     /// Whether nothing would be lost with it.
     pub fn is_settled(&self) -> bool {
-        self.total == self.counted && !self.is_told && self.opened.is_none()
+        let is_known = self.build.is_some() || self.told == 0;
+        is_known && self.total == self.counted && !self.is_told && self.opened.is_none()
     }
 
     /// Whether it holds something that nobody spends.
@@ -319,6 +322,7 @@ impl Lease {
         Tell {
             account,
             window,
+            serial: 0,
             build,
             number: self.told,
             answered,
@@ -349,9 +353,9 @@ impl Lease {
                 slice,
             } => {
                 let own = match self.opened.take() {
-                    Some(opened) if opened.build == build => {
+                    Some(opened) if opened.build == build && tell.build == Some(build) => {
                         // What was settled since it was told is still part of what is held.
-                        let untold = opened.since - tell.spent;
+                        let untold = opened.since.saturating_sub(tell.spent);
                         self.total = opened.since;
                         self.counted = self.total - untold;
                         opened.since
@@ -371,9 +375,9 @@ impl Lease {
                 self.given_of = tell.amount.unwrap_or(0);
                 self.is_short = tell.first > 0 && granted == 0;
                 self.not_before = None;
-                Some(spent.saturating_add(own - tell.spent))
+                Some(spent.saturating_add(own.saturating_sub(tell.spent)))
             }
-            Told::Apart(_) if !self.has_counted() => {
+            Told::Apart(_) if !self.has_counted() && tell.build.is_some() => {
                 // It has counted nothing: it joins what others have built.
                 self.build = None;
                 self.answered = 0;
@@ -388,6 +392,14 @@ impl Lease {
 
     /// The account is being built: what is settled from now on counts apart.
     pub fn open(&mut self, build: Uuid) {
+        // Told again of the same: what has been counted since the first word stays.
+        if self
+            .opened
+            .as_ref()
+            .is_some_and(|opened| opened.build == build)
+        {
+            return;
+        }
         self.opened = Some(Opened {
             build,
             since: 0,

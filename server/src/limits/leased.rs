@@ -157,6 +157,7 @@ impl Limits {
                 account,
                 window,
                 units: 0,
+                serial: 0,
             };
             let spent = spent_by(account, event);
             inner.accounts.settle(&held, event.id, spent, &[]);

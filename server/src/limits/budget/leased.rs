@@ -94,7 +94,11 @@ impl Accounts {
             let amount = amount(account);
             let due = lease.due(now, spent.reserved, queue);
             if due == Due::Now {
-                tells.push(lease.tell(place, now, spent.reserved, queue, amount));
+                let tell = lease.tell(place, now, spent.reserved, queue, amount);
+                tells.push(Tell {
+                    serial: spent.serial,
+                    ..tell
+                });
             }
             if due != Due::No {
                 untold.insert(place);
@@ -129,7 +133,10 @@ impl Accounts {
         budgets: &[Budget],
     ) -> Vec<Crossed> {
         let place = (tell.account, tell.window);
-        let Some(spent) = self.known(place) else {
+        let Some(spent) = self
+            .known(place)
+            .filter(|spent| spent.serial == tell.serial)
+        else {
             return Vec::new();
         };
         let Some(lease) = &mut spent.lease else {
@@ -145,7 +152,7 @@ impl Accounts {
         }
         match told {
             Told::Unknown => drop(self.unbuilt.entry(place).or_default()),
-            Told::Apart(build) if self.has_counted(place) => {
+            Told::Apart(build) if tell.build.is_none() || self.has_counted(place) => {
                 self.unbuilt.insert(place, Some(build));
             }
             _ => {}

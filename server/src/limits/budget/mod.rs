@@ -68,6 +68,8 @@ pub struct Accounts {
     unbuilt: HashMap<(Account, Window), Option<Uuid>>,
     /// Accounts that others have asked to be counted, and no budget is known of here yet; and since when.
     strange: HashMap<Account, Instant>,
+    /// Accounts opened so far.
+    serials: u64,
 }
 
 /// What a call has reserved of one account.
@@ -76,6 +78,8 @@ pub struct Reserved {
     pub account: Account,
     pub window: Window,
     pub units: u64,
+    /// Of which account: one that was forgotten and opened again meanwhile knows nothing of it.
+    pub serial: u64,
 }
 
 /// A call's place in the queues, in the order in which calls came.
@@ -197,6 +201,7 @@ impl Accounts {
                 account,
                 window: *window,
                 units,
+                serial: spent.serial,
             });
         }
         if let Some(budget) = waits {
@@ -305,7 +310,9 @@ impl Accounts {
         let Some(spent) = windows.iter_mut().find(|spent| spent.window == held.window) else {
             return Vec::new();
         };
-        spent.reserved = spent.reserved.saturating_sub(held.units);
+        if spent.serial == held.serial {
+            spent.reserved = spent.reserved.saturating_sub(held.units);
+        }
         if let Some(lease) = &mut spent.lease {
             lease.settle(id, actual);
             self.untold.insert((held.account, held.window));
@@ -344,6 +351,7 @@ impl Accounts {
             account,
             window: watched.window,
             units: 0,
+            serial: 0,
         };
         self.settle(&held, id, actual, budgets)
     }
@@ -425,8 +433,10 @@ impl Accounts {
         if lease.is_some() {
             self.urgent.insert((account, window));
         }
+        self.serials += 1;
         windows.push(Spent {
             window,
+            serial: self.serials,
             spent: 0,
             reserved: 0,
             settled: (!is_filled).then(Vec::new),

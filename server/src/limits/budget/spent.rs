@@ -12,6 +12,8 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Spent {
     pub(super) window: Window,
+    /// Which of those that this process has opened it is.
+    pub(super) serial: u64,
     pub(super) spent: u64,
     pub(super) reserved: u64,
     /// While the past is not known: the calls that were settled meanwhile, which the books may have too.

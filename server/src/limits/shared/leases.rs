@@ -128,7 +128,8 @@ impl Shared {
                 .arg(tell.first)
                 .arg(tell.wanted)
                 .arg(amount)
-                .arg(tell.usage as u8);
+                .arg(tell.usage as u8)
+                .arg(tell.window.start_ms);
         }
         let asked = async {
             let mut connection = self.redis.connection().await?;
@@ -209,13 +210,14 @@ impl Shared {
             .map(|claimed| claimed == 1)
     }
 
-    /// Ends the building of an account with what the books say and what each instance that took part holds.
+    /// Ends the building of an account with what the books say and what each instance that took part holds; `None` for one that
+    /// took no part and was heard of not long ago.
     pub async fn finish(
         &self,
         (account, window): (Account, Window),
         build: Uuid,
         booked: u64,
-        holds: &[(String, u64)],
+        holds: &[(String, Option<u64>)],
     ) -> Result<bool, RedisError> {
         let mut script = self.scripts.finish.prepare_invoke();
         script
@@ -224,7 +226,8 @@ impl Shared {
             .arg(booked)
             .arg(KEPT.as_millis() as u64);
         for (instance, held) in holds {
-            script.arg(instance).arg(*held);
+            let held = held.map_or(-1, |held| i64::try_from(held).unwrap_or(i64::MAX));
+            script.arg(instance).arg(held);
         }
         self.patiently::<i64>(script).await.map(|done| done == 1)
     }

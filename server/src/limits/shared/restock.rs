@@ -1,6 +1,6 @@
 //! What is said to a Redis that has lost its counts, or was restored with old ones: what this instance has used of each limit.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use redis::RedisError;
 
@@ -10,6 +10,8 @@ use super::{
 };
 use crate::limits::local::Used;
 
+/// So long after the loss others have counted anew, and what is found is theirs.
+const LATE: Duration = Duration::from_secs(5);
 /// Counts in one script.
 const COUNTS: usize = 200;
 
@@ -27,7 +29,7 @@ impl Shared {
             return;
         }
         if known.is_some() {
-            match self.restock(since_ms).await {
+            match self.restock(since_ms, age).await {
                 Ok(counts) => tracing::warn!(
                     counts,
                     "Redis has lost its counts: what this instance has used is put back"
@@ -41,7 +43,9 @@ impl Shared {
         *self.since_ms.lock() = Some(since_ms);
     }
 
-    async fn restock(&self, since_ms: i64) -> Result<usize, RedisError> {
+    async fn restock(&self, since_ms: i64, age: Duration) -> Result<usize, RedisError> {
+        // What they would put right is right in what this instance has noted.
+        self.forget_owed_tokens();
         let used = self.local.used();
         let counts = used.len();
         let mut by_tag: HashMap<String, Vec<Used>> = HashMap::new();
@@ -52,7 +56,10 @@ impl Shared {
         for (tag, used) in by_tag {
             for used in used.chunks(COUNTS) {
                 let mut script = self.scripts.restock.prepare_invoke();
-                script.arg(&self.instance).arg(since_ms);
+                script
+                    .arg(&self.instance)
+                    .arg(since_ms)
+                    .arg(u8::from(age < LATE));
                 for one in used {
                     script
                         .key(self.redis.tagged(&tag, &key(one.key.limit, one.key.value)))

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::limits::{
     claim::Counted,
-    rate::{Shape, Taken},
+    rate::{Kind, Shape, Taken},
     rates::Holding,
 };
 
@@ -35,6 +35,7 @@ pub(super) struct Item {
     shape: Shape,
     taken: Taken,
     actual: u64,
+    metric: Metric,
 }
 
 /// What is settled at once, on one hash tag.
@@ -70,6 +71,7 @@ impl Shared {
                 shape: holding.shape,
                 taken: holding.taken,
                 actual: actual.min(1 << 50),
+                metric: holding.metric,
             });
         }
         while waiting.len() > MAX_WAITING {
@@ -77,6 +79,14 @@ impl Shared {
         }
         drop(waiting);
         self.due.notify_one();
+    }
+
+    /// Forgets what tokens are owed where this instance's own notes have them already.
+    pub(super) fn forget_owed_tokens(&self) {
+        let is_owed =
+            |item: &Item| item.metric != Metric::Tokens || item.shape.kind == Kind::Sliding;
+        self.waiting.lock().retain(is_owed);
+        self.unanswered.lock().clear();
     }
 
     /// Sends what calls really were. What is not answered is sent again the next time, as it is.
@@ -158,6 +168,7 @@ impl Shared {
                         wait_us: 0,
                     },
                     actual: 0,
+                    metric: Metric::Concurrent,
                 });
             }
         }

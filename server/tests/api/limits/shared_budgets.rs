@@ -225,7 +225,7 @@ async fn without_redis_hard_budgets_are_spent_from_leases() {
             .vendor
             .set_default(Behaviour::tokens(100).with_first_byte_delay_ms(20));
         let pair = Pair::start(&mut bench).await;
-        budget(&bench, "{amount: '1000.00', period: month, mode: hard}").await;
+        budget(&bench, "{amount: '100000.00', period: month, mode: hard}").await;
         let (seen, calling) = clients(&pair.urls(), 16, Some(200));
         until_served(&seen, 50).await;
         for pipe in [&pair.first_pipe, &pair.second_pipe] {

@@ -2,15 +2,16 @@
 --
 -- KEYS: for each account its own, and that of the window before (or its own again where there is none). ARGV: this instance's
 -- id, an id for accounts that begin here, when this instance began (milliseconds by this clock, -1: unknown), for how many
--- milliseconds accounts are kept; then for each account ten values: the build that the figures belong to ('': none), the
+-- milliseconds accounts are kept; then for each account eleven values: the build that the figures belong to ('': none), the
 -- number of this tell, the last number that was answered, what it has spent since the build, what it holds, of that what is
 -- free, what the first in its queue needs besides, what the whole queue needs besides, the budget (-1: none that is hard), and
--- whether nobody spends (1) or the instance ends and tells for the last time (2). Answers for each account: a code (0 counted, 1 unknown, 2 being built, 3 built without it, 4 not
+-- whether nobody spends (1) or the instance ends and tells for the last time (2), and when the window begins. Answers for each account: a code (0 counted, 1 unknown, 2 being built, 3 built without it, 4 not
 -- counted), what all have spent, what the others hold, what is given, how much may lie idle, and the build.
 --
 -- An account is a hash: `run`, the run of Redis in which it was built (so one restored from a dump, or of a replica, is not
 -- taken for true), `state` (open, building, lost), `build`, `base`, what was spent before the build, `at`, when that was,
--- `follows`, whether it began with its window, and for each instance `s:ID`, "number:spent:held".
+-- `follows`, whether it began with its window, and for each instance `s:ID`, "number:spent:held", and `p:ID` where it
+-- took part in the build or came after it.
 
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
@@ -28,23 +29,26 @@ end
 
 for at = 1, #KEYS / 2 do
   local key, before = KEYS[at * 2 - 1], KEYS[at * 2]
-  local base = 4 + (at - 1) * 10
+  local base = 4 + (at - 1) * 11
   local build, number, answered = ARGV[base + 1], tonumber(ARGV[base + 2]), tonumber(ARGV[base + 3])
   local spent, held, kept = tonumber(ARGV[base + 4]), tonumber(ARGV[base + 5]), tonumber(ARGV[base + 6])
   local first, wanted = tonumber(ARGV[base + 7]), tonumber(ARGV[base + 8])
-  local amount, use = tonumber(ARGV[base + 9]), ARGV[base + 10]
+  local amount, use, begins = tonumber(ARGV[base + 9]), ARGV[base + 10], tonumber(ARGV[base + 11])
   local fields = redis.call('HGETALL', key)
   local account = {}
   for field = 1, #fields, 2 do account[fields[field]] = fields[field + 1] end
   local code, all, others, granted, slice = 0, 0, 0, 0, 0
 
   if account.run ~= run then
-    local prior = before ~= key and redis.call('HMGET', before, 'run', 'state') or {}
-    if build == '' and prior[1] == run and prior[2] == 'open' then
+    local prior = before ~= key and redis.call('HMGET', before, 'run', 'state', 'at', 'followed') or {}
+    -- It was counted whole when this window began, by clocks that may differ a little; and nothing has followed it yet.
+    local was_whole = (tonumber(prior[3]) or now) + 60000 < begins and not prior[4]
+    if build == '' and prior[1] == run and prior[2] == 'open' and was_whole then
       -- A window that follows one that everybody counts begins with nothing.
       account = {run = run, state = 'open', build = fresh, base = '0', follows = '1'}
+      redis.call('HSET', before, 'followed', '1')
       redis.call('DEL', key)
-      redis.call('HSET', key, 'run', run, 'state', 'open', 'build', fresh, 'base', '0', 'follows', '1')
+      redis.call('HSET', key, 'run', run, 'state', 'open', 'build', fresh, 'base', '0', 'follows', '1', 'at', whole(now))
     else
       code = 1
     end
@@ -60,7 +64,12 @@ for at = 1, #KEYS / 2 do
       -- Who has counted something while others built it cannot tell what of that they have counted too.
       local was_there = born < 0 or born <= (tonumber(account.at) or 0)
       if not own and spent + held > 0 and not account.follows and was_there then code = 3 end
-    elseif build ~= account.build then
+      -- What it had told once and does not know any more stands for something.
+      if own then
+        local last, told = figures(own)
+        if told > spent or number <= last then code = 3 end
+      end
+    elseif build ~= account.build or not account['p:' .. instance] then
       code = 3
     end
   end
@@ -105,6 +114,7 @@ for at = 1, #KEYS / 2 do
     else
       redis.call('HSET', key, mine, whole(number) .. ':' .. whole(spent) .. ':' .. whole(held + granted))
     end
+    redis.call('HSET', key, 'p:' .. instance, '1')
     redis.call('PEXPIRE', key, ttl)
   end
   answers[at] = {code, all, others, granted, slice, account.build or ''}
