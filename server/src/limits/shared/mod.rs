@@ -12,6 +12,7 @@ mod keys;
 pub mod leases;
 mod restock;
 mod settle;
+mod slots;
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -34,7 +35,8 @@ use super::{
 };
 use crate::{redis::Redis, tenancy::LimitId};
 use keys::{bounded, key, letter, tag};
-use settle::{Batch, Item, Slots};
+use settle::{Batch, Item};
+use slots::Slots;
 
 /// After so many misses in a row nobody waits for Redis any more.
 const MISSES: u32 = 3;
