@@ -1,8 +1,11 @@
 //! The connection to Redis and the prefix that all of its keys and channels have.
 //!
-//! Through it go counts of limits and budgets (`limits::Shared`), and word that the configuration changed. Such a message says "look" and
-//! nothing else; what changed is read from the database. Whoever needs a key of Redis makes it by a function here, from ids
-//! alone. A single server and a Redis Cluster are asked alike: what belongs together has one hash tag.
+//! Through it go counts of limits and budgets (`limits::Shared`), and word that the configuration changed. Such a message
+//! says "look" and nothing else; what changed is read from the database. Whoever needs a key of Redis makes it by a function
+//! here, from ids alone. A single server and a Redis Cluster are asked alike: what belongs together has one hash tag.
+//!
+//! Each thread has a connection of its own, driven on that thread: a question of a worker wakes nobody else, and what the
+//! calls of one turn of its loop ask goes out together.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,6 +17,7 @@ use redis::{
     cluster_async::ClusterConnection,
 };
 use serde::Deserialize;
+use thread_local::ThreadLocal;
 use tokio::{
     sync::{Notify, OnceCell},
     time,
@@ -52,26 +56,26 @@ impl Default for Config {
     }
 }
 
-/// Redis, connected when first used and again whenever lost. Clones share the connection.
+/// Redis, connected by each thread when it first asks and again whenever lost. Clones share the connections.
 #[derive(Clone)]
 pub struct Redis {
     /// For subscriptions: any node of a cluster hears every message.
     client: Client,
-    link: Link,
+    links: Links,
     prefix: String,
 }
 
-/// How questions get there.
+/// The threads' connections.
 #[derive(Clone)]
-enum Link {
-    One(ConnectionManager),
+enum Links {
+    One(Arc<ThreadLocal<ConnectionManager>>),
     Cluster(Arc<Cluster>),
 }
 
-/// A cluster, whose nodes are looked up when it is first asked.
+/// A cluster, whose nodes are looked up when a thread first asks it.
 struct Cluster {
     client: ClusterClient,
-    connection: OnceCell<ClusterConnection>,
+    connections: ThreadLocal<OnceCell<ClusterConnection>>,
 }
 
 /// A connection to ask through, of either kind.
@@ -116,29 +120,22 @@ impl Redis {
             return Ok(None);
         };
         let client = Client::open(url.expose())?;
-        let link = if config.cluster {
+        let links = if config.cluster {
             let cluster = ClusterClient::builder([url.expose()])
                 .connection_timeout(PATIENCE)
                 .response_timeout(PATIENCE)
                 .retries(2)
                 .build()?;
-            Link::Cluster(Arc::new(Cluster {
+            Links::Cluster(Arc::new(Cluster {
                 client: cluster,
-                connection: OnceCell::new(),
+                connections: ThreadLocal::new(),
             }))
         } else {
-            let patience = ConnectionManagerConfig::new()
-                .set_connection_timeout(Some(PATIENCE))
-                .set_response_timeout(Some(PATIENCE))
-                .set_number_of_retries(1);
-            Link::One(ConnectionManager::new_lazy_with_config(
-                client.clone(),
-                patience,
-            )?)
+            Links::One(Arc::default())
         };
         Ok(Some(Self {
             client,
-            link,
+            links,
             prefix: config.prefix.clone(),
         }))
     }
@@ -206,13 +203,19 @@ impl Redis {
         Ok(subscription.into_on_message())
     }
 
-    /// A connection to ask through; all clones share one.
+    /// This thread's connection. Its runtime has to last as long as the thread asks.
     pub async fn connection(&self) -> RedisResult<Connection> {
-        match &self.link {
-            Link::One(connection) => Ok(Connection::One(connection.clone())),
-            Link::Cluster(cluster) => {
+        match &self.links {
+            Links::One(managers) => {
+                let connect =
+                    || ConnectionManager::new_lazy_with_config(self.client.clone(), patient());
+                let connection = managers.get_or_try(connect)?;
+                Ok(Connection::One(connection.clone()))
+            }
+            Links::Cluster(cluster) => {
                 let connect = || cluster.client.get_async_connection();
-                let connection = cluster.connection.get_or_try_init(connect).await?;
+                let cell = cluster.connections.get_or_default();
+                let connection = cell.get_or_try_init(connect).await?;
                 Ok(Connection::Cluster(connection.clone()))
             }
         }
@@ -226,6 +229,13 @@ impl Redis {
     fn channel(&self, name: &str) -> String {
         format!("{}:{name}", self.prefix)
     }
+}
+
+fn patient() -> ConnectionManagerConfig {
+    ConnectionManagerConfig::new()
+        .set_connection_timeout(Some(PATIENCE))
+        .set_response_timeout(Some(PATIENCE))
+        .set_number_of_retries(1)
 }
 
 impl std::fmt::Debug for Redis {

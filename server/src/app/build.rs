@@ -49,11 +49,7 @@ pub async fn build(
     if let Some(last) = steps.last() {
         tracing::info!(steps = steps.len(), last, "the schema was migrated");
     }
-    let redis = Redis::open(&crate::redis::Config {
-        url: config.redis_url.clone(),
-        prefix: config.redis.prefix.clone(),
-        cluster: config.redis.cluster,
-    })?;
+    let redis = Redis::open(&config.redis())?;
     let current = Arc::new(Current::default());
     let health = Arc::new(Health::default());
     let limits_config = limits::Config {

@@ -46,7 +46,7 @@ pub async fn replay(args: StoreArgs, file: &Path) -> anyhow::Result<()> {
     connect::migrate(&stores, Migrate::Never).await?;
     let replayed = async {
         let (replayed, events) = jobs::replay::replay(&stores, &sealer, file).await?;
-        if let Some(redis) = redis(&config)? {
+        if let Some(redis) = Redis::open(&config.redis()).context("redis_url")? {
             let current = Arc::new(Current::default());
             let refresh = RefreshCatalog {
                 stores: stores.clone(),
@@ -74,15 +74,6 @@ pub async fn replay(args: StoreArgs, file: &Path) -> anyhow::Result<()> {
         "{} events booked, {} had been booked before, {} records are damaged or foreign{torn}.\n",
         replayed.inserted, replayed.duplicates, replayed.skipped
     ))
-}
-
-fn redis(config: &Config) -> anyhow::Result<Option<Redis>> {
-    let redis = Redis::open(&crate::redis::Config {
-        url: config.redis_url.clone(),
-        prefix: config.redis.prefix.clone(),
-        cluster: config.redis.cluster,
-    });
-    redis.context("redis_url")
 }
 
 /// `weir doctor`: goes on after a finding, so that all of them are seen at once.

@@ -17,6 +17,7 @@ use serde::Deserialize;
 use weir_api_types::span::Span;
 
 use crate::{
+    redis,
     secrets::{Sealer, Secret},
     telemetry,
 };
@@ -177,6 +178,15 @@ impl Config {
         match self.workers {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             count => count,
+        }
+    }
+
+    /// What `Redis::open` wants to know.
+    pub fn redis(&self) -> redis::Config {
+        redis::Config {
+            url: self.redis_url.clone(),
+            prefix: self.redis.prefix.clone(),
+            cluster: self.redis.cluster,
         }
     }
 
