@@ -69,17 +69,7 @@ fn parsing(criterion: &mut Criterion) {
 }
 
 fn rule(metric: Metric, per: Option<Per>) -> wire::Limit {
-    wire::Limit {
-        metric,
-        per,
-        max: 1_000_000_000_000,
-        burst: None,
-        algorithm: Default::default(),
-        max_wait: None,
-        each: None,
-        model: None,
-        endpoint: None,
-    }
+    wire::Limit::new(metric, per, 1_000_000_000_000)
 }
 
 /// A tenant with three limits and a hard budget.

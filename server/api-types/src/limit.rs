@@ -38,6 +38,23 @@ pub struct Limit {
     pub endpoint: Option<String>,
 }
 
+impl Limit {
+    /// So many in each window, by a token bucket without anything special; of concurrent requests there is no window.
+    pub fn new(metric: Metric, per: Option<Per>, max: u64) -> Self {
+        Self {
+            metric,
+            per,
+            max,
+            burst: None,
+            algorithm: Algorithm::default(),
+            max_wait: None,
+            each: None,
+            model: None,
+            endpoint: None,
+        }
+    }
+}
+
 /// The endpoints that a limit can be for, by their labels in usage events and reports.
 pub const ENDPOINTS: [&str; 15] = [
     "/v1/chat/completions",

@@ -7,7 +7,10 @@
 use std::net::IpAddr;
 
 use actix_web::http::Method;
-use weir_api_types::{channel::Kind, limit::Metric};
+use weir_api_types::{
+    channel::Kind,
+    limit::{self as wire, Metric, Per},
+};
 use weir_dialect::openai::{Ask, Bound, BoundField};
 
 use super::{
@@ -174,7 +177,7 @@ pub async fn attempt(
     let route = candidate.max_rps.map(|(route, rps)| Limit {
         id: LimitId(route.0),
         scope,
-        rule: per_second(rps),
+        rule: wire::Limit::new(Metric::Requests, Some(Per::Second), u64::from(rps)),
         position: 0,
     });
     let mut limits = claim::of_channel(&catalog, &who, scope);
@@ -241,20 +244,6 @@ fn has_limits(catalog: &Catalog, candidate: &Candidate) -> bool {
     !catalog
         .limits(Scope::Channel(candidate.channel.id))
         .is_empty()
-}
-
-fn per_second(max: u32) -> weir_api_types::limit::Limit {
-    weir_api_types::limit::Limit {
-        metric: Metric::Requests,
-        per: Some(weir_api_types::limit::Per::Second),
-        max: u64::from(max),
-        burst: None,
-        algorithm: Default::default(),
-        max_wait: None,
-        each: None,
-        model: None,
-        endpoint: None,
-    }
 }
 
 /// The most that a call may come to.

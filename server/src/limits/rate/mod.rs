@@ -31,7 +31,7 @@ pub struct Moment {
 }
 
 /// The figures of a rule.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Shape {
     pub kind: Kind,
     pub window_us: u64,
@@ -42,7 +42,7 @@ pub struct Shape {
 }
 
 /// How a count is kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// A token bucket of requests.
     Governed,

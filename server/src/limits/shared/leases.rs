@@ -131,11 +131,7 @@ impl Shared {
                 .arg(tell.usage as u8)
                 .arg(tell.window.start_ms);
         }
-        let asked = async {
-            let mut connection = self.redis.connection().await?;
-            script.invoke_async::<Vec<Answer>>(&mut connection).await
-        };
-        match self.answered(time::timeout(self.timeout, asked).await) {
+        match self.run::<Vec<Answer>>(&script).await {
             Ok(answers) if answers.len() == tells.len() => answers.into_iter().map(told).collect(),
             _ => nothing(),
         }
@@ -288,11 +284,7 @@ impl Shared {
         &self,
         script: redis::ScriptInvocation<'_>,
     ) -> Result<T, RedisError> {
-        let asked = async {
-            let mut connection = self.redis.connection().await?;
-            script.invoke_async::<T>(&mut connection).await
-        };
-        match time::timeout(PATIENCE, asked).await {
+        match time::timeout(PATIENCE, self.run_once(&script)).await {
             Ok(answer) => answer,
             Err(_) => Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()),
         }

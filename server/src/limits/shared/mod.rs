@@ -4,6 +4,8 @@
 //! tenants have hash tags of their own and are asked beside it. What calls really were is sent back in batches, each numbered, so
 //! that one sent twice counts once. Redis' own clock opens and names the windows.
 //!
+//! Of a limit that is hot an instance takes a slice at once and spends it without asking ([`slices`]); most calls ask nothing then.
+//!
 //! Redis has little time to answer. After some misses nobody waits for it: each instance goes on with its share of every limit,
 //! from what it has counted itself, until a probe finds Redis again. [`keys`] makes every key; [`settle`] sends back what was too
 //! much.
@@ -12,6 +14,7 @@ mod keys;
 pub mod leases;
 mod restock;
 mod settle;
+mod slices;
 mod slots;
 
 use std::{
@@ -22,7 +25,7 @@ use std::{
 
 use futures_util::{FutureExt as _, future::BoxFuture, future::join_all};
 use parking_lot::Mutex;
-use redis::{RedisError, Script};
+use redis::{FromRedisValue, RedisError, Script, ScriptInvocation};
 use tokio::{sync::Notify, time};
 use uuid::Uuid;
 use weir_api_types::limit::Metric;
@@ -36,6 +39,7 @@ use super::{
 use crate::{redis::Redis, tenancy::LimitId};
 use keys::{bounded, key, letter, tag};
 use settle::{Batch, Item};
+use slices::{Given, LIFE, Slices};
 use slots::Slots;
 
 /// After so many misses in a row nobody waits for Redis any more.
@@ -66,7 +70,8 @@ pub struct Shared {
     unanswered: Mutex<Vec<Batch>>,
     batches: AtomicU64,
     due: Notify,
-    slots: Mutex<HashMap<(String, String), Slots>>,
+    slots: Mutex<HashMap<CountKey, Slots>>,
+    slices: Slices,
     refused: Mutex<HashMap<CountKey, (Instant, Rejected)>>,
 }
 
@@ -97,6 +102,15 @@ impl Scripts {
             restock: Script::new(include_str!("lua/restock.lua")),
         }
     }
+}
+
+/// A limit that Redis is asked for.
+struct Asked<'a> {
+    counted: &'a Counted<'a>,
+    shape: Shape,
+    cost: u64,
+    /// What is wanted of it besides, as a slice.
+    wanted: u64,
 }
 
 /// What a script says of the limits of one tag.
@@ -131,6 +145,7 @@ impl Shared {
             batches: AtomicU64::new(0),
             due: Notify::new(),
             slots: Mutex::default(),
+            slices: Slices::default(),
             refused: Mutex::default(),
         }
     }
@@ -168,36 +183,28 @@ impl Shared {
     }
 
     /// Asks the limits of one tag.
-    async fn ask(
-        &self,
-        tag: &str,
-        counted: &[&Counted<'_>],
-        tokens: u64,
-    ) -> Result<Answer, Missing> {
+    async fn ask(&self, tag: &str, of_tag: &[Asked<'_>]) -> Result<Answer, Missing> {
         let mut take = self.scripts.take.prepare_invoke();
-        take.arg(&self.instance);
-        for one in counted {
-            let shape = Shape::from(&one.limit.rule);
-            take.key(self.redis.tagged(tag, &key(one.limit.id, one.value)))
+        take.arg(&self.instance).arg(LIFE.as_micros() as u64);
+        for one in of_tag {
+            let (shape, limit) = (&one.shape, one.counted.limit);
+            take.key(self.redis.tagged(tag, &key(limit.id, one.counted.value)))
                 .arg(letter(shape.kind))
                 .arg(shape.window_us)
                 .arg(shape.max)
                 .arg(shape.burst)
                 .arg(shape.max_wait_us)
-                .arg(bounded(&shape, cost(one.limit.rule.metric, tokens)))
-                .arg(HOLD_MS);
+                .arg(one.cost)
+                .arg(HOLD_MS)
+                .arg(one.wanted);
         }
-        let asked = async {
-            let mut connection = self.redis.connection().await?;
-            take.invoke_async::<Vec<i64>>(&mut connection).await
-        };
-        let answer = self.answered(time::timeout(self.timeout, asked).await)?;
+        let answer = self.run::<Vec<i64>>(&take).await?;
         match answer.as_slice() {
-            [1, rest @ ..] if rest.len() == counted.len() * 4 => Ok(Answer::Passed(rest.to_vec())),
+            [1, rest @ ..] if rest.len() == of_tag.len() * 5 => Ok(Answer::Passed(rest.to_vec())),
             [0, which, after] => {
                 let which = usize::try_from(which - 1)
                     .ok()
-                    .filter(|which| *which < counted.len());
+                    .filter(|which| *which < of_tag.len());
                 let after = u64::try_from(*after).unwrap_or(0);
                 which
                     .map(|which| Answer::Refused(which, after))
@@ -205,6 +212,26 @@ impl Shared {
             }
             _ => Err(Missing::Odd),
         }
+    }
+
+    /// Runs a script within the time that Redis has, and takes note of whether it answers.
+    async fn run<T: FromRedisValue>(&self, script: &ScriptInvocation<'_>) -> Result<T, Missing> {
+        let asked = async {
+            match self.run_once(script).await {
+                // This thread's connection has broken since it last asked. What was lost with it counts twice at worst.
+                Err(error) if error.is_connection_dropped() => self.run_once(script).await,
+                answer => answer,
+            }
+        };
+        self.answered(time::timeout(self.timeout, asked).await)
+    }
+
+    async fn run_once<T: FromRedisValue>(
+        &self,
+        script: &ScriptInvocation<'_>,
+    ) -> Result<T, RedisError> {
+        let mut connection = self.redis.connection().await?;
+        script.invoke_async(&mut connection).await
     }
 
     fn answered<T>(
@@ -239,28 +266,80 @@ impl Shared {
             return self.local.take_now(counted, tokens);
         }
         let mut passed = Passed::default();
-        let mut tags: Vec<(String, Vec<&Counted<'_>>)> = Vec::new();
+        let mut tags: Vec<(String, Vec<Asked<'_>>)> = Vec::new();
         for one in counted {
-            if let Some(slot) = self.free_slot(one) {
-                passed.holdings.push(slot);
+            let Some(asked) = self.take_held(&mut passed, one, tokens) else {
                 continue;
-            }
+            };
             let tag = tag(one);
             match tags.iter_mut().find(|(known, _)| *known == tag) {
-                Some((_, of_tag)) => of_tag.push(one),
-                None => tags.push((tag, vec![one])),
+                Some((_, of_tag)) => of_tag.push(asked),
+                None => tags.push((tag, vec![asked])),
             }
         }
-        let asked = tags
+        if !tags.is_empty()
+            && let Err(refused) = self.ask_all(&mut passed, &tags).await
+        {
+            // What some have counted goes back; where Redis said nothing, this instance's share decides.
+            self.owe(&passed.holdings, 0);
+            return match refused {
+                Some(rejected) => Err(rejected),
+                None => self.local.take_now(counted, tokens),
+            };
+        }
+        let rates: Vec<Counted<'_>> = counted
             .iter()
-            .map(|(tag, of_tag)| self.ask(tag, of_tag, tokens));
+            .copied()
+            .filter(|one| one.limit.rule.metric != Metric::Concurrent)
+            .collect();
+        self.local.note(&rates, tokens);
+        Ok(passed)
+    }
+
+    /// Counts a call on one limit from what this instance holds of it; else says what is to be asked.
+    fn take_held<'a>(
+        &self,
+        passed: &mut Passed,
+        counted: &'a Counted<'a>,
+        tokens: u64,
+    ) -> Option<Asked<'a>> {
+        if let Some(slot) = self.free_slot(counted) {
+            passed.holdings.push(slot);
+            return None;
+        }
+        let metric = counted.limit.rule.metric;
+        let shape = Shape::from(&counted.limit.rule);
+        let cost = bounded(&shape, cost(metric, tokens));
+        match self.slices.spend(counted, &shape, cost, self.timeout) {
+            Ok((taken, left)) => {
+                passed.left.note(metric, &shape, left);
+                passed.holdings.push(holding(counted, shape, taken));
+                None
+            }
+            Err(wanted) => Some(Asked {
+                counted,
+                shape,
+                cost,
+                wanted,
+            }),
+        }
+    }
+
+    /// Asks the limits of all tags. Fails with the refusal that lasts longest, or with nothing where Redis says nothing.
+    async fn ask_all(
+        &self,
+        passed: &mut Passed,
+        tags: &[(String, Vec<Asked<'_>>)],
+    ) -> Result<(), Option<Rejected>> {
+        let began = Instant::now();
+        let asked = tags.iter().map(|(tag, of_tag)| self.ask(tag, of_tag));
         let answers = join_all(asked).await;
         let (mut worst, mut missing) = (None::<Rejected>, false);
         for ((_, of_tag), answer) in tags.iter().zip(answers) {
             match answer {
-                Ok(Answer::Passed(told)) => self.note_passed(&mut passed, of_tag, &told, tokens),
+                Ok(Answer::Passed(told)) => self.note_passed(passed, of_tag, &told, began),
                 Ok(Answer::Refused(which, after_us)) => {
-                    let limit = of_tag[which];
+                    let limit = of_tag[which].counted;
                     let rejected = Rejected::Rate {
                         limit: Box::new(limit.limit.clone()),
                         retry_after: Duration::from_micros(after_us),
@@ -280,46 +359,37 @@ impl Shared {
             }
         }
         if worst.is_some() || missing {
-            // What some have counted goes back; where Redis said nothing, this instance's share decides.
-            self.put(&passed.holdings, 0);
-            return match worst {
-                Some(rejected) => Err(rejected),
-                None => self.local.take_now(counted, tokens),
-            };
+            return Err(worst);
         }
-        let rates: Vec<Counted<'_>> = counted
-            .iter()
-            .copied()
-            .filter(|one| one.limit.rule.metric != Metric::Concurrent)
-            .collect();
-        self.local.note(&rates, tokens);
-        Ok(passed)
+        Ok(())
     }
 
-    fn note_passed(&self, passed: &mut Passed, of_tag: &[&Counted<'_>], told: &[i64], tokens: u64) {
+    fn note_passed(&self, passed: &mut Passed, of_tag: &[Asked<'_>], told: &[i64], asked: Instant) {
         let number = |value: i64| u64::try_from(value).unwrap_or(0);
-        for (one, told) in of_tag.iter().zip(told.chunks_exact(4)) {
-            let shape = Shape::from(&one.limit.rule);
-            let metric = one.limit.rule.metric;
+        for (one, told) in of_tag.iter().zip(told.chunks_exact(5)) {
+            let metric = one.counted.limit.rule.metric;
             let left = Left {
                 remaining: number(told[0]),
                 reset_us: number(told[1]),
             };
-            passed.left.note(metric, &shape, left);
-            let holding = Holding {
-                key: one.key(),
-                scope: one.limit.scope,
-                metric,
-                shape,
-                taken: Taken {
-                    cost: bounded(&shape, cost(metric, tokens)),
-                    place: number(told[2]),
-                    wait_us: number(told[3]),
-                },
-                is_local: false,
+            let taken = Taken {
+                cost: one.cost,
+                place: number(told[2]),
+                wait_us: number(told[3]),
             };
+            if one.wanted > 0 {
+                let given = Given {
+                    units: number(told[4]),
+                    place: taken.place,
+                    besides: left,
+                    asked,
+                };
+                self.slices.stock(one.counted, &one.shape, &given);
+            }
+            passed.left.note(metric, &one.shape, left);
+            let holding = holding(one.counted, one.shape, taken);
             if metric == Metric::Concurrent {
-                self.with_slots(&holding, |slots| slots.held += 1);
+                self.with_slots(&holding, |slots| slots.take_one_more(left.remaining));
             }
             passed.holdings.push(holding);
         }
@@ -370,6 +440,17 @@ impl Shared {
         }
         let until = Instant::now() + REFUSED_FOR.min(Duration::from_micros(after_us));
         refused.insert(counted.key(), (until, rejected.clone()));
+    }
+}
+
+fn holding(counted: &Counted<'_>, shape: Shape, taken: Taken) -> Holding {
+    Holding {
+        key: counted.key(),
+        scope: counted.limit.scope,
+        metric: counted.limit.rule.metric,
+        shape,
+        taken,
+        is_local: false,
     }
 }
 

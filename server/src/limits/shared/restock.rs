@@ -46,6 +46,7 @@ impl Shared {
     async fn restock(&self, since_ms: i64, age: Duration) -> Result<usize, RedisError> {
         // What they would put right is right in what this instance has noted.
         self.forget_owed_tokens();
+        self.slices.clear();
         let used = self.local.used();
         let counts = used.len();
         let mut by_tag: HashMap<String, Vec<Used>> = HashMap::new();

@@ -3,30 +3,32 @@
 use std::{collections::HashMap, sync::atomic::Ordering::Relaxed};
 
 use futures_util::future::join_all;
-use tokio::time;
 use weir_api_types::limit::Metric;
 
 use super::{
     Missing, Shared,
     keys::{key, letter, tag_of},
 };
-use crate::limits::{
-    rate::{Kind, Shape, Taken},
-    rates::Holding,
+use crate::{
+    limits::{
+        rate::{Kind, Shape, Taken},
+        rates::{CountKey, Holding},
+    },
+    tenancy::Scope,
 };
 
 /// Items in one batch.
 const BATCH: usize = 200;
 /// Items that wait at most while Redis is away; older ones belong to windows that are over.
 const MAX_WAITING: usize = 200_000;
-/// One call's part in a batch.
+/// What was taken of one count, and what it really was.
 pub(super) struct Item {
-    tag: String,
-    key: String,
-    shape: Shape,
-    taken: Taken,
-    actual: u64,
-    metric: Metric,
+    pub(super) key: CountKey,
+    pub(super) scope: Scope,
+    pub(super) shape: Shape,
+    pub(super) taken: Taken,
+    pub(super) actual: u64,
+    pub(super) metric: Metric,
 }
 
 /// What is settled at once, on one hash tag.
@@ -48,8 +50,8 @@ impl Shared {
                 continue;
             }
             waiting.push_back(Item {
-                tag: tag_of(holding.scope, holding.key.limit),
-                key: key(holding.key.limit, holding.key.value),
+                key: holding.key,
+                scope: holding.scope,
                 shape: holding.shape,
                 taken: holding.taken,
                 actual: actual.min(1 << 50),
@@ -104,27 +106,15 @@ impl Shared {
     }
 
     fn fresh_batches(&self) -> Vec<Batch> {
-        let mut waiting = std::mem::take(&mut *self.waiting.lock());
-        for ((tag, key), slots) in self.slots.lock().iter_mut() {
-            for _ in 0..std::mem::take(&mut slots.free) {
-                slots.held = slots.held.saturating_sub(1);
-                waiting.push_back(Item {
-                    tag: tag.clone(),
-                    key: key.clone(),
-                    shape: slots.shape,
-                    taken: Taken {
-                        cost: 1,
-                        place: 0,
-                        wait_us: 0,
-                    },
-                    actual: 0,
-                    metric: Metric::Concurrent,
-                });
-            }
-        }
+        let waiting = std::mem::take(&mut *self.waiting.lock());
+        let items = waiting
+            .into_iter()
+            .chain(self.idle_slots())
+            .chain(self.slices.unspent());
         let mut by_tag: HashMap<String, Vec<Item>> = HashMap::new();
-        for item in waiting {
-            by_tag.entry(item.tag.clone()).or_default().push(item);
+        for item in merged(items) {
+            let tag = tag_of(item.scope, item.key.limit);
+            by_tag.entry(tag).or_default().push(item);
         }
         let mut batches = Vec::new();
         for (tag, items) in by_tag {
@@ -151,7 +141,10 @@ impl Shared {
         Batch {
             number,
             tag: tag.to_owned(),
-            keys: items.iter().map(|item| item.key.clone()).collect(),
+            keys: items
+                .iter()
+                .map(|item| key(item.key.limit, item.key.value))
+                .collect(),
             arguments,
         }
     }
@@ -172,11 +165,31 @@ impl Shared {
         for argument in &batch.arguments {
             settle.arg(argument);
         }
-        let sent = async {
-            let mut connection = self.redis.connection().await?;
-            settle.invoke_async::<i64>(&mut connection).await
-        };
-        self.answered(time::timeout(self.timeout, sent).await)
-            .map(drop)
+        self.run::<i64>(&settle).await.map(drop)
     }
+}
+
+/// The same with one item where several say the same of one count: what was too much apart from what was too little, of which
+/// a window that is over takes only the latter.
+fn merged(items: impl Iterator<Item = Item>) -> Vec<Item> {
+    let mut merged: Vec<Item> = Vec::new();
+    let mut places = HashMap::new();
+    for item in items {
+        if matches!(item.shape.kind, Kind::Sliding | Kind::Concurrent) {
+            merged.push(item);
+            continue;
+        }
+        let is_more = item.actual > item.taken.cost;
+        let place = places
+            .entry((item.key, item.shape, item.taken.place, is_more))
+            .or_insert(merged.len());
+        match merged.get_mut(*place) {
+            Some(same) => {
+                same.taken.cost = same.taken.cost.saturating_add(item.taken.cost);
+                same.actual = same.actual.saturating_add(item.actual);
+            }
+            None => merged.push(item),
+        }
+    }
+    merged
 }

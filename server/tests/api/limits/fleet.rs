@@ -16,7 +16,7 @@ use crate::support::{
     window,
 };
 
-async fn status(url: &str, http: &reqwest::Client) -> u16 {
+pub async fn status(url: &str, http: &reqwest::Client) -> u16 {
     let call = http
         .post(format!("{url}/v1/chat/completions"))
         .bearer_auth(KEY);

@@ -5,6 +5,7 @@ mod clocks;
 mod fleet;
 mod redis;
 mod shared_budgets;
+mod slices;
 mod spent;
 
 use std::time::{Duration, Instant};

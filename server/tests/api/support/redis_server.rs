@@ -67,6 +67,28 @@ impl RedisServer {
         found.map(str::to_owned).collect()
     }
 
+    /// How many scripts it has run.
+    pub fn scripts(&self) -> u64 {
+        let stats = cli(self.port, &["info", "commandstats"]);
+        let calls = stats
+            .lines()
+            .find_map(|line| line.strip_prefix("cmdstat_evalsha:calls="));
+        let calls = calls.and_then(|calls| calls.split(',').next());
+        calls.map_or(0, |calls| calls.parse().unwrap())
+    }
+
+    /// What a field says in every hash that has it.
+    pub fn field(&self, name: &str) -> Vec<String> {
+        let script = "local found = {}
+            for _, key in ipairs(redis.call('KEYS', '*')) do
+              local says = redis.call('TYPE', key).ok == 'hash' and redis.call('HGET', key, ARGV[1])
+              if says then found[#found + 1] = says end
+            end
+            return found";
+        let found = cli(self.port, &["eval", script, "0", name]);
+        found.split_whitespace().map(str::to_owned).collect()
+    }
+
     /// Writes a dump.
     pub fn dump(&self) {
         assert!(cli(self.port, &["save"]).contains("OK"));

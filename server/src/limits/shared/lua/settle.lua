@@ -16,10 +16,12 @@ for at = 2, #KEYS do
   local kind, window, max = ARGV[base + 1], tonumber(ARGV[base + 2]), tonumber(ARGV[base + 3])
   local place, taken, actual = tonumber(ARGV[base + 4]), tonumber(ARGV[base + 5]), tonumber(ARGV[base + 6])
   if kind == 'b' or kind == 'l' then
-    local state = redis.call('HMGET', key, 'd', 't')
+    local state = redis.call('HMGET', key, 'd', 't', 's', 'm')
     local owed = tonumber(state[1]) or 0
     local passed = math.max(0, now - (tonumber(state[2]) or now))
-    owed = math.max(0, math.max(0, owed - passed * max / window) + actual - taken)
+    -- While there are slices it is never fuller than this; see take.lua.
+    local least = now < (tonumber(state[3]) or 0) and tonumber(state[4]) or 0
+    owed = math.max(least, math.max(least, owed - passed * max / window) + actual - taken)
     if owed > 0 then
       redis.call('HSET', key, 'd', string.format('%.9f', owed), 't', string.format('%.0f', now))
       redis.call('PEXPIRE', key, math.ceil(owed * window / max / 1000) + 1000)

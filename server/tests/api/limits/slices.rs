@@ -1,0 +1,66 @@
+//! Limits that are hot on an instance: it takes a slice at once and spends it without asking.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+use super::fleet::status;
+use crate::support::{
+    Bench, Pair, SOON, Setup, Store, apply_everywhere, redis_server::RedisServer, window,
+};
+
+/// Most calls under a hot limit ask Redis nothing, and yet it has counted every one of them, once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hot_limit_is_spent_without_asking_and_counted_exactly() {
+    if !Store::cluster_is_there() {
+        return;
+    }
+    let setup = Setup {
+        environment: vec![("WEIR_REDIS_TIMEOUT", "5s".to_owned())],
+        ..Setup::default()
+    };
+    let mut bench = Bench::without_gateway(Store::Cluster, setup).await;
+    let redis = RedisServer::start();
+    let pair = Pair::on(&mut bench, &redis.url).await;
+    let tenant = "tenants: [{name: acme, limits: [{metric: requests, per: day, max: 1000000, algorithm: fixed_window},
+        {metric: requests, per: hour, max: 1000000}, {metric: concurrent, max: 1000}]}]";
+    apply_everywhere(&bench, tenant).await;
+    let (served, over) = (
+        Arc::new(AtomicU64::new(0)),
+        Arc::new(AtomicBool::new(false)),
+    );
+    let before = redis.scripts();
+    let began = Instant::now();
+    let clients = (0..16).map(|client| {
+        let (served, over) = (Arc::clone(&served), Arc::clone(&over));
+        let url = pair.urls()[client % 2].clone();
+        tokio::spawn(async move {
+            let http = reqwest::Client::builder().no_proxy().build().unwrap();
+            while !over.load(Relaxed) {
+                assert_eq!(status(&url, &http).await, 200);
+                served.fetch_add(1, Relaxed);
+            }
+        })
+    });
+    let clients: Vec<_> = clients.collect();
+    tokio::time::sleep(window(Duration::from_secs(4), Duration::from_secs(30))).await;
+    over.store(true, Relaxed);
+    for client in clients {
+        client.await.unwrap();
+    }
+    let (scripts, took) = (redis.scripts() - before, began.elapsed());
+    let served = served.load(Relaxed);
+    println!("{served} calls and {scripts} scripts in {took:?}");
+    assert!(scripts < served / 2, "{scripts} scripts for {served} calls");
+    // The day's window: what was not spent has come back, and nothing else.
+    let began = Instant::now();
+    while redis.field("u") != [served.to_string()] {
+        assert!(began.elapsed() < SOON, "{:?} of {served}", redis.field("u"));
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    drop(pair);
+}
