@@ -4,6 +4,8 @@
 //! booked again, and its events are known by their ids. While the database is away everything waits in the spool. An
 //! event that no table takes is logged, counted and kept in `unbookable.jsonl`; it never holds up the others.
 
+mod give_way;
+
 use std::{
     borrow::Borrow,
     io::Write as _,
@@ -24,6 +26,7 @@ use crate::{
     },
     store::{self, Stores, usage},
 };
+use give_way::Pressure;
 
 /// Events in one transaction: it holds its locks for some tenths of a second at most.
 pub const EVENTS_PER_BOOKING: usize = 2_000;
@@ -61,11 +64,14 @@ pub enum Error {
 impl WriteUsage {
     /// Books until told to stop, and then once more what is closed by then: whoever stops it flushes the recorder first.
     pub async fn run(self, shutdown: CancellationToken) {
+        let mut pressure = Pressure::new();
         while !shutdown.is_cancelled() {
+            pressure.give_way(&self.recorder, &shutdown).await;
             self.book_waiting(&shutdown).await;
             tokio::select! {
                 () = shutdown.cancelled() => {}
                 () = self.recorder.spool().segment_closed() => {}
+                () = self.recorder.awaited().one_more() => {}
                 () = time::sleep(LOOK_EVERY) => {}
             }
         }
@@ -163,6 +169,7 @@ impl WriteUsage {
 /// Waits until everything answered before the call is in closed segments, and those have been booked. `false`: the spool
 /// cannot be flushed.
 pub async fn flushed_and_booked(recorder: &Recorder) -> bool {
+    let _awaited = recorder.awaited().wait();
     if recorder.flush().await.is_err() {
         return false;
     }

@@ -6,6 +6,7 @@
 //! again. What takes time happens on one thread of the recorder's own (`settle`). Booking is not done here:
 //! `jobs::write_usage` does it through [`Recorder::spool`].
 
+mod awaited;
 mod settle;
 #[cfg(test)]
 mod tests;
@@ -34,6 +35,7 @@ use super::{
     spool::{self, ClosedSegment, Config, OnFull, Opened, Spool},
 };
 use crate::{clock::now_ms, tenancy::ModelId};
+use awaited::Awaited;
 use settle::Job;
 
 /// Computes cost and charge of an event whose tokens are known, from its `rates` or else from the catalog; sets
@@ -133,6 +135,7 @@ struct Core {
     unwritable: AtomicU64,
     damaged_slots: u64,
     set_aside: u64,
+    awaited: Awaited,
     /// Held for reading from when the settler is told an event until the event is written: who takes it for writing knows
     /// that everything settled before is written.
     writing: RwLock<()>,
@@ -184,6 +187,7 @@ impl Recorder {
             unwritable: AtomicU64::new(0),
             damaged_slots: found.damaged,
             set_aside: found.set_aside,
+            awaited: Awaited::default(),
             writing: RwLock::new(()),
         });
         let (jobs, receiver) = mpsc::channel();
@@ -280,6 +284,11 @@ impl Recorder {
         let (done, flushed) = oneshot::channel();
         self.0.send(Job::Flush(done));
         flushed.await.unwrap_or(Err(Error::Ended))
+    }
+
+    /// Who waits for what is to be booked.
+    pub fn awaited(&self) -> &Awaited {
+        &self.0.core.awaited
     }
 
     /// The spool, for the job that books and for health.
