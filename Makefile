@@ -33,6 +33,10 @@ build: setup-run ## build the release binary
 	@cargo build --locked --release --package weir
 	@echo "$(CARGO_TARGET_DIR)/release/weir"
 
+.PHONY: build-pgo
+build-pgo: setup-bench setup-test setup-coverage ## build it with a profile of its own load: two builds of everything, for a fifth less CPU
+	@scripts/build-pgo.sh
+
 ##### Check
 
 .PHONY: test
@@ -76,9 +80,9 @@ fuzz: setup-fuzz ## fuzz each reader for FUZZ_SECONDS; what breaks one is in art
 # The stores share the core of client and vendor, not that of what is measured.
 PIN_OTHER := $(shell [ "$$(nproc)" -ge 2 ] && command -v taskset >/dev/null && echo taskset --cpu-list 1)
 .PHONY: bench
-bench: setup-bench ## measure direct, nginx, HAProxy and weir side by side; writes loadtest/RESULTS.md
+bench: setup-bench ## measure direct, nginx, HAProxy and weir side by side; PGO=path measures a binary of build-pgo too; writes loadtest/RESULTS.md
 	@cargo build --release --locked --package weir --package weir-upstream
-	@$(PIN_OTHER) scripts/test-stores.sh python3 loadtest/bench.py
+	@$(PIN_OTHER) scripts/test-stores.sh python3 loadtest/bench.py $(if $(PGO),--pgo "$(PGO)")
 
 .PHONY: bench-parts
 bench-parts: setup-run ## measure the parts of a request by themselves: parser, admission, settlement

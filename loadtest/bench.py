@@ -8,7 +8,7 @@ RESULTS.md. Compare the ratios of one run, not the figures of two days: they are
 Weir is measured embedded, without anything to count and with three limits and a hard budget, and the same with
 PostgreSQL and Redis where WEIR_TEST_DATABASE_URL and WEIR_TEST_REDIS_URL name some, as scripts/test-stores.sh does.
 
-    loadtest/bench.py [--rounds 3] [--seconds 5] [--connections 64] [--out loadtest/RESULTS.md]
+    loadtest/bench.py [--rounds 3] [--seconds 5] [--connections 64] [--pgo WEIR] [--out loadtest/RESULTS.md]
 """
 
 import argparse
@@ -147,6 +147,30 @@ end
 
 def fail(message):
     sys.exit(f"bench: {message}")
+
+
+def environment(listen, data):
+    """What every Weir that is measured is told."""
+    return {
+        "WEIR_LISTEN": listen,
+        "WEIR_DATA_DIR": str(data),
+        "WEIR_LOG": "warn",
+        # As nginx: no access log.
+        "WEIR_ACCESS_LOG": "false",
+        "BENCH_KEY": KEY,
+        "BENCH_CREDENTIAL": "sk-bench",
+    }
+
+
+def stores():
+    """What names PostgreSQL and Redis to a Weir, once, where there are some."""
+    names = {"WEIR_DATABASE_URL": "WEIR_TEST_DATABASE_URL", "WEIR_REDIS_URL": "WEIR_TEST_REDIS_URL"}
+    if not all(os.environ.get(name) for name in names.values()):
+        print("bench: no PostgreSQL and no Redis are named, and so are left out", file=sys.stderr)
+        return []
+    # A key for this run alone, which seals one made-up credential.
+    key = base64.b64encode(os.urandom(32)).decode()
+    return [("stores", {"WEIR_MASTER_KEY": key, **{name: os.environ[given] for name, given in names.items()}})]
 
 
 def pin(core, command):
@@ -311,7 +335,8 @@ def report(rounds, arguments):
     notes = (
         "CPU is of the target itself: for `direct` of the vendor, which shares its core with the client. Errors count every answer"
         " but 200. `weir` is embedded and counts nothing but usage; `limits` adds three limits and a hard budget; `stores` is that"
-        " with PostgreSQL and Redis, which share the other core and sync nothing to disk; `log` is `limits` with its access log on."
+        " with PostgreSQL and Redis, which share the other core and sync nothing to disk; `log` is `limits` with its access log on;"
+        " `trained` is a binary of `make build-pgo`."
     )
     return "\n".join([*lines, "", notes, ""])
 
@@ -321,6 +346,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=int, default=5)
     parser.add_argument("--connections", type=int, default=64)
+    parser.add_argument("--pgo", type=Path, help="a weir of `make build-pgo`, measured besides")
     parser.add_argument("--out", type=Path, default=ROOT / "loadtest" / "RESULTS.md")
     arguments = parser.parse_args()
     if not shutil.which("wrk"):
@@ -348,30 +374,17 @@ def main():
         else:
             print("bench: haproxy is not installed and is left out", file=sys.stderr)
         (folder / "counted.yaml").write_text(RESOURCES.rstrip() + COUNTED)
-        counted = {"resources": "counted.yaml"}
-        kinds = {"weir": {}, "limits": counted, "log": {**counted, "WEIR_ACCESS_LOG": "true", "WEIR_LOG": "info"}}
-        stores = {"WEIR_DATABASE_URL": "WEIR_TEST_DATABASE_URL", "WEIR_REDIS_URL": "WEIR_TEST_REDIS_URL"}
-        if all(os.environ.get(name) for name in stores.values()):
-            # A key for this run alone, which seals one made-up credential.
-            key = base64.b64encode(os.urandom(32)).decode()
-            kinds["stores"] = {**counted, "WEIR_MASTER_KEY": key, **{name: os.environ[given] for name, given in stores.items()}}
-        else:
-            print("bench: no PostgreSQL and no Redis are named, and so are left out", file=sys.stderr)
-        for at, (name, settings) in enumerate(kinds.items()):
+        weir, log = binaries / "weir", {"WEIR_ACCESS_LOG": "true", "WEIR_LOG": "info"}
+        kinds = [("weir", weir, "resources", {}), ("limits", weir, "counted", {}), ("log", weir, "counted", log)]
+        if arguments.pgo:
+            kinds.append(("limits, trained", arguments.pgo, "counted", {}))
+        for name, settings in stores():
+            kinds.append((name, weir, "counted", settings))
+        for at, (name, binary, resources, settings) in enumerate(kinds):
             listen = f"127.0.0.1:{9102 + at}"
-            resources = folder / settings.pop("resources", "resources.yaml")
-            command = [str(binaries / "weir"), "serve", "--resources", str(resources)]
-            environment = {
-                "WEIR_LISTEN": listen,
-                "WEIR_DATA_DIR": str(folder / f"data-{name}"),
-                "WEIR_LOG": "warn",
-                # As nginx: no access log.
-                "WEIR_ACCESS_LOG": "false",
-                "BENCH_KEY": KEY,
-                "BENCH_CREDENTIAL": "sk-bench",
-                **settings,
-            }
-            targets[name] = (listen, servers.start(name, pin(GATEWAY_CORE, command), listen, environment))
+            command = [str(binary), "serve", "--resources", str(folder / f"{resources}.yaml")]
+            told = environment(listen, folder / f"data-{at}") | settings
+            targets[name] = (listen, servers.start(f"weir-{at}", pin(GATEWAY_CORE, command), listen, told))
 
         rounds = {name: [] for name in targets}
         for turn in range(arguments.rounds):

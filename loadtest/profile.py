@@ -39,16 +39,8 @@ def main():
         script.write_text(bench.WRK_SCRIPT.format(body=bench.BODY, key=bench.KEY))
         vendor = [str(target / "weir-upstream"), "--listen", bench.UPSTREAM, "--no-record", "--fixed", "600"]
         servers.start("weir-upstream", bench.pin(bench.OTHER_CORE, vendor), bench.UPSTREAM)
-        environment = {
-            "WEIR_LISTEN": LISTEN,
-            "WEIR_DATA_DIR": str(folder / "data"),
-            "WEIR_LOG": "warn",
-            "WEIR_ACCESS_LOG": "false",
-            "BENCH_KEY": bench.KEY,
-            "BENCH_CREDENTIAL": "sk-bench",
-        }
         command = [str(target / "weir"), "serve", "--resources", str(folder / "resources.yaml")]
-        weir = servers.start("weir", bench.pin(bench.GATEWAY_CORE, command), LISTEN, environment)
+        weir = servers.start("weir", bench.pin(bench.GATEWAY_CORE, command), LISTEN, bench.environment(LISTEN, folder / "data"))
         load = ["wrk", "--threads", "1", "--connections", str(arguments.connections)]
         load += ["--duration", f"{arguments.seconds + 2}s", "--script", str(script), f"http://{LISTEN}/v1/chat/completions"]
         with subprocess.Popen(bench.pin(bench.OTHER_CORE, load), stdout=subprocess.DEVNULL) as loading:
