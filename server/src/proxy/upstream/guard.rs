@@ -5,6 +5,7 @@
 //! error: that is how a tainted one is kept from the next caller.
 
 use std::{
+    cell::RefCell,
     io,
     pin::Pin,
     task::{Context, Poll, ready},
@@ -18,10 +19,14 @@ use super::{
     framing::{self, Body, Head},
 };
 
-/// Room for one read, and the least of it that is worth a read: a buffer left to itself grows by 64 bytes, and would cut
-/// every event into pieces.
+/// Room for one read.
 const READ_BYTES: usize = 16 * 1024;
-const LEAST_READ_BYTES: usize = 2 * 1024;
+
+thread_local! {
+    /// What all connections of a thread read into. Each keeps what has come and not what may come: thousands of open streams
+    /// wait at any time, and one reads.
+    static ROOM: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_BYTES]);
+}
 
 /// A connection that keeps count of its exchanges.
 #[derive(Debug)]
@@ -66,10 +71,12 @@ impl<S> Guard<S> {
 impl<S: AsyncRead + Unpin> Guard<S> {
     /// Reads what is there into `unread`. The number of bytes; 0 is the end.
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        if self.unread.capacity() - self.unread.len() < LEAST_READ_BYTES {
-            self.unread.reserve(READ_BYTES);
-        }
-        tokio_util::io::poll_read_buf(Pin::new(&mut self.inner), cx, &mut self.unread)
+        ROOM.with_borrow_mut(|room| {
+            let mut read = ReadBuf::new(room);
+            ready!(Pin::new(&mut self.inner).poll_read(cx, &mut read))?;
+            self.unread.extend_from_slice(read.filled());
+            Poll::Ready(Ok(read.filled().len()))
+        })
     }
 
     /// Between exchanges: pending is good, everything else ends the connection.
@@ -184,8 +191,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guard<S> {
         let bytes = this.ready.len().min(buffer.remaining());
         buffer.put_slice(&this.ready[..bytes]);
         this.ready.advance(bytes);
-        if this.ready.is_empty() && matches!(this.phase, Phase::Idle) {
-            // An idle connection holds no buffer: there may be many thousands.
+        if this.ready.is_empty() && this.unread.is_empty() {
+            // A connection that waits holds no buffer: there may be many thousands.
             (this.ready, this.unread) = (BytesMut::new(), BytesMut::new());
         }
         Poll::Ready(Ok(()))
