@@ -13,6 +13,7 @@ use super::{
     Shared,
     account::Account,
     error::{Failure, Refusal},
+    header_name,
     scrub::Pieces,
     upstream::Answer,
 };
@@ -74,7 +75,7 @@ impl Arrived {
 
     /// The upstream's own id of it.
     fn request_id(&self) -> Option<String> {
-        let id = self.headers.get("x-request-id")?;
+        let id = self.headers.get(header_name::X_REQUEST_ID)?;
         id.to_str().ok().map(str::to_owned)
     }
 

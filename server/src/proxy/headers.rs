@@ -6,6 +6,8 @@
 
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
+use super::header_name;
+
 /// Request headers that pass on the inference paths.
 const REQUEST_PASS: &[&str] = &[
     "accept",
@@ -191,8 +193,8 @@ fn named_by_connection(headers: &HeaderMap) -> Vec<String> {
 /// ASCII characters.
 pub fn client_request_id(caller: &HeaderMap) -> Option<&str> {
     let value = caller
-        .get("x-client-request-id")
-        .or_else(|| caller.get("x-request-id"))?;
+        .get(header_name::X_CLIENT_REQUEST_ID)
+        .or_else(|| caller.get(header_name::X_REQUEST_ID))?;
     let text = value.to_str().ok()?;
     (!text.is_empty() && text.len() <= 128 && text.bytes().all(|byte| byte.is_ascii_graphic()))
         .then_some(text)

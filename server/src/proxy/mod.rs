@@ -11,6 +11,7 @@ mod ending;
 pub mod endpoint;
 pub mod error;
 mod forward;
+mod header_name;
 pub mod headers;
 mod identify;
 mod ingress;
@@ -203,7 +204,7 @@ async fn whole_way(
     let wants_cost = call
         .request
         .headers()
-        .get("x-weir-cost")
+        .get(header_name::X_WEIR_COST)
         .is_some_and(|value| value.as_bytes() == b"1");
     match prepare(
         call,
@@ -299,7 +300,7 @@ fn account_head<'a>(request: &'a HttpRequest, common: &'a Common) -> account::He
         method: request.method(),
         traceparent: request
             .headers()
-            .get("traceparent")
+            .get(header_name::TRACEPARENT)
             .and_then(|value| value.to_str().ok()),
         client_request_id: common.client_request_id.as_deref(),
     }

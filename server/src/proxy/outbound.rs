@@ -18,7 +18,7 @@ use super::{
     admit,
     endpoint::Endpoint,
     error::{Failure, Refusal},
-    headers, ingress, path, upstream,
+    header_name, headers, ingress, path, upstream,
 };
 use crate::{catalog::Channel, routing::Candidate, secrets::Secret};
 
@@ -109,10 +109,10 @@ pub fn call(
         HeaderValue::from_str(&channel.base.host_header()).map_err(|_| bad("host"))?,
     );
     if let Some(traceparent) = traceparent.and_then(|value| HeaderValue::from_str(&value).ok()) {
-        headers.insert(HeaderName::from_static("traceparent"), traceparent);
+        headers.insert(header_name::TRACEPARENT, traceparent);
     }
-    if let Some(state) = caller_headers.get("tracestate") {
-        headers.insert(HeaderName::from_static("tracestate"), state.clone());
+    if let Some(state) = caller_headers.get(header_name::TRACESTATE) {
+        headers.insert(header_name::TRACESTATE, state.clone());
     }
     // The credential comes last, and only to the channel's own origin: there is no other that this call could go to.
     if let Some(secret) = secret {

@@ -23,7 +23,7 @@ use super::{
     ending::Ending,
     endpoint::Endpoint,
     error::{Error, Failure, Refusal},
-    headers,
+    header_name, headers,
     leash::Leash,
     respond::{self, Common},
     stall::{Peer, Stall},
@@ -56,7 +56,7 @@ pub async fn relay(
 ) -> HttpResponse {
     let length = content_length(&answered.headers);
     let is_sse = answer::is_event_stream(&answered.headers);
-    let upstream_id = answered.headers.get("x-request-id").cloned();
+    let upstream_id = answered.headers.get(header_name::X_REQUEST_ID).cloned();
     let mut response = respond::bare(answered.status);
     for header in headers::of_answer(answered.headers) {
         response.append_header(header);
@@ -74,7 +74,7 @@ pub async fn relay(
         account.attempts(),
     );
     if let Some(id) = upstream_id {
-        response.insert_header(("x-weir-upstream-request-id", id));
+        response.insert_header((header_name::X_WEIR_UPSTREAM_REQUEST_ID, id));
     }
     let status = answered.status;
     if context.is_head {
@@ -90,7 +90,7 @@ pub async fn relay(
             let code = is_error.then_some("upstream_error");
             account.close(answer::outcome(status), status, code).await;
             if !is_error {
-                response.insert_header(("x-weir-cost", account.charge().to_string()));
+                response.insert_header((header_name::X_WEIR_COST, account.charge().to_string()));
             }
             response.body(body)
         }

@@ -12,7 +12,7 @@ use actix_web::{
 
 use super::{
     error::{Error, Limited},
-    headers,
+    header_name, headers,
 };
 use crate::{limits::Tightest, tenancy::RequestId};
 
@@ -29,11 +29,6 @@ const SANDBOX: HeaderValue = HeaderValue::from_static("sandbox; default-src 'non
 const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
 const NO_REFERRER: HeaderValue = HeaderValue::from_static("no-referrer");
 const ANY_ORIGIN: HeaderValue = HeaderValue::from_static("*");
-
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-const CHANNEL: HeaderName = HeaderName::from_static("x-weir-channel");
-const ATTEMPTS: HeaderName = HeaderName::from_static("x-weir-attempts");
-const MODEL: HeaderName = HeaderName::from_static("x-weir-model");
 
 /// What every answer of the data plane carries.
 #[derive(Debug, Clone)]
@@ -67,29 +62,35 @@ impl Common {
     /// Sets these headers, whatever an upstream sent under their names.
     pub fn apply(&self, response: &mut HttpResponseBuilder) {
         response
-            .insert_header((REQUEST_ID, self.id.to_string()))
+            .insert_header((header_name::X_REQUEST_ID, self.id.to_string()))
             .insert_header((header::CONTENT_SECURITY_POLICY, SANDBOX))
             .insert_header((header::X_CONTENT_TYPE_OPTIONS, NOSNIFF))
             .insert_header((header::REFERRER_POLICY, NO_REFERRER))
             .insert_header((header::ACCESS_CONTROL_ALLOW_ORIGIN, ANY_ORIGIN))
             .insert_header((header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED));
         if let Some(label) = &self.client_request_id {
-            response.insert_header(("x-client-request-id", label.as_str()));
+            response.insert_header((header_name::X_CLIENT_REQUEST_ID, label.as_str()));
         }
         if let Some(adjusted) = &self.adjusted {
-            response.insert_header(("x-weir-adjusted", adjusted.as_str()));
+            response.insert_header((header_name::X_WEIR_ADJUSTED, adjusted.as_str()));
         }
         if let Some(requests) = self.left.requests {
             response
-                .insert_header(("x-ratelimit-limit-requests", requests.limit))
-                .insert_header(("x-ratelimit-remaining-requests", requests.remaining))
-                .insert_header(("x-ratelimit-reset-requests", span(requests.reset)));
+                .insert_header((header_name::X_RATELIMIT_LIMIT_REQUESTS, requests.limit))
+                .insert_header((
+                    header_name::X_RATELIMIT_REMAINING_REQUESTS,
+                    requests.remaining,
+                ))
+                .insert_header((
+                    header_name::X_RATELIMIT_RESET_REQUESTS,
+                    span(requests.reset),
+                ));
         }
         if let Some(tokens) = self.left.tokens {
             response
-                .insert_header(("x-ratelimit-limit-tokens", tokens.limit))
-                .insert_header(("x-ratelimit-remaining-tokens", tokens.remaining))
-                .insert_header(("x-ratelimit-reset-tokens", span(tokens.reset)));
+                .insert_header((header_name::X_RATELIMIT_LIMIT_TOKENS, tokens.limit))
+                .insert_header((header_name::X_RATELIMIT_REMAINING_TOKENS, tokens.remaining))
+                .insert_header((header_name::X_RATELIMIT_RESET_TOKENS, span(tokens.reset)));
         }
     }
 
@@ -157,11 +158,11 @@ pub fn name_route(
             response.insert_header((name, value));
         }
     };
-    insert(CHANNEL, channel);
+    insert(header_name::X_WEIR_CHANNEL, channel);
     if let Some(model) = model {
-        insert(MODEL, model);
+        insert(header_name::X_WEIR_MODEL, model);
     }
-    response.insert_header((ATTEMPTS, HeaderValue::from(attempts)));
+    response.insert_header((header_name::X_WEIR_ATTEMPTS, HeaderValue::from(attempts)));
 }
 
 /// Answers a browser's preflight, before anybody is identified: the data plane reads no cookies, so any origin may ask.
