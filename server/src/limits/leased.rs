@@ -139,6 +139,9 @@ impl Limits {
 
     /// Counts a call for accounts that others have asked to be counted, and no budget is known of here yet.
     pub(super) fn count_strange(&self, catalog: &Catalog, event: &UsageEvent) {
+        if !self.config.are_shared {
+            return;
+        }
         let mut inner = self.inner.lock();
         for (account, window) in inner.accounts.strange(event.id.at_ms()) {
             let is_in = match account.scope {

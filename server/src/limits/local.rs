@@ -98,12 +98,17 @@ impl Local {
     /// Puts what a noted call really was in the place of what was noted. In a sliding window, whose slices are named by
     /// another clock than here, what was noted stays.
     pub fn correct(&self, holdings: &[Holding], actual: u64) {
+        let is_corrected = |holding: &&Holding| {
+            holding.metric == Metric::Tokens && holding.shape.kind != Kind::Sliding
+        };
+        let mut corrected = holdings.iter().filter(is_corrected).peekable();
+        if corrected.peek().is_none() {
+            return;
+        }
         let now = self.now();
         let mut counts = self.counts.lock();
-        for holding in holdings {
-            if holding.metric == Metric::Tokens && holding.shape.kind != Kind::Sliding {
-                counts.put(holding, actual, now);
-            }
+        for holding in corrected {
+            counts.put(holding, actual, now);
         }
     }
 

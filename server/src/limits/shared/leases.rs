@@ -31,7 +31,7 @@ const SAID_FOR: Duration = Duration::from_secs(60);
 /// What the instances tell each other of accounts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Word {
-    /// Take part in it.
+    /// A build begins: every instance opens these accounts and says what it holds of them.
     Open {
         build: Uuid,
         accounts: Vec<(Account, Window)>,

@@ -94,11 +94,23 @@ impl Scripts {
             take: Script::new(include_str!("lua/take.lua")),
             settle: Script::new(include_str!("lua/settle.lua")),
             hold: Script::new(include_str!("lua/hold.lua")),
-            tell: Script::new(include_str!("lua/tell.lua")),
-            claim: Script::new(include_str!("lua/claim.lua")),
-            finish: Script::new(include_str!("lua/finish.lua")),
+            tell: Script::new(concat!(
+                include_str!("lua/run.lua"),
+                include_str!("lua/tell.lua")
+            )),
+            claim: Script::new(concat!(
+                include_str!("lua/run.lua"),
+                include_str!("lua/claim.lua")
+            )),
+            finish: Script::new(concat!(
+                include_str!("lua/run.lua"),
+                include_str!("lua/finish.lua")
+            )),
             lose: Script::new(include_str!("lua/lose.lua")),
-            epoch: Script::new(include_str!("lua/epoch.lua")),
+            epoch: Script::new(concat!(
+                include_str!("lua/run.lua"),
+                include_str!("lua/epoch.lua")
+            )),
             restock: Script::new(include_str!("lua/restock.lua")),
         }
     }

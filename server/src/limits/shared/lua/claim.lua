@@ -3,9 +3,7 @@
 -- KEYS: the account. ARGV: the build, for how many milliseconds it may take, and the build that left somebody out ('': none).
 -- Answers 1 where it is to be built, 0 where it is built already or another builds it.
 
-local time = redis.call('TIME')
-local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
-local run = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
+-- `now` and `run` are of run.lua.
 local there = redis.call('HMGET', KEYS[1], 'run', 'state', 'until', 'build')
 if there[1] == run then
   if there[2] == 'open' and (ARGV[3] == '' or ARGV[3] ~= there[4]) then return 0 end

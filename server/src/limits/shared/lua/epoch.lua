@@ -2,9 +2,7 @@
 --
 -- KEYS: where that is noted. Answers that, and the present millisecond.
 
-local time = redis.call('TIME')
-local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
-local run = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
+-- `now` and `run` are of run.lua.
 local known, since = string.match(redis.call('GET', KEYS[1]) or '', '^(%x+):(%d+)$')
 if known ~= run then
   since = now

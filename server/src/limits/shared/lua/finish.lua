@@ -5,9 +5,7 @@
 -- took no part goes on counting, as they may be alive; of those that were heard of not long ago what they had spent too, as
 -- nobody knows whether it is booked. Answers 0 where another has begun to build it meanwhile.
 
-local time = redis.call('TIME')
-local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
-local run = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
+-- `now` and `run` are of run.lua.
 local key = KEYS[1]
 local there = redis.call('HMGET', key, 'run', 'state', 'build')
 if there[1] ~= run or there[2] ~= 'building' or there[3] ~= ARGV[1] then return 0 end

@@ -2,7 +2,8 @@
 --
 -- KEYS: the counts. ARGV: this instance's id, since when this Redis counts, whether that is a moment ago (1), then for each count
 -- four values: kind, window in microseconds, max, and what this instance has used. The first instance to come clears what it
--- finds, unless it comes so late that others have counted there since; each puts back its own, and once: `e` says since when, `e:ID` who has been here. Answers how many counts were put back.
+-- finds, unless it comes so late that others have counted there since; each puts back its own, and once: `e` says since when,
+-- `e:ID` who has been here. Answers how many counts were put back.
 
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000000 + tonumber(time[2])

@@ -4,18 +4,17 @@
 -- id, an id for accounts that begin here, when this instance began (milliseconds by this clock, -1: unknown), for how many
 -- milliseconds accounts are kept; then for each account eleven values: the build that the figures belong to ('': none), the
 -- number of this tell, the last number that was answered, what it has spent since the build, what it holds, of that what is
--- free, what the first in its queue needs besides, what the whole queue needs besides, the budget (-1: none that is hard), and
--- whether nobody spends (1) or the instance ends and tells for the last time (2), and when the window begins. Answers for each account: a code (0 counted, 1 unknown, 2 being built, 3 built without it, 4 not
--- counted), what all have spent, what the others hold, what is given, how much may lie idle, and the build.
+-- free, what the first in its queue needs besides, what the whole queue needs besides, the budget (-1: none that is hard),
+-- whether nobody spends (1) or the instance ends and tells for the last time (2), and when the window begins. Answers for
+-- each account: a code (0 counted, 1 unknown, 2 being built, 3 built without it, 4 not counted), what all have spent, what
+-- the others hold, what is given, how much may lie idle, and the build.
 --
 -- An account is a hash: `run`, the run of Redis in which it was built (so one restored from a dump, or of a replica, is not
 -- taken for true), `state` (open, building, lost), `build`, `base`, what was spent before the build, `at`, when that was,
 -- `follows`, whether it began with its window, and for each instance `s:ID`, "number:spent:held", and `p:ID` where it
 -- took part in the build or came after it.
 
-local time = redis.call('TIME')
-local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
-local run = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
+-- `now` and `run` are of run.lua.
 local instance, fresh, born, ttl = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
 local mine = 's:' .. instance
 local answers = {}
@@ -110,11 +109,12 @@ for at = 1, #KEYS / 2 do
     end
     if use == '2' and held + granted == 0 then
       redis.call('HSET', key, 'base', whole((tonumber(account.base) or 0) + spent))
-      redis.call('HDEL', key, mine)
+      -- It takes no part any more: the same said again counts nothing.
+      redis.call('HDEL', key, mine, 'p:' .. instance)
     else
       redis.call('HSET', key, mine, whole(number) .. ':' .. whole(spent) .. ':' .. whole(held + granted))
+      redis.call('HSET', key, 'p:' .. instance, '1')
     end
-    redis.call('HSET', key, 'p:' .. instance, '1')
     redis.call('PEXPIRE', key, ttl)
   end
   answers[at] = {code, all, others, granted, slice, account.build or ''}
