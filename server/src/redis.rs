@@ -7,6 +7,8 @@
 //! Each thread has a connection of its own, driven on that thread: a question of a worker wakes nobody else, and what the
 //! calls of one turn of its loop ask goes out together.
 
+mod inspect;
+
 use std::{sync::Arc, time::Duration};
 
 use futures_util::StreamExt as _;

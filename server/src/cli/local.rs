@@ -1,8 +1,8 @@
-//! The commands that open the stores themselves: `migrate`, `doctor`, `usage replay`.
+//! The commands that open the stores themselves: `migrate`, `usage replay`.
 
-use std::{os::unix::fs::PermissionsExt as _, path::Path, sync::Arc};
+use std::{path::Path, sync::Arc};
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use uuid::Uuid;
 
 use super::output;
@@ -76,74 +76,7 @@ pub async fn replay(args: StoreArgs, file: &Path) -> anyhow::Result<()> {
     ))
 }
 
-/// `weir doctor`: goes on after a finding, so that all of them are seen at once.
-pub async fn doctor(args: StoreArgs) -> anyhow::Result<()> {
-    let config = load(args).context("settings")?;
-    let mut findings = Vec::new();
-    report("settings", Ok(()), &mut findings)?;
-    report("data directory", private(&config.data_dir), &mut findings)?;
-    report("master key", sealer(&config).map(drop), &mut findings)?;
-    report("stores", stores(&config).await, &mut findings)?;
-    match findings.len() {
-        0 => Ok(()),
-        count => bail!("{count} of the checks failed"),
-    }
-}
-
-fn report(
-    what: &'static str,
-    checked: anyhow::Result<()>,
-    findings: &mut Vec<&'static str>,
-) -> anyhow::Result<()> {
-    let said = match &checked {
-        Ok(()) => "ok".to_owned(),
-        Err(error) => format!("{error:#}"),
-    };
-    if checked.is_err() {
-        findings.push(what);
-    }
-    output::print(&output::printable(&format!("{what}: {said}\n")))
-}
-
-/// Nobody but the owner may look into the data directory, nor at its files.
-fn private(data_dir: &Path) -> anyhow::Result<()> {
-    let open_to_others = |path: &Path| -> anyhow::Result<bool> {
-        let metadata = path
-            .metadata()
-            .with_context(|| path.display().to_string())?;
-        Ok(metadata.permissions().mode() & 0o077 != 0)
-    };
-    if !data_dir.exists() {
-        bail!(
-            "{} is not there yet; `weir serve` makes it",
-            data_dir.display()
-        );
-    }
-    if open_to_others(data_dir)? {
-        bail!("{} is open to others: chmod 700 it", data_dir.display());
-    }
-    for entry in std::fs::read_dir(data_dir)? {
-        let entry = entry?;
-        if entry.file_type()?.is_file() && open_to_others(&entry.path())? {
-            bail!("{} is open to others: chmod 600 it", entry.path().display());
-        }
-    }
-    Ok(())
-}
-
-async fn stores(config: &Config) -> anyhow::Result<()> {
-    let stores = open(config).await?;
-    let checked = async {
-        connect::migrate(&stores, Migrate::Never).await?;
-        store::catalog::version(&stores.config.read).await?;
-        anyhow::Ok(())
-    };
-    let checked = checked.await;
-    stores.close().await;
-    checked
-}
-
-fn load(args: StoreArgs) -> anyhow::Result<Config> {
+pub(super) fn load(args: StoreArgs) -> anyhow::Result<Config> {
     let loaded = config::load(&args.settings.sources())?;
     for warning in &loaded.warnings {
         eprintln!("weir: {}", output::printable(warning));
@@ -151,7 +84,7 @@ fn load(args: StoreArgs) -> anyhow::Result<Config> {
     Ok(loaded.config)
 }
 
-async fn open(config: &Config) -> anyhow::Result<Stores> {
+pub(super) async fn open(config: &Config) -> anyhow::Result<Stores> {
     let settings = store::Config {
         database_url: config.database_url.clone(),
         ..store::Config::default()
@@ -160,7 +93,7 @@ async fn open(config: &Config) -> anyhow::Result<Stores> {
 }
 
 /// Under the master key of the settings, or the one that an embedded server made for itself.
-fn sealer(config: &Config) -> anyhow::Result<Sealer> {
+pub(super) fn sealer(config: &Config) -> anyhow::Result<Sealer> {
     if let Some(sealer) = config.sealer()? {
         return Ok(sealer);
     }

@@ -8,6 +8,7 @@
 
 mod bounds;
 mod client;
+mod doctor;
 mod health;
 mod keys;
 mod lists;
@@ -140,7 +141,7 @@ async fn run(command: Command) -> anyhow::Result<Done> {
         Command::Users(lists::Users::List(args)) => lists::users(args).await?,
         Command::Instances(args) => lists::instances(args).await?,
         Command::Usage(args) => usage::run(args).await?,
-        Command::Doctor(args) => local::doctor(args).await?,
+        Command::Doctor(args) => doctor::doctor(args).await?,
         Command::Health(args) => health::run(&args).await?,
         Command::Version => println!("weir {}", env!("CARGO_PKG_VERSION")),
     }

@@ -1,9 +1,10 @@
 //! The command line as people use it: the real binary against a running server.
 
 mod demo;
+mod doctor;
 mod watch;
 
-use std::{os::unix::fs::PermissionsExt as _, path::Path};
+use std::path::Path;
 
 use serde_json::Value;
 use weir_upstream::Behaviour;
@@ -309,29 +310,6 @@ both_stores!(
         assert!(said.contains("no answer from http://127.0.0.1:1"), "{said}");
     }
 );
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_doctor_finds_what_is_wrong_and_nothing_else() {
-    let stores = Stores::create(Store::Embedded).await;
-    let environment = stores.environment("one");
-    let before = weir(&environment, &["doctor"]).await;
-    assert!(String::from_utf8_lossy(&before.stdout).contains("`weir serve` makes it"));
-    assert_eq!(before.status.code(), Some(1));
-    let server = Binary::serve(&environment, &[]).await;
-    let well = succeeded(&weir(&environment, &["doctor"]).await);
-    assert_eq!(
-        well,
-        "settings: ok\ndata directory: ok\nmaster key: ok\nstores: ok\n"
-    );
-    assert_eq!(server.stop().await.0, Some(0));
-
-    let data = stores.folder.path().join("one");
-    std::fs::set_permissions(&data, std::fs::Permissions::from_mode(0o755)).unwrap();
-    let sick = weir(&environment, &["doctor"]).await;
-    let told = String::from_utf8_lossy(&sick.stdout).into_owned();
-    assert!(told.contains("is open to others: chmod 700 it"), "{told}");
-    failed(&sick, 1);
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_segment_of_a_machine_that_is_gone_is_booked_once_by_replay() {

@@ -67,6 +67,11 @@ impl RedisServer {
         found.map(str::to_owned).collect()
     }
 
+    /// What it says to one command.
+    pub fn ask(&self, words: &[&str]) -> String {
+        cli(self.port, words)
+    }
+
     /// How many scripts it has run.
     pub fn scripts(&self) -> u64 {
         let stats = cli(self.port, &["info", "commandstats"]);
