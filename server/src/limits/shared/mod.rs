@@ -12,6 +12,7 @@
 
 mod keys;
 pub mod leases;
+mod refused;
 mod restock;
 mod settle;
 mod slices;
@@ -44,10 +45,6 @@ use slots::Slots;
 
 /// After so many misses in a row nobody waits for Redis any more.
 const MISSES: u32 = 3;
-/// For so long a refusal is repeated without asking again: others may have given something back by then.
-const REFUSED_FOR: Duration = Duration::from_millis(20);
-/// Refusals remembered at most.
-const MAX_REFUSED: usize = 10_000;
 /// Concurrency slots of an instance that is not heard of are free after so long.
 const HOLD_MS: u64 = 15_000;
 
@@ -123,6 +120,33 @@ struct Asked<'a> {
     cost: u64,
     /// What is wanted of it besides, as a slice.
     wanted: u64,
+}
+
+/// What some limits have counted of a call: it goes back if others refuse it, or if the caller leaves meanwhile.
+struct Counting<'a> {
+    shared: &'a Shared,
+    passed: Passed,
+}
+
+impl<'a> Counting<'a> {
+    fn new(shared: &'a Shared) -> Self {
+        Self {
+            shared,
+            passed: Passed::default(),
+        }
+    }
+
+    fn passes(mut self) -> Passed {
+        std::mem::take(&mut self.passed)
+    }
+}
+
+impl Drop for Counting<'_> {
+    fn drop(&mut self) {
+        if !self.passed.holdings.is_empty() {
+            self.shared.owe(&self.passed.holdings, 0);
+        }
+    }
 }
 
 /// What a script says of the limits of one tag.
@@ -277,10 +301,10 @@ impl Shared {
         if !self.is_asked() {
             return self.local.take_now(counted, tokens);
         }
-        let mut passed = Passed::default();
+        let mut counting = Counting::new(self);
         let mut tags: Vec<(String, Vec<Asked<'_>>)> = Vec::new();
         for one in counted {
-            let Some(asked) = self.take_held(&mut passed, one, tokens) else {
+            let Some(asked) = self.take_held(&mut counting.passed, one, tokens) else {
                 continue;
             };
             let tag = tag(one);
@@ -290,10 +314,9 @@ impl Shared {
             }
         }
         if !tags.is_empty()
-            && let Err(refused) = self.ask_all(&mut passed, &tags).await
+            && let Err(refused) = self.ask_all(&mut counting.passed, &tags).await
         {
-            // What some have counted goes back; where Redis said nothing, this instance's share decides.
-            self.owe(&passed.holdings, 0);
+            // Where Redis said nothing, this instance's share decides.
             return match refused {
                 Some(rejected) => Err(rejected),
                 None => self.local.take_now(counted, tokens),
@@ -305,7 +328,7 @@ impl Shared {
             .filter(|one| one.limit.rule.metric != Metric::Concurrent)
             .collect();
         self.local.note(&rates, tokens);
-        Ok(passed)
+        Ok(counting.passes())
     }
 
     /// Counts a call on one limit from what this instance holds of it; else says what is to be asked.
@@ -405,53 +428,6 @@ impl Shared {
             }
             passed.holdings.push(holding);
         }
-    }
-
-    /// A refusal of a moment ago stands: so many that come in vain ask nobody.
-    fn refused_lately(&self, counted: &[Counted<'_>]) -> Option<Rejected> {
-        let mut refused = self.refused.lock();
-        if refused.is_empty() {
-            return None;
-        }
-        for one in counted {
-            let key = one.key();
-            match refused.get(&key) {
-                // A changed limit is asked at once.
-                Some((until, Rejected::Rate { limit, retry_after }))
-                    if limit.rule == one.limit.rule =>
-                {
-                    let left = until.saturating_duration_since(Instant::now());
-                    if left.is_zero() {
-                        refused.remove(&key);
-                    } else {
-                        return Some(Rejected::Rate {
-                            limit: limit.clone(),
-                            retry_after: *retry_after,
-                        });
-                    }
-                }
-                Some(_) => drop(refused.remove(&key)),
-                None => {}
-            }
-        }
-        None
-    }
-
-    fn remember(&self, counted: &Counted<'_>, after_us: u64, rejected: &Rejected) {
-        // A slot can be free at any moment.
-        if counted.limit.rule.metric == Metric::Concurrent {
-            return;
-        }
-        let mut refused = self.refused.lock();
-        if refused.len() >= MAX_REFUSED {
-            let now = Instant::now();
-            refused.retain(|_, (until, _)| *until > now);
-            if refused.len() >= MAX_REFUSED {
-                return;
-            }
-        }
-        let until = Instant::now() + REFUSED_FOR.min(Duration::from_micros(after_us));
-        refused.insert(counted.key(), (until, rejected.clone()));
     }
 }
 

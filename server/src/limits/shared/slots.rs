@@ -152,3 +152,6 @@ impl Shared {
         is_free.then_some(holding)
     }
 }
+
+#[cfg(test)]
+mod tests;
