@@ -22,6 +22,8 @@ pub struct Model {
     pub context_tokens: Option<i64>,
     /// The most tokens that it writes.
     pub max_output_tokens: Option<i64>,
+    /// The most tokens that it reads one image as.
+    pub max_image_tokens: Option<i64>,
     /// The tokenizer that counts for it where the vendor did not. None: `o200k`.
     #[sea_orm(column_type = "Text", nullable)]
     pub tokenizer: Option<String>,

@@ -102,7 +102,7 @@ async fn what_is_called(db: &DatabaseConnection) {
         sealed: vec![0, 1, 0xff], master_key_id: "2026".into(),
         origin: "https://llm.example:443".into(), enabled: true, created_ms: 1, updated_ms: 1);
     round_trip!(db, model, id: ID, tenant_id: None, name: "gpt-4o-mini".into(),
-        capabilities: document(), context_tokens: Some(128_000), max_output_tokens: None,
+        capabilities: document(), context_tokens: Some(128_000), max_output_tokens: None, max_image_tokens: Some(1_445),
         tokenizer: None, enabled: true, created_ms: 1, updated_ms: 1);
     round_trip!(db, route, id: ID, model_id: ID, channel_id: ID, upstream_model: "mini".into(),
         weight: 1, priority: 1, max_rps: Some(7), enabled: true, position: 0);

@@ -22,6 +22,7 @@ mod m0015_limits;
 mod m0016_budgets;
 mod m0017_routes_max_rps;
 mod m0018_instances;
+mod m0019_models_max_image_tokens;
 
 use sea_orm_migration::prelude::*;
 
@@ -50,6 +51,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0016_budgets::Migration),
             Box::new(m0017_routes_max_rps::Migration),
             Box::new(m0018_instances::Migration),
+            Box::new(m0019_models_max_image_tokens::Migration),
         ]
     }
 

@@ -244,6 +244,7 @@ pub struct ModelItem {
     pub capabilities: Vec<String>,
     pub context_tokens: Option<u64>,
     pub max_output_tokens: Option<u64>,
+    pub max_image_tokens: Option<u64>,
     pub prices: Prices,
     pub routes: Vec<Route>,
 }

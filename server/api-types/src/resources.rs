@@ -98,6 +98,10 @@ pub struct Model {
     /// The most that one answer may have.
     #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub max_output_tokens: Option<Option<u64>>,
+    /// The most that one image is read as: what a hard budget reserves for it. `null`: nobody says, and calls with images are
+    /// refused under one.
+    #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    pub max_image_tokens: Option<Option<u64>>,
     /// The tokenizer for estimates; `null`: o200k.
     #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub tokenizer: Option<Option<String>>,

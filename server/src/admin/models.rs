@@ -65,5 +65,6 @@ fn item(
         capabilities: model.capabilities,
         context_tokens: model.context_tokens,
         max_output_tokens: model.max_output_tokens,
+        max_image_tokens: model.max_image_tokens,
     }
 }

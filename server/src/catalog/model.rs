@@ -22,6 +22,8 @@ pub struct Model {
     pub context_tokens: Option<u64>,
     /// The most that one answer may have.
     pub max_output_tokens: Option<u64>,
+    /// The most that one image is read as; `None`: nobody says, and no hard budget lets one through.
+    pub max_image_tokens: Option<u64>,
     /// The tokenizer for estimates; `None` is o200k.
     pub tokenizer: Option<String>,
     pub routes: Vec<Route>,

@@ -260,11 +260,10 @@ fn most(candidates: &[Candidate], outbound: &Outbound) -> Most {
     }
     let ask = outbound.ask.as_ref();
     let is_whole = matches!(outbound.body, OutBody::Whole(_));
-    let text_alone = |ask: &&Ask| {
-        let input = &ask.input;
-        is_whole && input.images == 0 && input.audios == 0 && input.files == 0
-    };
-    let input = ask.filter(text_alone).map(|ask| ask.input.text_bytes);
+    let per_image = model.and_then(|model| model.max_image_tokens);
+    let input = ask
+        .filter(|_| is_whole)
+        .and_then(|ask| most_input(ask, per_image));
     let choices = ask.map_or(1, Ask::choices);
     let said = ask.and_then(Ask::output_bound);
     let stated = ceiling.map(|ceiling| Output::Bounded(ceiling.saturating_mul(choices)));
@@ -289,6 +288,20 @@ fn most(candidates: &[Candidate], outbound: &Outbound) -> Most {
         output,
         rates: first.and_then(|candidate| candidate.rates.clone()),
     }
+}
+
+/// The most tokens that a call's input is read as: one for each byte of text, and what the model states for an image. Nothing
+/// is stated for audio and files.
+fn most_input(ask: &Ask, per_image: Option<u64>) -> Option<u64> {
+    let input = &ask.input;
+    if input.audios > 0 || input.files > 0 {
+        return None;
+    }
+    let images = match input.images {
+        0 => 0,
+        images => per_image?.saturating_mul(u64::from(images)),
+    };
+    Some(input.text_bytes.saturating_add(images))
 }
 
 /// Whether no model works on it: looking something up, taking something away, keeping a file.

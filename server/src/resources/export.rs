@@ -78,6 +78,7 @@ pub fn model(picture: &Picture, model: &catalog::Model) -> Model {
         capabilities: Some(model.capabilities.clone()),
         context_tokens: Some(model.context_tokens),
         max_output_tokens: Some(model.max_output_tokens),
+        max_image_tokens: Some(model.max_image_tokens),
         tokenizer: Some(model.tokenizer.clone()),
         prices: Some(prices(&model.prices)),
         routes: Some(

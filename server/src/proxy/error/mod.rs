@@ -130,7 +130,7 @@ impl Limited {
             ),
             Rejected::Unbounded { .. } => format!(
                 "A hard budget of {of} applies, and nothing says what this call may come to at most. Bound its output, send \
-                 media where the model states its maximum, or ask the operator for the model's price and max_output_tokens."
+                 media where the model states its maximum, or ask the operator for the model's price, max_output_tokens and max_image_tokens."
             ),
         }
     }

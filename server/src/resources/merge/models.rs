@@ -58,6 +58,9 @@ impl Merge<'_> {
         if let Some(count) = given.max_output_tokens {
             model.max_output_tokens = self.tokens(&format!("{path}.max_output_tokens"), count);
         }
+        if let Some(count) = given.max_image_tokens {
+            model.max_image_tokens = self.tokens(&format!("{path}.max_image_tokens"), count);
+        }
         if let Some(tokenizer) = &given.tokenizer {
             let unknown = |name: &String| !TOKENIZERS.contains(&name.as_str());
             if tokenizer.as_ref().is_some_and(unknown) {

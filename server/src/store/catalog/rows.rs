@@ -211,6 +211,7 @@ pub fn model(
         capabilities: document("capabilities", row.capabilities)?,
         context_tokens: amount("context_tokens", row.context_tokens)?,
         max_output_tokens: amount("max_output_tokens", row.max_output_tokens)?,
+        max_image_tokens: amount("max_image_tokens", row.max_image_tokens)?,
         tokenizer: row.tokenizer,
         routes: routes.into_iter().map(route).collect::<Result<_>>()?,
         prices: prices.into_iter().map(price).collect::<Result<_>>()?,

@@ -328,6 +328,31 @@ both_stores!(
     }
 );
 
+both_stores!(an_image_reserves_what_its_model_states, |bench| {
+    bench
+        .apply(&tenant("{amount: '0.50', period: month}"))
+        .await;
+    let with = |tokens: u64| {
+        format!(
+            "models: [{{name: gpt-test, prices: {{input: '10', output: '20'}}, max_image_tokens: {tokens}}}]"
+        )
+    };
+    let image = json!({"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}});
+    let picture = json!({"model": "gpt-test", "max_tokens": 5, "messages": [{"role": "user", "content": [image, image]}]});
+    // Two of them are half a dollar and a little text.
+    bench.apply(&with(25_000)).await;
+    let error = refused(bench.chat(picture.clone()).await, 429, "budget_exceeded").await;
+    assert!(
+        error["message"]
+            .as_str()
+            .unwrap()
+            .contains("may come to $0.50"),
+        "{error}"
+    );
+    bench.apply(&with(1_000)).await;
+    assert_eq!(bench.chat(picture).await.status(), 200);
+});
+
 // Threats: B15.
 both_stores!(every_attempt_counts_for_its_channel, |bench| {
     bench
