@@ -137,8 +137,11 @@ pub async fn start(
     };
     let public = Listener::public(&config, tls.clone(), &built.state.shared.metrics);
     let state = built.state.clone().on(reach_of(address));
+    let limits = Arc::clone(&built.state.shared.limits);
     spawn(public.serve(listener, move || {
         let upstream = upstream::Upstream::new(&pool, Arc::clone(&upstream_tls));
+        let limits = Arc::clone(&limits);
+        actix_web::rt::spawn(async move { limits.warm().await });
         let app = App::new()
             .wrap(from_fn(panics::caught))
             .wrap(from_fn(patience::count))

@@ -124,6 +124,11 @@ impl Limits {
         (Arc::new(limits), noticed)
     }
 
+    /// Makes ready on this thread what its first call would wait for.
+    pub async fn warm(&self) {
+        self.rates.warm().await;
+    }
+
     /// Counts a request that nobody is identified for yet.
     pub async fn at_the_door(&self, counted: &[Counted<'_>]) -> Result<(), Rejected> {
         if counted.is_empty() {

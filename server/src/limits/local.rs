@@ -157,6 +157,10 @@ impl Rates for Local {
         }
     }
 
+    fn warm(&self) -> BoxFuture<'_, ()> {
+        std::future::ready(()).boxed()
+    }
+
     fn left(&self, limit: LimitId) -> Option<Left> {
         let key = CountKey {
             limit,

@@ -25,6 +25,9 @@ pub trait Rates: Send + Sync {
     /// concurrent one. Never waits.
     fn put(&self, holdings: &[Holding], actual: u64);
 
+    /// Makes ready on this thread what its first call would wait for.
+    fn warm(&self) -> BoxFuture<'_, ()>;
+
     /// What a limit has left, under the one value of those that count nothing apart; `None` where that is not known here.
     fn left(&self, limit: LimitId) -> Option<Left>;
 }
@@ -40,6 +43,10 @@ impl<R: Rates + ?Sized> Rates for std::sync::Arc<R> {
 
     fn put(&self, holdings: &[Holding], actual: u64) {
         (**self).put(holdings, actual);
+    }
+
+    fn warm(&self) -> BoxFuture<'_, ()> {
+        (**self).warm()
     }
 
     fn left(&self, limit: LimitId) -> Option<Left> {

@@ -35,10 +35,15 @@ impl Pressure {
         }
     }
 
-    /// Waits while the cores are busy, unless somebody waits for what is to be booked.
+    /// Waits while the cores are busy, unless somebody waits for what is to be booked or the spool fills.
     pub async fn give_way(&mut self, recorder: &Recorder, shutdown: &CancellationToken) {
         let until = Instant::now() + LONGEST;
-        while self.is_high() && Instant::now() < until && !recorder.awaited().has_some() {
+        let may_wait = || {
+            Instant::now() < until
+                && !recorder.awaited().has_some()
+                && !recorder.spool().is_filling()
+        };
+        while may_wait() && self.is_high() {
             tokio::select! {
                 () = shutdown.cancelled() => return,
                 () = recorder.awaited().one_more() => return,
@@ -61,4 +66,15 @@ impl Pressure {
 fn cpu_time() -> Duration {
     let used = clock_gettime(ClockId::ProcessCPUTime);
     Duration::try_from(used).unwrap_or_default()
+}
+
+#[cfg(test)]
+impl Pressure {
+    /// Of a process that has more to do than its cores can.
+    pub fn without_end() -> Self {
+        Self {
+            cores: 0.0,
+            ..Self::new()
+        }
+    }
 }

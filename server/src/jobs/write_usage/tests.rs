@@ -14,10 +14,14 @@ fn sealer() -> Sealer {
 }
 
 fn recorder(directory: &Path) -> Recorder {
+    recorder_with(directory, spool::Config::default())
+}
+
+fn recorder_with(directory: &Path, config: spool::Config) -> Recorder {
     let opened = Recorder::open(
         directory,
         sealer().spool_key(),
-        spool::Config::default(),
+        config,
         "test",
         Arc::new(|_| {}),
         Arc::new(|_| {}),
@@ -89,6 +93,49 @@ async fn a_segment_is_booked_and_then_gone() {
             "what was flushed before the stop"
         );
     }
+}
+
+/// Booking gives way to calls, but not to one who waits for it, nor until the spool is full.
+#[tokio::test]
+async fn booking_gives_way_until_somebody_waits_for_it_or_the_spool_fills() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let config = spool::Config {
+        max_bytes: 2 << 20,
+        segment_bytes: 1 << 20,
+        ..spool::Config::default()
+    };
+    let recorder = recorder_with(directory.path(), config);
+    let shutdown = CancellationToken::new();
+    let mut pressure = Pressure::without_end();
+    let waits = time::timeout(
+        Duration::from_millis(300),
+        pressure.give_way(&recorder, &shutdown),
+    );
+    assert!(waits.await.is_err(), "calls have the cores");
+
+    let mut gives_way = std::pin::pin!(pressure.give_way(&recorder, &shutdown));
+    assert!(futures_util::poll!(&mut gives_way).is_pending());
+    let awaited = recorder.awaited().wait();
+    time::timeout(Duration::from_secs(5), &mut gives_way)
+        .await
+        .expect("somebody waits for it");
+    drop(awaited);
+
+    let mut pressure = Pressure::without_end();
+    assert!(!recorder.spool().is_filling());
+    for seed in 0.. {
+        if recorder.spool().is_filling() {
+            break;
+        }
+        let event = event(now_ms(), seed);
+        recorder.spool().append(&event).expect("a quarter has room");
+    }
+    time::timeout(
+        Duration::from_secs(5),
+        pressure.give_way(&recorder, &shutdown),
+    )
+    .await
+    .expect("the spool fills");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -21,13 +21,14 @@ mod slots;
 use std::{
     collections::{HashMap, VecDeque},
     sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
+    task::Poll,
     time::{Duration, Instant},
 };
 
-use futures_util::{FutureExt as _, future::BoxFuture, future::join_all};
+use futures_util::{FutureExt as _, future::BoxFuture, future::join_all, poll};
 use parking_lot::Mutex;
 use redis::{FromRedisValue, RedisError, Script, ScriptInvocation};
-use tokio::{sync::Notify, time};
+use tokio::{sync::Notify, task, time};
 use uuid::Uuid;
 use weir_api_types::limit::Metric;
 
@@ -43,6 +44,8 @@ use settle::{Batch, Item};
 use slices::{Given, LIFE, Slices};
 use slots::Slots;
 
+/// Turns of a thread's loop in which an answer that is there is found.
+const TURNS: u32 = 4;
 /// After so many misses in a row nobody waits for Redis any more.
 const MISSES: u32 = 3;
 /// Concurrency slots of an instance that is not heard of are free after so long.
@@ -196,9 +199,13 @@ impl Shared {
         self.misses.load(Relaxed) < MISSES
     }
 
-    /// Connects, which may take longer than any call waits.
+    /// Connects this thread and has Redis know what it will be asked, which may take longer than any call waits.
     pub async fn connect(&self) {
-        if let Err(error) = self.redis.connection().await {
+        let connected = async {
+            let mut connection = self.redis.connection().await?;
+            self.scripts.take.load_async(&mut connection).await
+        };
+        if let Err(error) = connected.await {
             tracing::debug!(%error, "Redis cannot be connected");
         }
     }
@@ -259,7 +266,19 @@ impl Shared {
                 answer => answer,
             }
         };
-        self.answered(time::timeout(self.timeout, asked).await)
+        let mut asked = std::pin::pin!(asked);
+        let mut answer = time::timeout(self.timeout, &mut asked).await;
+        // In a burst a thread may have been too busy to read what has long come: it reads, and hands over, before it gives up.
+        for _ in 0..TURNS {
+            if answer.is_ok() {
+                break;
+            }
+            task::yield_now().await;
+            if let Poll::Ready(late) = poll!(&mut asked) {
+                answer = Ok(late);
+            }
+        }
+        self.answered(answer)
     }
 
     async fn run_once<T: FromRedisValue>(
@@ -463,6 +482,10 @@ impl Rates for Shared {
         }
         self.local.correct(&shared, actual);
         self.owe(&shared, actual);
+    }
+
+    fn warm(&self) -> BoxFuture<'_, ()> {
+        self.connect().boxed()
     }
 
     /// Redis is not asked for a list.

@@ -138,6 +138,11 @@ impl Spool {
         self.segments.has_room()
     }
 
+    /// Whether a quarter of what it may take is taken, or the disk took no more: booking is not to wait any longer.
+    pub fn is_filling(&self) -> bool {
+        self.segments.is_filling()
+    }
+
     /// Closes the current segment, if there is anything in it.
     pub fn seal(&self) {
         self.segments.close(|_| true);

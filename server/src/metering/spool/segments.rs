@@ -99,6 +99,10 @@ impl Segments {
         !self.full.load(Relaxed) && self.state.lock().bytes < self.config.refuse_at_bytes()
     }
 
+    pub(super) fn is_filling(&self) -> bool {
+        self.full.load(Relaxed) || self.state.lock().bytes >= self.config.max_bytes / 4
+    }
+
     pub(super) fn closed_segments(&self) -> Vec<ClosedSegment> {
         let state = self.state.lock();
         let closed = state.closed.values();

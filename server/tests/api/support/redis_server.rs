@@ -72,16 +72,6 @@ impl RedisServer {
         cli(self.port, words)
     }
 
-    /// How many scripts it has run.
-    pub fn scripts(&self) -> u64 {
-        let stats = cli(self.port, &["info", "commandstats"]);
-        let calls = stats
-            .lines()
-            .find_map(|line| line.strip_prefix("cmdstat_evalsha:calls="));
-        let calls = calls.and_then(|calls| calls.split(',').next());
-        calls.map_or(0, |calls| calls.parse().unwrap())
-    }
-
     /// What a field says in every hash that has it.
     pub fn field(&self, name: &str) -> Vec<String> {
         let script = "local found = {}

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use futures_util::poll;
 use uuid::Uuid;
 use weir_api_types::limit::{Algorithm, Metric, Per};
 
@@ -122,4 +123,25 @@ async fn a_changed_limit_is_asked_at_once() {
     limit.rule.max = 3;
     let refused = take(&shared, &limit, 1).await;
     assert!(matches!(refused, Err(Rejected::Rate { .. })));
+}
+
+/// Most calls under a hot limit ask nobody: what they wait for is ready at once.
+#[tokio::test]
+async fn a_hot_limit_is_spent_without_asking() {
+    let Some(redis) = redis::for_test() else {
+        return;
+    };
+    for algorithm in [Algorithm::TokenBucket, Algorithm::FixedWindow] {
+        let shared = instance(&redis);
+        let limit = limit(algorithm, Per::Day, 1_000_000_000);
+        let mut asked = 0;
+        for _ in 0..2_000 {
+            let mut taken = std::pin::pin!(take(&shared, &limit, 1));
+            if poll!(&mut taken).is_pending() {
+                asked += 1;
+                taken.await.expect("room");
+            }
+        }
+        assert!(asked < 500, "{algorithm:?}: {asked} of 2,000 calls asked");
+    }
 }
