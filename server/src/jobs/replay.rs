@@ -11,7 +11,6 @@ use crate::{
     metering::{UsageEvent, spool},
     secrets::Sealer,
     store::Stores,
-    tenancy::Scope,
 };
 
 /// What became of a file.
@@ -55,12 +54,7 @@ pub async fn recount(
 ) -> anyhow::Result<()> {
     let mut places: HashSet<(Account, Window)> = HashSet::new();
     for event in events {
-        let whole = claim::spending_scopes(event.tenant, event.group, event.user, event.key);
-        let channels = event
-            .attempts
-            .iter()
-            .map(|attempt| Scope::Channel(attempt.channel));
-        for scope in whole.chain(channels) {
+        for scope in claim::scopes_of(event) {
             let watched = claim::watched(catalog, scope, event.id.at_ms());
             places.extend(
                 watched

@@ -29,7 +29,7 @@ use crate::{
         leases::{Word, tag_of},
     },
     store::{Stores, instances},
-    tenancy::{BudgetId, Scope},
+    tenancy::BudgetId,
 };
 
 /// How often is looked for what is to be told though nobody waits for it.
@@ -206,12 +206,7 @@ impl ShareBudgets {
             return;
         }
         let (catalog, at_ms) = (self.current.load(), now_ms());
-        let mut scopes: Vec<Scope> = catalog.all_budgets().map(|budget| budget.scope).collect();
-        scopes.sort_unstable();
-        scopes.dedup();
-        let watched = scopes
-            .into_iter()
-            .flat_map(|scope| claim::watched(&catalog, scope, at_ms));
+        let watched = claim::all_watched(&catalog, at_ms).into_iter();
         let places = watched.map(|watched| (Account::of(watched.budget), watched.window));
         let places: Vec<_> = places.collect();
         for ended in &self.sign.found {

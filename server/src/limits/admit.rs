@@ -4,7 +4,7 @@
 //! counts are kept. What a call has taken of both is held under its id until its usage event says what it really was.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::HashMap,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -254,14 +254,7 @@ impl Limits {
     /// Counts a call for the accounts that it has reserved nothing of, as their budgets came while it was under way.
     fn count_unreserved(&self, event: &UsageEvent, held: &Held) {
         let catalog = self.catalog.peek();
-        let whole = claim::spending_scopes(event.tenant, event.group, event.user, event.key);
-        let mut channels: Vec<Scope> = event
-            .attempts
-            .iter()
-            .map(|attempt| Scope::Channel(attempt.channel))
-            .collect();
-        channels.dedup();
-        let scopes = whole.chain(channels);
+        let scopes = claim::scopes_of(event);
         let reserved = |account: Account, window: Window| {
             let attempts = held.attempts.iter().flat_map(|attempt| &attempt.reserved);
             let mut all = held.reserved.iter().chain(attempts);
@@ -322,14 +315,12 @@ impl Limits {
             return;
         }
         let at_ms = clock::now_ms();
-        let scopes: BTreeSet<Scope> = catalog.all_budgets().map(|budget| budget.scope).collect();
+        let watched = claim::all_watched(catalog, at_ms);
         let mut inner = self.inner.lock();
-        for scope in scopes {
-            for watched in claim::watched(catalog, scope, at_ms) {
-                inner
-                    .accounts
-                    .expect(Account::of(watched.budget), watched.window);
-            }
+        for watched in watched {
+            inner
+                .accounts
+                .expect(Account::of(watched.budget), watched.window);
         }
         self.wake(&inner.accounts);
     }

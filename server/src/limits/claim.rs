@@ -1,6 +1,6 @@
 //! What a call is counted by, and the most that it may come to.
 
-use std::net::IpAddr;
+use std::{collections::BTreeSet, net::IpAddr};
 
 use jiff::tz::TimeZone;
 use weir_api_types::limit::{Each, Metric, Period};
@@ -8,6 +8,7 @@ use weir_api_types::limit::{Each, Metric, Period};
 use crate::{
     billing::Rates,
     catalog::{Catalog, Model},
+    metering::UsageEvent,
     tenancy::{
         Budget, GroupId, KeyId, Limit, ModelId, RequestId, Scope, TenantId, UserId, address,
         limit::Spending, name,
@@ -234,6 +235,26 @@ pub fn spending_scopes(
         Some(Scope::Key(tenant, key)),
     ];
     scopes.into_iter().flatten()
+}
+
+/// Everything that a call has spent from: its tenant's, and the channels of its attempts.
+pub fn scopes_of(event: &UsageEvent) -> impl Iterator<Item = Scope> {
+    let mut channels: Vec<Scope> = event
+        .attempts
+        .iter()
+        .map(|attempt| Scope::Channel(attempt.channel))
+        .collect();
+    channels.dedup();
+    spending_scopes(event.tenant, event.group, event.user, event.key).chain(channels)
+}
+
+/// All budgets there are, in the windows that a moment is in.
+pub fn all_watched(catalog: &Catalog, at_ms: i64) -> Vec<Watched<'_>> {
+    let scopes: BTreeSet<Scope> = catalog.all_budgets().map(|budget| budget.scope).collect();
+    let watched = scopes
+        .into_iter()
+        .flat_map(|scope| watched(catalog, scope, at_ms));
+    watched.collect()
 }
 
 /// The budgets of one thing, in the windows that a moment is in.

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     catalog::Catalog,
     metering::UsageEvent,
-    tenancy::{Budget, RequestId, Scope},
+    tenancy::{Budget, RequestId},
 };
 
 /// An account that has to be built, and the build that has left this instance out.
@@ -144,14 +144,7 @@ impl Limits {
         }
         let mut inner = self.inner.lock();
         for (account, window) in inner.accounts.strange(event.id.at_ms()) {
-            let is_in = match account.scope {
-                Scope::Channel(channel) => event
-                    .attempts
-                    .iter()
-                    .any(|attempt| attempt.channel == channel),
-                scope => claim::spending_scopes(event.tenant, event.group, event.user, event.key)
-                    .any(|spends| spends == scope),
-            };
+            let is_in = claim::scopes_of(event).any(|scope| scope == account.scope);
             // Where a budget is known by now, it was counted for that.
             if !is_in || budget_of(catalog, account).is_some() {
                 continue;

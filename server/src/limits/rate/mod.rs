@@ -19,7 +19,7 @@ use weir_api_types::limit::{Algorithm, Limit as Rule, Metric, Per};
 const USUAL_WAIT_US: u64 = 1_000_000;
 
 /// More than any call really takes.
-const MOST: u64 = 1 << 50;
+pub const MOST: u64 = 1 << 50;
 
 /// Now, by both clocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -145,6 +145,17 @@ pub struct Left {
     pub reset_us: u64,
 }
 
+impl Taken {
+    /// So much in a place, for which nobody has to wait.
+    pub const fn at(cost: u64, place: u64) -> Self {
+        Self {
+            cost,
+            place,
+            wait_us: 0,
+        }
+    }
+}
+
 impl Cell {
     /// A count of which nothing is used.
     pub fn new(shape: &Shape) -> Self {
@@ -160,18 +171,13 @@ impl Cell {
 
     /// Counts a call, if there is room for it.
     pub fn take(&mut self, shape: &Shape, cost: u64, now: Moment) -> Result<Taken, Full> {
-        let taken = |cost, place| Taken {
-            cost,
-            place,
-            wait_us: 0,
-        };
         match self {
-            Self::Governed(governed) => governed.take(shape, now.mono_us).map(|()| taken(1, 0)),
+            Self::Governed(governed) => governed.take(shape, now.mono_us).map(|()| Taken::at(1, 0)),
             Self::Bucket(bucket) => {
                 let cost = cost.min(shape.burst);
                 bucket
                     .take(shape, cost, now.mono_us)
-                    .map(|()| taken(cost, 0))
+                    .map(|()| Taken::at(cost, 0))
             }
             Self::Leaky(bucket) => {
                 let wait_us = bucket.queue(shape, cost, now.mono_us)?;
@@ -184,12 +190,12 @@ impl Cell {
             Self::Sliding(sliding) => {
                 let cost = cost.min(shape.max);
                 let slice = sliding.take(shape, cost, now.mono_us)?;
-                Ok(taken(cost, slice))
+                Ok(Taken::at(cost, slice))
             }
             Self::Fixed(fixed) => {
                 let cost = cost.min(shape.max);
                 let window = fixed.take(shape, cost, now.wall_us)?;
-                Ok(taken(cost, window))
+                Ok(Taken::at(cost, window))
             }
             // When a slot is free again, nobody knows.
             Self::Concurrent(used) if *used >= shape.max => Err(Full {
@@ -197,7 +203,7 @@ impl Cell {
             }),
             Self::Concurrent(used) => {
                 *used += 1;
-                Ok(taken(1, 0))
+                Ok(Taken::at(1, 0))
             }
         }
     }
@@ -230,11 +236,7 @@ impl Cell {
     /// Counts what was counted elsewhere already, whether there is room for it or not. A governed bucket cannot have more than
     /// its burst: whoever forces takes the plain one.
     pub fn force(&mut self, shape: &Shape, cost: u64, now: Moment) {
-        let nothing = Taken {
-            cost: 0,
-            place: 0,
-            wait_us: 0,
-        };
+        let nothing = Taken::at(0, 0);
         if !matches!(self, Self::Governed(_) | Self::Concurrent(_)) {
             self.settle(shape, nothing, cost, now);
         }

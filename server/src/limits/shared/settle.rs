@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     limits::{
-        rate::{Kind, Shape, Taken},
+        rate::{Kind, MOST, Shape, Taken},
         rates::{CountKey, Holding},
     },
     tenancy::Scope,
@@ -54,7 +54,7 @@ impl Shared {
                 scope: holding.scope,
                 shape: holding.shape,
                 taken: holding.taken,
-                actual: actual.min(1 << 50),
+                actual: actual.min(MOST),
                 metric: holding.metric,
             });
         }

@@ -18,7 +18,7 @@ use parking_lot::Mutex;
 use super::settle::Item;
 use crate::limits::{
     claim::Counted,
-    rate::{Kind, Left, Shape, Taken},
+    rate::{Kind, Left, MOST, Shape, Taken},
     rates::CountKey,
 };
 
@@ -119,12 +119,7 @@ impl Slices {
                 remaining: held.besides.remaining + held.units,
                 ..held.besides
             };
-            let taken = Taken {
-                cost,
-                place: held.place,
-                wait_us: 0,
-            };
-            return Ok((taken, left));
+            return Ok((Taken::at(cost, held.place), left));
         }
         if slice.is_asked_until > now {
             return Err(0);
@@ -164,11 +159,7 @@ impl Slices {
                 key: one.key(),
                 scope: one.limit.scope,
                 shape: *shape,
-                taken: Taken {
-                    cost: given.units,
-                    place: given.place,
-                    wait_us: 0,
-                },
+                taken: Taken::at(given.units, given.place),
                 actual: 0,
                 metric: one.limit.rule.metric,
             },
@@ -246,7 +237,7 @@ impl Heat {
 
     /// As much as calls take in a slice's life.
     fn wanted(&self) -> u64 {
-        self.before.max(self.hot()).min(1 << 50)
+        self.before.max(self.hot()).min(MOST)
     }
 }
 

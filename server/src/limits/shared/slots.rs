@@ -25,11 +25,7 @@ const QUIET: Duration = Duration::from_secs(3);
 /// Free slots that nobody has needed for so long are given back.
 const IDLE: Duration = Duration::from_millis(100);
 /// One slot.
-const ONE: Taken = Taken {
-    cost: 1,
-    place: 0,
-    wait_us: 0,
-};
+const ONE: Taken = Taken::at(1, 0);
 
 /// Concurrency slots that this instance holds on one limit.
 pub(super) struct Slots {
