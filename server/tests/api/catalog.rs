@@ -9,7 +9,7 @@ use crate::{
     both_stores,
     support::{
         Bench, Books, Pipe, Process, Raw, SOON, Setup, Store, behind_a_pipe,
-        gateway::{KEY, hello, hello_stream},
+        gateway::{self, KEY, hello, hello_stream},
         window,
     },
 };
@@ -53,15 +53,7 @@ async fn open_stream(url: &str, key: &str) -> Raw {
 
 async fn status(url: &str, key: &str) -> u16 {
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
-    let call = http
-        .post(format!("{url}/v1/chat/completions"))
-        .bearer_auth(key);
-    call.json(&hello("gpt-test"))
-        .send()
-        .await
-        .unwrap()
-        .status()
-        .as_u16()
+    gateway::status(&http, url, key, "gpt-test").await
 }
 
 /// Asks until the status is this, and says how long it took.

@@ -15,11 +15,11 @@ use weir_upstream::Behaviour;
 
 use crate::support::{
     Bench, Pair, Process, SOON, Setup, Store,
-    gateway::{KEY, hello},
+    gateway::{KEY, status},
     window,
 };
 
-async fn instances(bench: &Bench) -> Vec<Value> {
+pub(crate) async fn instances(bench: &Bench) -> Vec<Value> {
     let list = bench
         .admin(reqwest::Method::GET, "/instances")
         .send()
@@ -85,18 +85,6 @@ async fn the_living_instances_are_listed_and_one_leads() {
     assert_eq!(instances(&bench).await.len(), 1);
 }
 
-async fn status(http: &reqwest::Client, url: &str, key: &str, model: &str) -> u16 {
-    let call = http
-        .post(format!("{url}/v1/chat/completions"))
-        .bearer_auth(key);
-    call.json(&hello(model))
-        .send()
-        .await
-        .unwrap()
-        .status()
-        .as_u16()
-}
-
 /// Thousands of changes of everything that calls need, on two instances, while both serve: no call fails, none grows, and both
 /// show the same in the end.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -104,12 +92,7 @@ async fn many_changes_under_load_fail_no_call_and_grow_nothing() {
     if !Store::cluster_is_there() {
         return;
     }
-    // On a machine as busy as this one becomes, Redis' answer may take its time.
-    let setup = Setup {
-        environment: vec![("WEIR_REDIS_TIMEOUT", "5s".to_owned())],
-        ..Setup::default()
-    };
-    let mut bench = Bench::without_gateway(Store::Cluster, setup).await;
+    let mut bench = Bench::without_gateway(Store::Cluster, Setup::patient()).await;
     bench.vendor.set_default(Behaviour::tokens(10));
     let pair = Pair::start(&mut bench).await;
     let (over, served) = (

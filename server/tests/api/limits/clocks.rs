@@ -17,11 +17,7 @@ async fn clocks_half_a_minute_apart_break_no_limit() {
     if !Store::cluster_is_there() {
         return;
     }
-    let setup = Setup {
-        environment: vec![("WEIR_REDIS_TIMEOUT", "5s".to_owned())],
-        ..Setup::default()
-    };
-    let mut bench = Bench::without_gateway(Store::Cluster, setup).await;
+    let mut bench = Bench::without_gateway(Store::Cluster, Setup::patient()).await;
     bench.vendor.set_default(Behaviour::tokens(10));
     let first = bench.process().await;
     bench.apply(&Bench::usual_resources()).await;

@@ -10,22 +10,14 @@ use std::{
 
 use crate::support::{
     Bench, Pair, Pipe, SOON, Setup, Store, apply_everywhere,
-    gateway::{KEY, hello},
+    gateway::{self, KEY},
     redis_cluster::RedisCluster,
     redis_server::RedisServer,
     window,
 };
 
 pub async fn status(url: &str, http: &reqwest::Client) -> u16 {
-    let call = http
-        .post(format!("{url}/v1/chat/completions"))
-        .bearer_auth(KEY);
-    call.json(&hello("gpt-test"))
-        .send()
-        .await
-        .unwrap()
-        .status()
-        .as_u16()
+    gateway::status(http, url, KEY, "gpt-test").await
 }
 
 /// Many clients on both instances for a while, against so many requests a minute: never more than the limit allows, and nearly
@@ -35,12 +27,7 @@ async fn a_limit_holds_on_two_instances_by_each_algorithm() {
     if !Store::cluster_is_there() {
         return;
     }
-    // On a machine as busy as this one becomes, Redis' answer may take its time.
-    let setup = Setup {
-        environment: vec![("WEIR_REDIS_TIMEOUT", "5s".to_owned())],
-        ..Setup::default()
-    };
-    let mut bench = Bench::without_gateway(Store::Cluster, setup).await;
+    let mut bench = Bench::without_gateway(Store::Cluster, Setup::patient()).await;
     let pair = Pair::start(&mut bench).await;
     // Per second in the short run, so that some windows pass.
     let (per, length) = window(
@@ -350,12 +337,8 @@ async fn what_redis_has_lost_is_counted_again() {
     if !Store::cluster_is_there() {
         return;
     }
-    let setup = Setup {
-        environment: vec![("WEIR_REDIS_TIMEOUT", "5s".to_owned())],
-        ..Setup::default()
-    };
     for is_restored in [false, true] {
-        let mut bench = Bench::without_gateway(Store::Cluster, setup.clone()).await;
+        let mut bench = Bench::without_gateway(Store::Cluster, Setup::patient()).await;
         let mut redis = RedisServer::start();
         let pair = Pair::on(&mut bench, &redis.url).await;
         let http = reqwest::Client::builder().no_proxy().build().unwrap();

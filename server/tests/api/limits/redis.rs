@@ -1,8 +1,9 @@
 //! What stands in Redis, and what comes from there: no names of people's, and nothing that is believed.
 
-use serde_json::Value;
-
-use crate::support::{Bench, SOON, Setup, Store, gateway::hello};
+use crate::{
+    fleet::instances,
+    support::{Bench, SOON, Setup, Store, gateway::hello},
+};
 
 /// Every command that Redis is sent for a while.
 struct Monitor(tokio::io::BufReader<tokio::net::TcpStream>);
@@ -116,15 +117,7 @@ async fn forged_words_over_redis_change_nothing() {
     let prefix = bench.stores.variable("WEIR_REDIS_PREFIX").unwrap();
     let redis = redis::Client::open(std::env::var("WEIR_TEST_REDIS_URL").unwrap()).unwrap();
     let mut redis = redis.get_multiplexed_async_connection().await.unwrap();
-    let versions = async || {
-        let list = bench
-            .admin(reqwest::Method::GET, "/instances")
-            .send()
-            .await
-            .unwrap();
-        let list: Value = list.json().await.unwrap();
-        list["data"][0]["catalog_version"].clone()
-    };
+    let versions = async || instances(&bench).await[0]["catalog_version"].clone();
     let before = versions().await;
     let words = [
         "look",

@@ -19,11 +19,7 @@ async fn a_hot_limit_is_counted_exactly() {
     if !Store::cluster_is_there() {
         return;
     }
-    let setup = Setup {
-        environment: vec![("WEIR_REDIS_TIMEOUT", "5s".to_owned())],
-        ..Setup::default()
-    };
-    let mut bench = Bench::without_gateway(Store::Cluster, setup).await;
+    let mut bench = Bench::without_gateway(Store::Cluster, Setup::patient()).await;
     let redis = RedisServer::start();
     let pair = Pair::on(&mut bench, &redis.url).await;
     let tenant = "tenants: [{name: acme, limits: [{metric: requests, per: day, max: 1000000, algorithm: fixed_window},

@@ -24,6 +24,25 @@ pub struct Setup {
     pub outages: bool,
 }
 
+impl Setup {
+    /// On a machine as busy as a test makes it, Redis' answer may take its time.
+    pub fn patient() -> Self {
+        Self {
+            environment: vec![("WEIR_REDIS_TIMEOUT", "5s".to_owned())],
+            ..Self::default()
+        }
+    }
+}
+
+/// What a call for a model is answered with, by its status.
+pub async fn status(http: &reqwest::Client, url: &str, key: &str, model: &str) -> u16 {
+    let call = http
+        .post(format!("{url}/v1/chat/completions"))
+        .bearer_auth(key);
+    let answer = call.json(&hello(model)).send().await.unwrap();
+    answer.status().as_u16()
+}
+
 /// A running gateway and its vendor.
 pub struct Bench {
     pub stores: Stores,
