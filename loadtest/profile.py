@@ -13,7 +13,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-import bench
+import stage
 
 LISTEN = "127.0.0.1:9120"
 # Deep enough for nested futures; the more is copied at each sample, the fewer samples are affordable.
@@ -28,22 +28,22 @@ def main():
     arguments = parser.parse_args()
     for tool in ("wrk", "perf", "inferno-collapse-perf", "inferno-flamegraph"):
         if not shutil.which(tool):
-            bench.fail(f"{tool} is missing: make setup-profile")
-    target = Path(os.environ.get("CARGO_TARGET_DIR", bench.ROOT / "target")).resolve() / "profiling"
+            stage.fail(f"{tool} is missing: make setup-profile")
+    target = Path(os.environ.get("CARGO_TARGET_DIR", stage.ROOT / "target")).resolve() / "profiling"
     out = arguments.out or target / "flame.svg"
 
-    with tempfile.TemporaryDirectory(prefix="weir-profile.") as name, bench.Servers(Path(name)) as servers:
+    with tempfile.TemporaryDirectory(prefix="weir-profile.") as name, stage.Servers(Path(name)) as servers:
         folder = Path(name)
-        (folder / "resources.yaml").write_text(bench.RESOURCES)
+        (folder / "resources.yaml").write_text(stage.RESOURCES)
         script = folder / "chat.lua"
-        script.write_text(bench.WRK_SCRIPT.format(body=bench.BODY, key=bench.KEY))
-        vendor = [str(target / "weir-upstream"), "--listen", bench.UPSTREAM, "--no-record", "--fixed", "600"]
-        servers.start("weir-upstream", bench.pin(bench.OTHER_CORE, vendor), bench.UPSTREAM)
+        script.write_text(stage.WRK_SCRIPT.format(body=stage.BODY, key=stage.KEY))
+        vendor = [str(target / "weir-upstream"), "--listen", stage.UPSTREAM, "--no-record", "--fixed", "600"]
+        servers.start("weir-upstream", stage.pin(stage.OTHER_CORE, vendor), stage.UPSTREAM)
         command = [str(target / "weir"), "serve", "--resources", str(folder / "resources.yaml")]
-        weir = servers.start("weir", bench.pin(bench.GATEWAY_CORE, command), LISTEN, bench.environment(LISTEN, folder / "data"))
+        weir = servers.start("weir", stage.pin(stage.GATEWAY_CORE, command), LISTEN, stage.environment(LISTEN, folder / "data"))
         load = ["wrk", "--threads", "1", "--connections", str(arguments.connections)]
         load += ["--duration", f"{arguments.seconds + 2}s", "--script", str(script), f"http://{LISTEN}/v1/chat/completions"]
-        with subprocess.Popen(bench.pin(bench.OTHER_CORE, load), stdout=subprocess.DEVNULL) as loading:
+        with subprocess.Popen(stage.pin(stage.OTHER_CORE, load), stdout=subprocess.DEVNULL) as loading:
             samples = folder / "perf.data"
             record = ["perf", "record", "--quiet", *SAMPLING, "--pid", str(weir.pid), "--output", str(samples)]
             subprocess.run([*record, "--", "sleep", str(arguments.seconds)], check=True)

@@ -12,7 +12,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-import bench
+import stage
 
 LISTEN = "127.0.0.1:9121"
 
@@ -23,20 +23,20 @@ def main():
     parser.add_argument("upstream", type=Path)
     parser.add_argument("--seconds", type=int, default=10)
     arguments = parser.parse_args()
-    streamed = json.dumps({**json.loads(bench.BODY), "stream": True})
+    streamed = json.dumps({**json.loads(stage.BODY), "stream": True})
     with tempfile.TemporaryDirectory(prefix="weir-train.") as name:
         folder = Path(name)
-        (folder / "resources.yaml").write_text(bench.RESOURCES.rstrip() + bench.COUNTED)
+        (folder / "resources.yaml").write_text(stage.RESOURCES.rstrip() + stage.COUNTED)
         scripts = []
-        for kind, body in (("whole", bench.BODY), ("streamed", streamed)):
+        for kind, body in (("whole", stage.BODY), ("streamed", streamed)):
             script = folder / f"{kind}.lua"
-            script.write_text(bench.WRK_SCRIPT.format(body=body, key=bench.KEY))
+            script.write_text(stage.WRK_SCRIPT.format(body=body, key=stage.KEY))
             scripts.append(script)
-        for kind, settings in [("embedded", {}), *bench.stores()]:
-            with bench.Servers(folder) as servers:
-                vendor = [str(arguments.upstream), "--listen", bench.UPSTREAM, "--no-record", "--fixed", "600"]
-                servers.start("weir-upstream", vendor, bench.UPSTREAM)
-                environment = bench.environment(LISTEN, folder / f"data-{kind}") | settings
+        for kind, settings in [("embedded", {}), *stage.stores()]:
+            with stage.Servers(folder) as servers:
+                vendor = [str(arguments.upstream), "--listen", stage.UPSTREAM, "--no-record", "--fixed", "600"]
+                servers.start("weir-upstream", vendor, stage.UPSTREAM)
+                environment = stage.environment(LISTEN, folder / f"data-{kind}") | settings
                 command = [str(arguments.weir), "serve", "--resources", str(folder / "resources.yaml")]
                 servers.start("weir", command, LISTEN, environment)
                 for script in scripts:
