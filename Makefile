@@ -80,9 +80,9 @@ fuzz: setup-fuzz ## fuzz each reader for FUZZ_SECONDS; what breaks one is in art
 # The stores share the core of client and vendor, not that of what is measured.
 PIN_OTHER := $(shell [ "$$(nproc)" -ge 2 ] && command -v taskset >/dev/null && echo taskset --cpu-list 1)
 .PHONY: bench
-bench: setup-bench ## measure direct, nginx, HAProxy and weir side by side; PGO=path measures a binary of build-pgo too; writes loadtest/RESULTS.md
-	@cargo build --release --locked --package weir --package weir-upstream
-	@$(PIN_OTHER) scripts/test-stores.sh python3 loadtest/bench.py $(if $(PGO),--pgo "$(PGO)")
+bench: setup-bench ## measure direct, nginx, HAProxy and weir side by side; ONLY=throughput,… some sections; PGO=path a binary of build-pgo too; writes loadtest/RESULTS.md
+	@cargo build --release --locked --package weir --package weir-upstream --package weir-streams
+	@$(PIN_OTHER) scripts/test-stores.sh python3 loadtest/bench.py $(if $(ONLY),--only "$(ONLY)") $(if $(PGO),--pgo "$(PGO)")
 
 .PHONY: bench-parts
 bench-parts: setup-run ## measure the parts of a request by themselves: parser, admission, settlement
@@ -95,7 +95,7 @@ profile: setup-profile ## load weir as `make bench` does, and draw where its tim
 
 ##### Prepare
 
-.PHONY: setup setup-run setup-test setup-lint setup-coverage setup-bench setup-fuzz setup-profile
+.PHONY: setup setup-run setup-test setup-lint setup-coverage setup-bench setup-peers setup-fuzz setup-profile
 setup: setup-run setup-test setup-lint setup-coverage setup-bench setup-fuzz setup-profile ## install all that the other targets need
 setup-run: ## ... only what building and running needs
 	@scripts/setup.sh run
@@ -107,6 +107,8 @@ setup-coverage: ## ... only what coverage needs
 	@scripts/setup.sh run coverage
 setup-bench: ## ... only what the benchmark needs
 	@scripts/setup.sh run bench
+setup-peers: ## ... LiteLLM and Portkey, which `make bench` measures where they are installed
+	@scripts/setup.sh peers
 setup-fuzz: ## ... only what fuzzing needs
 	@scripts/setup.sh run fuzz
 setup-profile: ## ... only what the profile needs

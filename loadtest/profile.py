@@ -36,7 +36,7 @@ def main():
         folder = Path(name)
         (folder / "resources.yaml").write_text(stage.RESOURCES)
         script = folder / "chat.lua"
-        script.write_text(stage.WRK_SCRIPT.format(body=stage.BODY, key=stage.KEY))
+        script.write_text(stage.wrk_script())
         vendor = [str(target / "weir-upstream"), "--listen", stage.UPSTREAM, "--no-record", "--fixed", "600"]
         servers.start("weir-upstream", stage.pin(stage.OTHER_CORE, vendor), stage.UPSTREAM)
         command = [str(target / "weir"), "serve", "--resources", str(folder / "resources.yaml")]

@@ -2,11 +2,14 @@
 they are started and ended."""
 
 import base64
+import contextlib
+import functools
 import json
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from pathlib import Path
@@ -14,7 +17,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 KEY = "bench-0123456789-0123456789-0123456789"
 MODEL = "bench"
-UPSTREAM, NGINX, HAPROXY = "127.0.0.1:9100", "127.0.0.1:9101", "127.0.0.1:9109"
+# What weir-upstream takes from these names: 50 chunks 10 ms apart, 20 chunks a second apart, each with the time it was sent.
+STREAMED, SLOW = "stub-slow-10ms-tokens-50-stamp", "stub-slow-1000ms-tokens-20-stamp"
+UPSTREAM, NGINX, HAPROXY, LITELLM, PORTKEY = (f"127.0.0.1:{port}" for port in (9100, 9101, 9109, 9401, 9402))
 
 BODY = json.dumps(
     {
@@ -30,6 +35,7 @@ BODY = json.dumps(
 # One core for what is measured, the other for client and vendor, so that they do not steal from each other.
 PINNED = (os.cpu_count() or 1) >= 2 and shutil.which("taskset") is not None
 GATEWAY_CORE, OTHER_CORE = "0", "1"
+ALL_CORES = f"0-{(os.cpu_count() or 1) - 1}"
 
 NGINX_CONF = """
 daemon off;
@@ -91,6 +97,12 @@ models:
   - name: {MODEL}
     prices: {{input: "0.15", output: "0.60"}}
     routes: [{{channel: bench, model: {MODEL}}}]
+  - name: {STREAMED}
+    prices: {{input: "0.15", output: "0.60"}}
+    routes: [{{channel: bench, model: {STREAMED}}}]
+  - name: {SLOW}
+    prices: {{input: "0.15", output: "0.60"}}
+    routes: [{{channel: bench, model: {SLOW}}}]
 tenants:
   - name: bench
     grants: {{models: ["*"]}}
@@ -106,12 +118,20 @@ COUNTED = """
     budgets: [{amount: "9000000", period: month, mode: hard}]
 """
 
+LITELLM_CONF = f"""
+model_list:
+  - model_name: {MODEL}
+    litellm_params: {{model: openai/{MODEL}, api_base: "http://{UPSTREAM}/v1", api_key: sk-bench}}
+litellm_settings: {{num_retries: 0, request_timeout: 120}}
+general_settings: {{master_key: sk-{KEY}}}
+"""
+
 # Every answer is checked: a fast refusal must not pass for a fast gateway.
 WRK_SCRIPT = """
 wrk.method = "POST"
 wrk.body = [==[{body}]==]
 wrk.headers["Content-Type"] = "application/json"
-wrk.headers["Authorization"] = "Bearer {key}"
+for name, value in pairs({headers}) do wrk.headers[name] = value end
 local threads = {{}}
 function setup(thread) table.insert(threads, thread) end
 function init(args) refused = 0 end
@@ -145,6 +165,7 @@ def environment(listen, data):
     }
 
 
+@functools.cache
 def stores():
     """What names PostgreSQL and Redis to a Weir, once, where there are some."""
     names = {"WEIR_DATABASE_URL": "WEIR_TEST_DATABASE_URL", "WEIR_REDIS_URL": "WEIR_TEST_REDIS_URL"}
@@ -161,9 +182,23 @@ def pin(core, command):
 
 
 def build():
-    command = ["cargo", "build", "--release", "--locked", "--package", "weir", "--package", "weir-upstream"]
-    subprocess.run(command, cwd=ROOT, check=True)
+    packages = [word for name in ("weir", "weir-upstream", "weir-streams") for word in ("--package", name)]
+    subprocess.run(["cargo", "build", "--release", "--locked", *packages], cwd=ROOT, check=True)
     return Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")).resolve() / "release"
+
+
+def wrk_script(body=BODY, headers=None):
+    """A script for wrk that sends this body and counts every answer but 200."""
+    told = {"Authorization": f"Bearer {KEY}"} if headers is None else headers
+    lua = ", ".join(f"[{json.dumps(name)}] = {json.dumps(value)}" for name, value in told.items())
+    return WRK_SCRIPT.format(body=body, headers="{" + lua + "}")
+
+
+class Target:
+    """Something that is measured: where it listens, its process, and what else it wants in a request."""
+
+    def __init__(self, address, process, headers=None):
+        self.address, self.process, self.headers = address, process, headers
 
 
 class Servers:
@@ -177,33 +212,126 @@ class Servers:
 
     def __exit__(self, *_):
         for process in reversed(self.running):
-            process.terminate()
-            try:
-                process.wait(15)
-            except subprocess.TimeoutExpired:
-                process.kill()
+            self.end(process)
 
-    def start(self, name, command, address, environment=None):
+    @staticmethod
+    def end(process):
+        process.terminate()
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+    def start(self, name, command, address, environment=None, headers=None, patience=30):
         log = self.folder / f"{name}.log"
         with log.open("wb") as out:
             process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env={**os.environ, **(environment or {})}
             )
         self.running.append(process)
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + patience
         while process.poll() is None and time.monotonic() < deadline:
-            if answers(address):
+            if answers(address, headers):
                 return process
-            time.sleep(0.05)
+            time.sleep(0.02)
         fail(f"{name} did not start:\n{log.read_text(errors='replace')[-4000:]}")
 
 
-def answers(address):
+class Stage:
+    """A folder, the servers started in it, and how each kind of target is started."""
+
+    def __init__(self, folder, servers, binaries, gateway_core=GATEWAY_CORE, other_core=OTHER_CORE):
+        self.folder, self.servers, self.binaries = folder, servers, binaries
+        self.gateway_core, self.other_core = gateway_core, other_core
+        self.weirs = 0
+
+    @staticmethod
+    @contextlib.contextmanager
+    def set(binaries, **cores):
+        """Sets a stage with the vendor on it, and clears it again."""
+        with tempfile.TemporaryDirectory(prefix="weir-bench.") as name, Servers(Path(name)) as servers:
+            stage = Stage(Path(name), servers, binaries, **cores)
+            command = [str(binaries / "weir-upstream"), "--listen", UPSTREAM, "--no-record", "--fixed", "600"]
+            vendor = servers.start("weir-upstream", pin(stage.other_core, command), UPSTREAM)
+            stage.direct = Target(UPSTREAM, vendor)
+            yield stage
+
+    def proxies(self):
+        """nginx and HAProxy, those of them that are installed."""
+        found = {}
+        for name, start in (("nginx", self.nginx), ("haproxy", self.haproxy)):
+            if program := shutil.which(name) or shutil.which(name, path="/usr/sbin"):
+                found[name] = start(program)
+            else:
+                print(f"bench: {name} is not installed and is left out", file=sys.stderr)
+        return found
+
+    def nginx(self, program):
+        conf = self.folder / "nginx.conf"
+        conf.write_text(NGINX_CONF.format(folder=self.folder, upstream=UPSTREAM, listen=NGINX))
+        command = pin(self.gateway_core, [program, "-p", str(self.folder), "-c", str(conf)])
+        return Target(NGINX, self.servers.start("nginx", command, NGINX))
+
+    def haproxy(self, program):
+        conf = self.folder / "haproxy.cfg"
+        conf.write_text(HAPROXY_CONF.format(upstream=UPSTREAM, listen=HAPROXY))
+        command = pin(self.gateway_core, [program, "-db", "-f", str(conf)])
+        return Target(HAPROXY, self.servers.start("haproxy", command, HAPROXY))
+
+    def weir(self, resources=RESOURCES.rstrip() + COUNTED, settings=None, binary=None, data=None):
+        """A Weir on the next free port. Without resources it serves what its data folder has."""
+        self.weirs += 1
+        listen = f"127.0.0.1:{9109 + self.weirs}"
+        command = [str(binary or self.binaries / "weir"), "serve"]
+        if resources:
+            file = self.folder / f"resources-{self.weirs}.yaml"
+            file.write_text(resources)
+            command += ["--resources", str(file)]
+        told = environment(listen, data or self.folder / f"data-{self.weirs}") | (settings or {})
+        return Target(listen, self.servers.start(f"weir-{self.weirs}", pin(self.gateway_core, command), listen, told))
+
+    def peers(self):
+        """LiteLLM and Portkey, those of them that `make setup-peers` has installed."""
+        cache = os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")
+        folder = Path(os.environ.get("WEIR_CACHE", Path(cache) / "weir")) / "peers"
+        found = {}
+        litellm = folder / "py" / "bin" / "litellm"
+        if litellm.exists():
+            conf = self.folder / "litellm.yaml"
+            conf.write_text(LITELLM_CONF)
+            host, port = LITELLM.split(":")
+            command = [str(litellm), "--config", str(conf), "--host", host, "--port", port, "--num_workers", "1"]
+            told = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "ERROR", "LITELLM_MODE": "PRODUCTION"}
+            headers = {"Authorization": f"Bearer sk-{KEY}"}
+            command = pin(self.gateway_core, [*command, "--telemetry", "False"])
+            process = self.servers.start("litellm", command, LITELLM, told, headers, patience=120)
+            found["LiteLLM"] = Target(LITELLM, process, headers)
+        portkey = folder / "node" / "node_modules" / "@portkey-ai" / "gateway" / "build" / "start-server.js"
+        if portkey.exists():
+            preload = ROOT / "loadtest" / "peers" / "loopback.cjs"
+            command = ["node", "--require", str(preload), str(portkey), "--headless", f"--port={PORTKEY.split(':')[1]}"]
+            headers = {
+                "Authorization": "Bearer sk-bench",
+                "x-portkey-provider": "openai",
+                "x-portkey-custom-host": f"http://{UPSTREAM}/v1",
+            }
+            told = {"NODE_ENV": "production"}
+            command = pin(self.gateway_core, command)
+            process = self.servers.start("portkey", command, PORTKEY, told, headers, patience=60)
+            found["Portkey"] = Target(PORTKEY, process, headers)
+        if len(found) < 2:
+            print("bench: LiteLLM and Portkey are measured once `make setup-peers` has installed them", file=sys.stderr)
+        return found
+
+
+def answers(address, headers=None):
     """Whether one such request is answered as it should be."""
+    told = {"authorization": f"Bearer {KEY}"} if headers is None else headers
     request = urllib.request.Request(
         f"http://{address}/v1/chat/completions",
         BODY.encode(),
-        {"content-type": "application/json", "authorization": f"Bearer {KEY}"},
+        {"content-type": "application/json", **told},
     )
     try:
         with urllib.request.urlopen(request, timeout=5) as response:

@@ -30,7 +30,7 @@ def main():
         scripts = []
         for kind, body in (("whole", stage.BODY), ("streamed", streamed)):
             script = folder / f"{kind}.lua"
-            script.write_text(stage.WRK_SCRIPT.format(body=body, key=stage.KEY))
+            script.write_text(stage.wrk_script(body))
             scripts.append(script)
         for kind, settings in [("embedded", {}), *stage.stores()]:
             with stage.Servers(folder) as servers:

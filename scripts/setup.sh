@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what the named parts of the project need: scripts/setup.sh run|test|lint|coverage|bench|fuzz|profile ...
+# Installs what the named parts of the project need: scripts/setup.sh run|test|lint|coverage|bench|peers|fuzz|profile ...
 # Called by the Makefile before every target: silent and quick when nothing is missing. On Debian and Ubuntu
 # packages come from apt (as root, or with sudo where that asks for no password); elsewhere it says what to install.
 set -euo pipefail
@@ -137,6 +137,15 @@ setup_bench() {
   install_packages
 }
 
+setup_peers() {
+  want python3-venv has_venv
+  want nodejs has node
+  want npm has npm
+  install_packages
+  python_env "$cache/peers/py" loadtest/peers/requirements.txt
+  node_env "$cache/peers/node" loadtest/peers
+}
+
 setup_profile() {
   want linux-perf has perf
   install_packages
@@ -155,7 +164,7 @@ setup_fuzz() {
 
 for part in "$@"; do
   case $part in
-    run | test | lint | coverage | bench | fuzz | profile) "setup_$part" ;;
+    run | test | lint | coverage | bench | peers | fuzz | profile) "setup_$part" ;;
     *) fail "unknown part: $part" ;;
   esac
 done
