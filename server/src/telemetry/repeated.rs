@@ -84,13 +84,8 @@ impl Repeated {
         }
     }
 
-    /// Whether to write a line of this kind about `who` now: `Some` with the number of lines left out before it.
-    ///
-    /// ```ignore
-    /// if let Some(suppressed) = repeated.allow("unknown_key", address, Instant::now()) {
-    ///     tracing::warn!(%address, suppressed, "unknown proxy key");
-    /// }
-    /// ```
+    /// Whether to write a line of this kind about `who` now: `Some` with the number of lines left out before it, which
+    /// belongs into the line.
     pub fn allow(&self, what: &'static str, who: impl Hash, now: Instant) -> Option<u64> {
         let mut state = self.state.lock();
         let key = self.key(&mut state, (what, self.hasher.hash_one(who)), now);
