@@ -16,28 +16,44 @@ pub const MAX_MODEL_BYTES: usize = 256;
 /// Tokens of one call, told apart by what they are priced as.
 ///
 /// `input` and `output` are wholes; every other field is a part of one of them and is never added to it.
-/// Audio and image counts may overlap with cached ones (cached audio is both).
+/// Audio and image counts may overlap with cached ones (cached audio is both). Written down, it goes without the parts
+/// that are zero.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Usage {
     /// All tokens that went in: includes cached (read and written), audio and image ones.
     pub input: u64,
     /// Part of `input`: read from the vendor's prompt cache.
+    #[serde(skip_serializing_if = "is_zero")]
     pub cached_read: u64,
     /// Part of `input`: written to the vendor's prompt cache.
+    #[serde(skip_serializing_if = "is_zero")]
     pub cached_write: u64,
     /// Part of `input`: audio.
+    #[serde(skip_serializing_if = "is_zero")]
     pub audio_input: u64,
     /// Part of `input`: images.
+    #[serde(skip_serializing_if = "is_zero")]
     pub image_input: u64,
     /// All tokens that came out: includes reasoning, audio and image ones.
     pub output: u64,
     /// Part of `output`: what the model reasoned, shown or not.
+    #[serde(skip_serializing_if = "is_zero")]
     pub reasoning: u64,
     /// Part of `output`: audio.
+    #[serde(skip_serializing_if = "is_zero")]
     pub audio_output: u64,
     /// Part of `output`: images.
+    #[serde(skip_serializing_if = "is_zero")]
     pub image_output: u64,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde gives the field by reference"
+)]
+fn is_zero(tokens: &u64) -> bool {
+    *tokens == 0
 }
 
 impl Usage {

@@ -82,18 +82,14 @@ pub fn channel(text: &str) -> Result<String, Error> {
 
 /// Whether `name` fits `pattern`: exact, or with `*` for any run of characters.
 pub fn matches(pattern: &str, name: &str) -> bool {
-    let mut parts = pattern.split('*');
-    let Some(first) = parts.next() else {
-        return false;
+    let Some((first, others)) = pattern.split_once('*') else {
+        return name == pattern;
     };
     let Some(mut rest) = name.strip_prefix(first) else {
         return false;
     };
-    let mut parts: Vec<&str> = parts.collect();
-    let Some(last) = parts.pop() else {
-        return rest.is_empty();
-    };
-    for part in parts {
+    let (middle, last) = others.rsplit_once('*').unwrap_or(("", others));
+    for part in middle.split('*') {
         match rest.find(part) {
             Some(at) => rest = &rest[at + part.len()..],
             None => return false,

@@ -66,9 +66,9 @@ impl Account {
             response_model: None,
         };
         if let Some(model) = &candidate.model {
-            self.event.model = model.name.clone();
+            self.event().model = model.name.clone();
         }
-        self.event.rates = candidate.rates.clone();
+        self.event().rates = candidate.rates.clone();
         let upstream_model = candidate.upstream_model.clone().unwrap_or_default();
         let begin = Begin {
             operation: self.endpoint.operation(),
@@ -96,7 +96,7 @@ impl Account {
             cost: Money::ZERO,
         };
         if self.event.attempts.is_empty() {
-            self.event.overhead_us = attempt.started_us;
+            self.event().overhead_us = attempt.started_us;
         }
         if let Some(flight) = &mut self.flight {
             flight.attempt(&attempt);
@@ -167,12 +167,12 @@ impl Account {
             flight.attempt_over(attempt);
         }
         current.span.end(status, Some(reason));
-        self.event.attempts.push(current.attempt);
+        self.event().attempts.push(current.attempt);
     }
 
     /// An upstream answered with a head that will be relayed.
     pub fn answered(&mut self, status: u16, upstream_request_id: Option<String>, kind: &str) {
-        self.event.upstream_request_id = upstream_request_id.as_deref().map(bounded);
+        self.event().upstream_request_id = upstream_request_id.as_deref().map(bounded);
         if let Some(current) = &mut self.current {
             current.attempt.status = Some(status);
             current.is_text =
@@ -214,7 +214,7 @@ impl Account {
         let took = current.began.elapsed();
         let seen = current.observer.take().map(Observer::finish);
         self.last.response_model = seen.as_ref().and_then(|seen| seen.model.clone());
-        self.event.response_bytes = current.relayed_bytes;
+        self.event().response_bytes = current.relayed_bytes;
         let reason = match outcome {
             Outcome::Ok | Outcome::ClientError => "ok",
             other => other.as_str(),
@@ -252,7 +252,7 @@ impl Account {
             }
         };
         current.span.end(attempt.status, attempt.failure.as_deref());
-        self.event.attempts.push(current.attempt);
+        self.event().attempts.push(current.attempt);
         text
     }
 }

@@ -39,7 +39,10 @@ pub struct Account {
     shared: Arc<Shared>,
     endpoint: Endpoint,
     started: Instant,
-    event: UsageEvent,
+    /// Not shared, and thus written to in place, until the account is closed.
+    event: Arc<UsageEvent>,
+    /// What the tenant owes, once that is sure.
+    charge: Money,
     flight: Option<Flight>,
     current: Option<Current>,
     last: Told,
@@ -119,7 +122,8 @@ impl Account {
             shared: Arc::clone(shared),
             endpoint,
             started,
-            event,
+            event: Arc::new(event),
+            charge: Money::ZERO,
             flight: None,
             current: None,
             last: Told::default(),
@@ -128,6 +132,10 @@ impl Account {
             present: None,
             open: Some(open),
         }
+    }
+
+    fn event(&mut self) -> &mut UsageEvent {
+        Arc::make_mut(&mut self.event)
     }
 
     pub fn id(&self) -> RequestId {
@@ -145,10 +153,11 @@ impl Account {
 
     /// Takes note of what the body asks for.
     pub fn asked(&mut self, asked: &Asked<'_>) {
-        self.event.model = asked.model.map(bounded).unwrap_or_default();
-        self.event.streamed = asked.streamed;
-        self.event.request_bytes = asked.request_bytes;
-        self.event.end_user = asked.end_user.map(bounded);
+        let event = self.event();
+        event.model = asked.model.map(bounded).unwrap_or_default();
+        event.streamed = asked.streamed;
+        event.request_bytes = asked.request_bytes;
+        event.end_user = asked.end_user.map(bounded);
     }
 
     /// Takes note of the public model that the call is priced by, which under `/proxy/` is not the body's word.
@@ -157,21 +166,23 @@ impl Account {
             .first()
             .and_then(|candidate| candidate.model.as_ref())
         {
-            self.event.model.clone_from(&model.name);
+            self.event().model.clone_from(&model.name);
         }
     }
 
     /// Closes the account of a request that no upstream saw.
     pub fn refuse(mut self, refusal: &Refusal) {
-        self.event.outcome = Outcome::Refused;
-        self.event.status = refusal.status();
-        self.event.error_code = Some(refusal.code().to_owned());
-        self.event.total_us = micros(self.started.elapsed());
+        let total_us = micros(self.started.elapsed());
+        let event = self.event();
+        event.outcome = Outcome::Refused;
+        event.status = refusal.status();
+        event.error_code = Some(refusal.code().to_owned());
+        event.total_us = total_us;
         self.shared.metrics.refusal(refusal.code());
         if let Some(open) = self.open.take() {
             open.tell(&self.shared, &self.event, &self.last, self.endpoint);
         }
-        if let Err(error) = self.shared.recorder.record(self.event.clone()) {
+        if let Err(error) = self.shared.recorder.record(UsageEvent::clone(&self.event)) {
             tracing::warn!(%error, "a refusal waits in memory");
         }
     }
@@ -203,7 +214,7 @@ impl Account {
 
     /// Puts the call on record. Nothing leaves before this; from now on its event settles what it holds.
     pub fn record(&mut self) -> Result<(), Refusal> {
-        let start = Start::from(&self.event);
+        let start = Start::from(&*self.event);
         let flight = self.shared.recorder.begin(&start).map_err(|error| {
             tracing::error!(%error, "a call cannot be put on record");
             Refusal::SpoolFull
@@ -218,7 +229,7 @@ impl Account {
     /// The first byte of an answer's body is about to be sent on.
     pub fn first_byte(&mut self) {
         if self.event.first_byte_us.is_none() {
-            self.event.first_byte_us = Some(micros(self.started.elapsed()));
+            self.event().first_byte_us = Some(micros(self.started.elapsed()));
         }
     }
 
@@ -238,7 +249,7 @@ impl Account {
         let (closed, wait) = oneshot::channel();
         self.conclude(outcome, status, code, Some(closed));
         match wait.await {
-            Ok(charge) => self.event.charge = charge,
+            Ok(charge) => self.charge = charge,
             Err(_) => tracing::error!(id = %self.event.id, "a usage event was not confirmed"),
         }
     }
@@ -255,7 +266,7 @@ impl Account {
 
     /// The charge, once the account is closed.
     pub fn charge(&self) -> Money {
-        self.event.charge
+        self.charge
     }
 
     fn conclude(
@@ -268,23 +279,26 @@ impl Account {
         let Some(open) = self.open.take() else { return };
         // Its concurrency slots are free before the last byte leaves: the caller's next call may come at once.
         (self.permit, self.present) = (None, None);
-        self.event.outcome = outcome;
-        self.event.status = status;
-        self.event.error_code = code.map(str::to_owned);
-        self.event.total_us = micros(self.started.elapsed());
+        let total_us = micros(self.started.elapsed());
+        let event = self.event();
+        event.outcome = outcome;
+        event.status = status;
+        event.error_code = code.map(str::to_owned);
+        event.total_us = total_us;
         let text = self
             .current
             .take()
             .and_then(|current| self.conclude_attempt(current, outcome));
-        self.event.price();
-        let event = self.event.clone();
+        self.event().price();
+        self.charge = self.event.charge;
+        let event = Arc::clone(&self.event);
         let recorded = match (self.flight.take(), text) {
             (Some(flight), Some(text)) => {
                 let (shared, told, endpoint) =
                     (Arc::clone(&self.shared), self.last.clone(), self.endpoint);
                 let draft = Draft {
                     attempt: event.attempts.len().saturating_sub(1),
-                    event,
+                    event: UsageEvent::clone(&event),
                     text,
                     tokenizer: self.last.tokenizer(),
                     model: self.last.model_id(),
@@ -296,7 +310,7 @@ impl Account {
                 return self.shared.recorder.settle_later(flight, draft);
             }
             (Some(flight), None) => flight.finish(event),
-            (None, _) => self.shared.recorder.record(event),
+            (None, _) => self.shared.recorder.record(UsageEvent::clone(&event)),
         };
         if let Err(error) = recorded {
             tracing::warn!(%error, "a usage event waits in memory");
