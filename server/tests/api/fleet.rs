@@ -3,10 +3,6 @@
 use std::{
     path::{Path, PathBuf},
     process::Command,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
-    },
     time::{Duration, Instant},
 };
 
@@ -14,7 +10,7 @@ use serde_json::Value;
 use weir_upstream::Behaviour;
 
 use crate::support::{
-    Bench, Pair, Process, SOON, Setup, Store,
+    Bench, Crowd, Pair, Process, SOON, Setup, Store,
     gateway::{KEY, status},
     window,
 };
@@ -95,22 +91,7 @@ async fn many_changes_under_load_fail_no_call_and_grow_nothing() {
     let mut bench = Bench::without_gateway(Store::Cluster, Setup::patient()).await;
     bench.vendor.set_default(Behaviour::tokens(10));
     let pair = Pair::start(&mut bench).await;
-    let (over, served) = (
-        Arc::new(AtomicBool::new(false)),
-        Arc::new(AtomicUsize::new(0)),
-    );
-    let clients = (0..4).map(|at| {
-        let (over, served) = (Arc::clone(&over), Arc::clone(&served));
-        let url = pair.urls()[at % 2].clone();
-        tokio::spawn(async move {
-            let http = reqwest::Client::builder().no_proxy().build().unwrap();
-            while !over.load(Relaxed) {
-                assert_eq!(status(&http, &url, KEY, "gpt-test").await, 200);
-                served.fetch_add(1, Relaxed);
-            }
-        })
-    });
-    let clients: Vec<_> = clients.collect();
+    let crowd = Crowd::served_by(&pair.urls(), 4);
     let changes = window(400, 10_000);
     let mut memory = Vec::new();
     for at in 0..changes {
@@ -139,16 +120,13 @@ async fn many_changes_under_load_fail_no_call_and_grow_nothing() {
             memory.push([pair.first.memory_bytes(), pair.second.memory_bytes()]);
         }
     }
-    over.store(true, Relaxed);
-    for client in clients {
-        client.await.unwrap();
-    }
+    let served = crowd.end().await;
     until(&bench, SOON, |found| {
         found.iter().all(|one| one["behind"] == 0)
     })
     .await;
     for (before, after) in memory[0].iter().zip(memory[1]) {
-        println!("{before} bytes before, {after} after, {:?} served", served);
+        println!("{before} bytes before, {after} after, {served} served");
         assert!(after < before + (32 << 20), "{before} became {after}");
     }
     let last = format!("wk-other-{}-0123456789-abcdef", changes - 1);

@@ -1,15 +1,12 @@
 //! Limits on several instances: what one has counted, the others know; and when Redis is away, each goes on with its share.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
-    },
+    sync::atomic::{AtomicUsize, Ordering::Relaxed},
     time::{Duration, Instant},
 };
 
 use crate::support::{
-    Bench, Pair, Pipe, SOON, Setup, Store, apply_everywhere,
+    Bench, Crowd, Pair, Pipe, SOON, Setup, Store, apply_everywhere,
     gateway::{self, KEY},
     redis_cluster::RedisCluster,
     redis_server::RedisServer,
@@ -50,34 +47,10 @@ async fn a_limit_holds_on_two_instances_by_each_algorithm() {
             "tenants: [{{name: acme, limits: [{{metric: requests, per: {per}, max: {max}, algorithm: {algorithm}{more}}}]}}]"
         );
         apply_everywhere(&bench, &file).await;
-        let served: Arc<parking_lot::Mutex<Vec<Instant>>> = Arc::default();
-        let over = Arc::new(AtomicBool::new(false));
-        let clients = (0..window(40, 200)).map(|client| {
-            let (served, over) = (Arc::clone(&served), Arc::clone(&over));
-            let url = if client % 2 == 0 {
-                pair.first.url.clone()
-            } else {
-                pair.second.url.clone()
-            };
-            tokio::spawn(async move {
-                let http = reqwest::Client::builder().no_proxy().build().unwrap();
-                while !over.load(Relaxed) {
-                    match status(&url, &http).await {
-                        200 => served.lock().push(Instant::now()),
-                        429 => tokio::time::sleep(Duration::from_millis(20)).await,
-                        other => panic!("{other}"),
-                    }
-                }
-            })
-        });
-        let clients: Vec<_> = clients.collect();
+        let crowd = Crowd::limited_by(&pair.urls(), window(40, 200));
         let began = Instant::now();
         tokio::time::sleep(length).await;
-        over.store(true, Relaxed);
-        for client in clients {
-            client.await.unwrap();
-        }
-        let (served, took) = (served.lock().len() as f64, began.elapsed().as_secs_f64());
+        let (served, took) = (crowd.end().await as f64, began.elapsed().as_secs_f64());
         let window_s = if per == "second" { 1.0 } else { 60.0 };
         let rate = f64::from(max) / window_s;
         let most = match algorithm {
@@ -230,21 +203,7 @@ async fn with_both_stores_away_no_call_fails_and_none_is_lost() {
     bench
         .apply("tenants: [{name: acme, limits: [{metric: requests, per: second, max: 100000}, {metric: concurrent, max: 1000}]}]")
         .await;
-    let (over, served) = (
-        Arc::new(AtomicBool::new(false)),
-        Arc::new(AtomicUsize::new(0)),
-    );
-    let clients = (0..8).map(|_| {
-        let (over, served, url) = (Arc::clone(&over), Arc::clone(&served), process.url.clone());
-        tokio::spawn(async move {
-            let http = reqwest::Client::builder().no_proxy().build().unwrap();
-            while !over.load(Relaxed) {
-                assert_eq!(status(&url, &http).await, 200);
-                served.fetch_add(1, Relaxed);
-            }
-        })
-    });
-    let clients: Vec<_> = clients.collect();
+    let crowd = Crowd::served_by(std::slice::from_ref(&process.url), 8);
     let length = window(Duration::from_secs(1), Duration::from_secs(30));
     tokio::time::sleep(length).await;
     let outage = bench.lose_database().await;
@@ -253,11 +212,7 @@ async fn with_both_stores_away_no_call_fails_and_none_is_lost() {
     outage.end().await;
     pipe.restore();
     tokio::time::sleep(length).await;
-    over.store(true, Relaxed);
-    for client in clients {
-        client.await.unwrap();
-    }
-    let served = served.load(Relaxed);
+    let served = crowd.end().await;
     let books = bench.books_when(|books| books.events.len() == served).await;
     books.assert_sums();
     assert_eq!(bench.vendor.bill().len(), served);

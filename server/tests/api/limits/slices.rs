@@ -1,16 +1,9 @@
 //! Limits that are hot on an instance: it takes a slice at once and spends it without asking.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
-    },
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
-use super::fleet::status;
 use crate::support::{
-    Bench, Pair, SOON, Setup, Store, apply_everywhere, redis_server::RedisServer, window,
+    Bench, Crowd, Pair, SOON, Setup, Store, apply_everywhere, redis_server::RedisServer, window,
 };
 
 /// Redis has counted every call under hot limits once, whoever spent what of which slice.
@@ -25,28 +18,9 @@ async fn a_hot_limit_is_counted_exactly() {
     let tenant = "tenants: [{name: acme, limits: [{metric: requests, per: day, max: 1000000, algorithm: fixed_window},
         {metric: requests, per: hour, max: 1000000}, {metric: concurrent, max: 1000}]}]";
     apply_everywhere(&bench, tenant).await;
-    let (served, over) = (
-        Arc::new(AtomicU64::new(0)),
-        Arc::new(AtomicBool::new(false)),
-    );
-    let clients = (0..16).map(|client| {
-        let (served, over) = (Arc::clone(&served), Arc::clone(&over));
-        let url = pair.urls()[client % 2].clone();
-        tokio::spawn(async move {
-            let http = reqwest::Client::builder().no_proxy().build().unwrap();
-            while !over.load(Relaxed) {
-                assert_eq!(status(&url, &http).await, 200);
-                served.fetch_add(1, Relaxed);
-            }
-        })
-    });
-    let clients: Vec<_> = clients.collect();
+    let crowd = Crowd::served_by(&pair.urls(), 16);
     tokio::time::sleep(window(Duration::from_secs(4), Duration::from_secs(30))).await;
-    over.store(true, Relaxed);
-    for client in clients {
-        client.await.unwrap();
-    }
-    let served = served.load(Relaxed);
+    let served = crowd.end().await;
     // The day's window: what was not spent has come back, and nothing else.
     let began = Instant::now();
     while redis.field("u") != [served.to_string()] {

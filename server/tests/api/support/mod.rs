@@ -3,6 +3,7 @@
 pub mod binary;
 pub mod books;
 pub mod clock;
+pub mod crowd;
 pub mod gateway;
 pub mod marked;
 pub mod outage;
@@ -17,6 +18,7 @@ pub mod stores;
 pub use binary::Binary;
 pub use books::Books;
 pub use clock::Clock;
+pub use crowd::Crowd;
 pub use gateway::{Bench, Setup};
 pub use marked::Mark;
 pub use outage::Pipe;
