@@ -14,7 +14,7 @@ profdata=${LLVM_PROFDATA:-$(rustc --print sysroot)/lib/rustlib/$host/bin/llvm-pr
 
 # With --target, so that build scripts and macros are not built with these flags.
 build() {
-  CARGO_TARGET_DIR="$target/pgo" CARGO_PROFILE_RELEASE_CODEGEN_UNITS=1 RUSTFLAGS="${RUSTFLAGS:-} $1" \
+  CARGO_TARGET_DIR="$target/pgo" RUSTFLAGS="${RUSTFLAGS:-} $1" \
     cargo build --locked --release --target "$host" --package weir
 }
 

@@ -42,6 +42,7 @@ pub mod tenancy;
 
 // Tools and vocabulary.
 pub mod clock;
+pub mod hash;
 pub mod redis;
 pub mod secrets;
 pub mod telemetry;

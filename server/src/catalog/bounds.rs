@@ -2,9 +2,10 @@
 
 use std::{hash::Hash, sync::Arc};
 
-use imbl::HashMap;
-
-use crate::tenancy::{Budget, BudgetId, Limit, LimitId, Scope};
+use crate::{
+    hash::SharedIdMap,
+    tenancy::{Budget, BudgetId, Limit, LimitId, Scope},
+};
 
 /// What the two have in common.
 pub(super) trait Bound: Clone {
@@ -18,15 +19,15 @@ pub(super) trait Bound: Clone {
 /// All bounds of one kind.
 #[derive(Debug, Clone)]
 pub(super) struct Bounds<I, B> {
-    by_scope: HashMap<Scope, Arc<[B]>>,
-    scopes: HashMap<I, Scope>,
+    by_scope: SharedIdMap<Scope, Arc<[B]>>,
+    scopes: SharedIdMap<I, Scope>,
 }
 
 impl<I: Hash + Eq, B> Default for Bounds<I, B> {
     fn default() -> Self {
         Self {
-            by_scope: HashMap::new(),
-            scopes: HashMap::new(),
+            by_scope: SharedIdMap::default(),
+            scopes: SharedIdMap::default(),
         }
     }
 }

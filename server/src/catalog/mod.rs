@@ -13,7 +13,6 @@ pub mod model;
 
 use std::{hash::Hash, sync::Arc};
 
-use imbl::HashMap;
 use uuid::Uuid;
 
 use bounds::Bounds;
@@ -21,9 +20,12 @@ pub use channel::{Channel, Credential};
 pub use current::Current;
 pub use model::{Model, Route};
 
-use crate::tenancy::{
-    Budget, BudgetId, ChannelId, Group, GroupId, KeyId, Limit, LimitId, ModelId, Owner, ProxyKey,
-    Scope, Tenant, TenantId, User, UserId, key::Digest,
+use crate::{
+    hash::SharedIdMap,
+    tenancy::{
+        Budget, BudgetId, ChannelId, Group, GroupId, KeyId, Limit, LimitId, ModelId, Owner,
+        ProxyKey, Scope, Tenant, TenantId, User, UserId, key::Digest,
+    },
 };
 
 /// Which state of the configuration a picture shows.
@@ -45,16 +47,16 @@ type OwnedName = (Option<TenantId>, Arc<str>);
 #[derive(Debug, Clone, Default)]
 pub struct Catalog {
     version: Version,
-    tenants: HashMap<TenantId, Arc<Tenant>>,
-    users: HashMap<UserId, Arc<User>>,
-    groups: HashMap<GroupId, Arc<Group>>,
-    keys: HashMap<KeyId, Arc<ProxyKey>>,
+    tenants: SharedIdMap<TenantId, Arc<Tenant>>,
+    users: SharedIdMap<UserId, Arc<User>>,
+    groups: SharedIdMap<GroupId, Arc<Group>>,
+    keys: SharedIdMap<KeyId, Arc<ProxyKey>>,
     /// Of both secrets of each key.
-    digests: HashMap<Digest, KeyId>,
-    channels: HashMap<ChannelId, Arc<Channel>>,
-    channel_names: HashMap<OwnedName, ChannelId>,
-    models: HashMap<ModelId, Arc<Model>>,
-    model_names: HashMap<OwnedName, ModelId>,
+    digests: SharedIdMap<Digest, KeyId>,
+    channels: SharedIdMap<ChannelId, Arc<Channel>>,
+    channel_names: SharedIdMap<OwnedName, ChannelId>,
+    models: SharedIdMap<ModelId, Arc<Model>>,
+    model_names: SharedIdMap<OwnedName, ModelId>,
     limits: Bounds<LimitId, Limit>,
     budgets: Bounds<BudgetId, Budget>,
 }
@@ -337,7 +339,11 @@ impl Catalog {
     }
 }
 
-fn named<'a, I>(names: &'a HashMap<OwnedName, I>, tenant: TenantId, name: &str) -> Option<&'a I> {
+fn named<'a, I>(
+    names: &'a SharedIdMap<OwnedName, I>,
+    tenant: TenantId,
+    name: &str,
+) -> Option<&'a I> {
     let name: Arc<str> = name.into();
     names
         .get(&(Some(tenant), name.clone()))
@@ -345,7 +351,11 @@ fn named<'a, I>(names: &'a HashMap<OwnedName, I>, tenant: TenantId, name: &str) 
 }
 
 /// Takes a name away from `id`, unless it already belongs to something else.
-fn forget<K: Hash + Eq + Clone, I: PartialEq + Clone>(names: &mut HashMap<K, I>, name: &K, id: I) {
+fn forget<K: Hash + Eq + Clone, I: PartialEq + Clone>(
+    names: &mut SharedIdMap<K, I>,
+    name: &K,
+    id: I,
+) {
     if names.get(name) == Some(&id) {
         names.remove(name);
     }

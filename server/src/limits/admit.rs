@@ -4,7 +4,6 @@
 //! counts are kept. What a call has taken of both is held under its id until its usage event says what it really was.
 
 use std::{
-    collections::HashMap,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -32,6 +31,7 @@ use super::{
 use crate::{
     catalog::{self, Catalog},
     clock,
+    hash::IdMap,
     metering::UsageEvent,
     tenancy::{LimitId, RequestId, Scope},
 };
@@ -67,7 +67,7 @@ pub struct Limits {
 pub(super) struct Inner {
     pub(super) accounts: Accounts,
     /// Calls that were let through and have not been settled.
-    pub(super) open: HashMap<RequestId, Held>,
+    pub(super) open: IdMap<RequestId, Held>,
 }
 
 /// What a call has taken.
@@ -142,11 +142,15 @@ impl Limits {
     pub async fn admit(self: &Arc<Self>, claim: &Claim<'_>) -> Result<Admitted, Rejected> {
         let mut waiting = Waiting::new(self, &claim.budgets);
         let deadline = time::Instant::now() + self.config.reserved_wait;
+        // Most calls need not wait, and to listen for what is freed would cost them more than to ask.
+        let mut listens = false;
         loop {
             let freed = self.freed.notified();
             tokio::pin!(freed);
-            // Whoever frees something after this line is heard.
-            freed.as_mut().enable();
+            if listens {
+                // Whoever frees something after this line is heard.
+                freed.as_mut().enable();
+            }
             let budget = match self.try_reserve(claim, waiting.ticket) {
                 Outcome::Reserved(permit, output) => {
                     waiting.is_over();
@@ -160,6 +164,9 @@ impl Limits {
                 Outcome::Wait(budget) => budget,
             };
             waiting.ticket.has_waited = true;
+            if !std::mem::replace(&mut listens, true) {
+                continue;
+            }
             if time::timeout_at(deadline, freed).await.is_err() {
                 let mut budgets = claim.budgets.iter().map(|watched| watched.budget);
                 let scope = budgets

@@ -1,17 +1,17 @@
 //! How many calls of one tenant this instance has at once: whatever a tenant's upstreams do, it takes no more of the instance
 //! than its part (threats.md, T4). No limit that somebody sets: the instance's own protection.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::tenancy::TenantId;
+use crate::{hash::IdMap, tenancy::TenantId};
 
 /// Calls under way by tenant.
 #[derive(Debug)]
 pub struct Busy {
     most: u32,
-    tenants: Mutex<HashMap<TenantId, u32>>,
+    tenants: Mutex<IdMap<TenantId, u32>>,
 }
 
 /// A call under way; it is over when this is dropped.

@@ -4,7 +4,7 @@
 //! nanoseconds and never waits.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::VecDeque,
     sync::atomic::{AtomicU32, Ordering::Relaxed},
     time::{Duration, Instant},
 };
@@ -21,6 +21,7 @@ use super::{
 };
 use crate::{
     clock,
+    hash::IdMap,
     tenancy::{LimitId, Scope},
 };
 
@@ -53,7 +54,7 @@ pub struct Local {
 
 #[derive(Default)]
 struct Counts {
-    counts: HashMap<CountKey, Count>,
+    counts: IdMap<CountKey, Count>,
     /// Each key of `counts` once, in the order in which they are looked at.
     looked_at: VecDeque<CountKey>,
 }

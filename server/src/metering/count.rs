@@ -4,17 +4,14 @@
 //! bytes times what has been learned of the model from what its upstream did report. A correction is learned per
 //! [`ModelId`], so a tenant's own model and its upstream never move another's figures. All is in integers.
 
-use std::{
-    collections::HashMap,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering::Relaxed},
 };
 
 use parking_lot::RwLock;
 
-use crate::tenancy::ModelId;
+use crate::{hash::IdMap, tenancy::ModelId};
 
 /// The tokens of a text by the nearest tokenizer there is: o200k, unless `tokenizer` names cl100k. Takes about 10 ms
 /// for a megabyte, and at its first call longer: not for a thread that serves requests.
@@ -52,7 +49,7 @@ const MOST_MODELS: usize = 10_000;
 /// What has been learned of each model. Any thread may ask and teach.
 #[derive(Default)]
 pub struct Corrections {
-    models: RwLock<HashMap<ModelId, Arc<Learned>>>,
+    models: RwLock<IdMap<ModelId, Arc<Learned>>>,
 }
 
 struct Learned {

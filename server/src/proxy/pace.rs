@@ -1,11 +1,11 @@
 //! How fast models generate, learned from answers that were reported: for what a model did in secret before a call was
 //! cut. A non-streamed answer shows nothing until its end, and reasoning shows nothing at all.
 
-use std::{collections::HashMap, time::Duration};
+use std::time::Duration;
 
 use parking_lot::RwLock;
 
-use crate::tenancy::ModelId;
+use crate::{hash::IdMap, tenancy::ModelId};
 
 /// Tokens a second of a model that nothing is known of.
 const DEFAULT: f64 = 40.0;
@@ -16,7 +16,7 @@ const BELIEVED: std::ops::RangeInclusive<f64> = 1.0..=2_000.0;
 
 /// Tokens a second by model.
 #[derive(Debug, Default)]
-pub struct Pace(RwLock<HashMap<ModelId, f64>>);
+pub struct Pace(RwLock<IdMap<ModelId, f64>>);
 
 impl Pace {
     /// Learns from one answer. Short ones say more of the network than of the model.

@@ -4,12 +4,9 @@
 //! aside and shown; every so often one call is let through to see whether the vendor takes it again. One that gets 429
 //! rests for as long as the vendor says, within bounds: no vendor can ban it for ever.
 
-use std::{
-    collections::HashMap,
-    sync::{
-        Arc,
-        atomic::{AtomicI64, AtomicU8, AtomicU32, AtomicUsize, Ordering},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicI64, AtomicU8, AtomicU32, AtomicUsize, Ordering},
 };
 
 use parking_lot::RwLock;
@@ -17,6 +14,7 @@ use weir_api_types::channel::Rotation;
 
 use crate::{
     catalog::{Channel, Credential},
+    hash::IdMap,
     tenancy::{ChannelId, CredentialId},
 };
 
@@ -30,8 +28,8 @@ pub const PROBE_AFTER_MS: i64 = 60 * 1000;
 /// What is known of all credentials.
 #[derive(Debug, Default)]
 pub struct Health {
-    credentials: RwLock<HashMap<CredentialId, Arc<State>>>,
-    next: RwLock<HashMap<ChannelId, Arc<AtomicUsize>>>,
+    credentials: RwLock<IdMap<CredentialId, Arc<State>>>,
+    next: RwLock<IdMap<ChannelId, Arc<AtomicUsize>>>,
 }
 
 #[derive(Debug, Default)]

@@ -23,6 +23,7 @@ use super::{
     period::Window,
 };
 use crate::{
+    hash::IdMap,
     metering::{self, Attempt, UsageEvent},
     tenancy::{Budget, BudgetId, RequestId, Scope, limit::Spending},
 };
@@ -56,7 +57,7 @@ impl Account {
 /// All accounts.
 #[derive(Debug, Default)]
 pub struct Accounts {
-    windows: HashMap<Account, Vec<Spent>>,
+    windows: IdMap<Account, Vec<Spent>>,
     /// Whether several instances share them: each spends from what it holds on lease.
     are_shared: bool,
     /// Accounts that nobody has filled yet.

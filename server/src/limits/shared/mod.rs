@@ -19,7 +19,7 @@ mod slices;
 mod slots;
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::VecDeque,
     sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
     task::Poll,
     time::{Duration, Instant},
@@ -38,7 +38,7 @@ use super::{
     rate::{Left, Shape, Taken},
     rates::{CountKey, Holding, Passed, Rates, cost},
 };
-use crate::{redis::Redis, tenancy::LimitId};
+use crate::{hash::IdMap, redis::Redis, tenancy::LimitId};
 use keys::{bounded, key, letter, tag};
 use settle::{Batch, Item};
 use slices::{Given, LIFE, Slices};
@@ -70,9 +70,9 @@ pub struct Shared {
     unanswered: Mutex<Vec<Batch>>,
     batches: AtomicU64,
     due: Notify,
-    slots: Mutex<HashMap<CountKey, Slots>>,
+    slots: Mutex<IdMap<CountKey, Slots>>,
     slices: Slices,
-    refused: Mutex<HashMap<CountKey, (Instant, Rejected)>>,
+    refused: Mutex<IdMap<CountKey, (Instant, Rejected)>>,
 }
 
 /// All that runs in Redis; each says what it does where it stands.

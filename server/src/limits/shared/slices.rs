@@ -8,18 +8,18 @@
 //! until `b`: what the bucket allows. A fixed window's slice ends with its window. A leaky bucket gives every call its own
 //! turn, and a sliding window counts a call in the part of its window in which it comes: these two ask for each.
 
-use std::{
-    collections::HashMap,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
 use super::settle::Item;
-use crate::limits::{
-    claim::Counted,
-    rate::{Kind, Left, MOST, Shape, Taken},
-    rates::CountKey,
+use crate::{
+    hash::IdMap,
+    limits::{
+        claim::Counted,
+        rate::{Kind, Left, MOST, Shape, Taken},
+        rates::CountKey,
+    },
 };
 
 /// For so long a slice may be spent.
@@ -37,7 +37,7 @@ pub(super) struct Slices(Mutex<Inner>);
 
 #[derive(Default)]
 struct Inner {
-    slices: HashMap<CountKey, Slice>,
+    slices: IdMap<CountKey, Slice>,
     /// What was not spent in time.
     back: Vec<Item>,
     /// What was asked for before is not taken any more.
