@@ -66,7 +66,7 @@ impl Listener {
         }
     }
 
-    /// A server of an application on this listener. The application is wrapped in `patience::count`.
+    /// A server of an application on this listener. The application counts its requests with `patience::count`.
     pub fn serve<F, I, S, B>(self, socket: TcpListener, application: F) -> io::Result<Server>
     where
         F: Fn() -> I + Send + Clone + 'static,

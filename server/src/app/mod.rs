@@ -21,7 +21,13 @@ use std::{
     time::Duration,
 };
 
-use actix_web::{App, dev::ServerHandle, middleware::from_fn, web};
+use actix_web::{
+    App, Error,
+    body::MessageBody,
+    dev::{ServerHandle, ServiceRequest, ServiceResponse},
+    middleware::{Next, from_fn},
+    web,
+};
 use anyhow::Context as _;
 use runtime::Jobs;
 use tokio::task::JoinSet;
@@ -143,8 +149,7 @@ pub async fn start(
         let limits = Arc::clone(&limits);
         actix_web::rt::spawn(async move { limits.warm().await });
         let app = App::new()
-            .wrap(from_fn(panics::caught))
-            .wrap(from_fn(patience::count))
+            .wrap(from_fn(around))
             .app_data(web::Data::new(upstream))
             .configure(|app| state.configure(app));
         let app = app.configure(routes::open).configure(routes::data_plane);
@@ -161,8 +166,7 @@ pub async fn start(
         let admin = Listener::admin(&config, tls, &built.state.shared.metrics);
         spawn(admin.serve(listener, move || {
             App::new()
-                .wrap(from_fn(panics::caught))
-                .wrap(from_fn(patience::count))
+                .wrap(from_fn(around))
                 .configure(|app| state.configure(app))
                 .configure(routes::open)
                 .configure(routes::management)
@@ -184,6 +188,14 @@ pub async fn start(
         working: Some(built.working),
         telemetry,
     })
+}
+
+/// Around the application: one layer for both, as each has its price for every request.
+async fn around<B: MessageBody + 'static>(
+    request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<impl MessageBody>, Error> {
+    patience::count(request, |request| panics::caught(request, next)).await
 }
 
 fn reach_of(address: SocketAddr) -> pages::Reach {

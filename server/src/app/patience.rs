@@ -18,7 +18,6 @@ use actix_web::{
     Error,
     body::{BodySize, MessageBody},
     dev::{ServiceRequest, ServiceResponse},
-    middleware::Next,
     web::Bytes,
 };
 use tokio::{
@@ -69,16 +68,16 @@ impl Drop for Open {
     }
 }
 
-/// Around the application: counts a request until its answer's body is done.
+/// Counts a request until its answer's body is done.
 pub async fn count<B: MessageBody + 'static>(
     request: ServiceRequest,
-    next: Next<B>,
+    answer: impl AsyncFnOnce(ServiceRequest) -> Result<ServiceResponse<B>, Error>,
 ) -> Result<ServiceResponse<Counted<B>>, Error> {
     let open = request
         .request()
         .conn_data::<Requests>()
         .map(Requests::open);
-    let answered = next.call(request).await?;
+    let answered = answer(request).await?;
     Ok(answered.map_body(|_, body| Counted {
         body: Box::pin(body),
         _open: open,
