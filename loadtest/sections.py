@@ -57,7 +57,7 @@ def beside(figure, target, digits=2):
     """A column with a figure's ratio to the same of another target."""
 
     def say(rounds, found):
-        if target not in found:
+        if target not in found or median(found[target], figure) == 0:
             return "—"
         return f"{median(rounds, figure) / median(found[target], figure):.{digits}f}"
 
@@ -167,7 +167,7 @@ def capacity(binaries, arguments):
 
 
 def streaming(binaries, arguments):
-    with Stage.set(binaries) as stage:
+    with Stage.set(binaries, fixed=False) as stage:
         targets = {"direct": stage.direct} | stage.proxies()
         targets["limits"] = stage.weir()
         if arguments.pgo:
@@ -197,7 +197,7 @@ def open_streams(binaries, _arguments):
     counts = [5000, min(MOST_STREAMS, (files - 1000) // 2 // 500 * 500)]
     found = {}
     for count in dict.fromkeys(counts):
-        with Stage.set(binaries) as stage:
+        with Stage.set(binaries, fixed=False) as stage:
             targets = {name: target for name, target in stage.proxies().items() if name == "nginx" and count <= 5000}
             targets["limits"] = stage.weir()
 

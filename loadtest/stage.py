@@ -248,11 +248,12 @@ class Stage:
 
     @staticmethod
     @contextlib.contextmanager
-    def set(binaries, **cores):
-        """Sets a stage with the vendor on it, and clears it again."""
+    def set(binaries, fixed=True, **cores):
+        """Sets a stage with the vendor on it, and clears it again. A vendor with a fixed answer does not read models' names."""
         with tempfile.TemporaryDirectory(prefix="weir-bench.") as name, Servers(Path(name)) as servers:
             stage = Stage(Path(name), servers, binaries, **cores)
-            command = [str(binaries / "weir-upstream"), "--listen", UPSTREAM, "--no-record", "--fixed", "600"]
+            command = [str(binaries / "weir-upstream"), "--listen", UPSTREAM, "--no-record"]
+            command += ["--fixed", "600"] if fixed else []
             vendor = servers.start("weir-upstream", pin(stage.other_core, command), UPSTREAM)
             stage.direct = Target(UPSTREAM, vendor)
             yield stage

@@ -97,6 +97,10 @@ impl Reader {
                 bail!("{}", String::from_utf8_lossy(&self.bytes));
             }
             let head = self.bytes[..end].to_ascii_lowercase();
+            ensure!(
+                memmem::find(&head, b"content-type: text/event-stream").is_some(),
+                "the answer is no stream"
+            );
             self.bytes.drain(..end + 4);
             return Ok(memmem::find(&head, b"transfer-encoding: chunked").is_some());
         }

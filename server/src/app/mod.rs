@@ -8,6 +8,7 @@ mod build;
 pub mod demo;
 mod keys;
 mod listener;
+mod memory;
 pub mod pages;
 mod panics;
 mod patience;
@@ -148,6 +149,7 @@ pub async fn start(
         let upstream = upstream::Upstream::new(&pool, Arc::clone(&upstream_tls));
         let limits = Arc::clone(&limits);
         actix_web::rt::spawn(async move { limits.warm().await });
+        memory::watch();
         let app = App::new()
             .wrap(from_fn(around))
             .app_data(web::Data::new(upstream))
@@ -190,11 +192,12 @@ pub async fn start(
     })
 }
 
-/// Around the application: one layer for both, as each has its price for every request.
+/// Around the application: one layer for all, as each has its price for every request.
 async fn around<B: MessageBody + 'static>(
     request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<impl MessageBody>, Error> {
+    memory::is_needed();
     patience::count(request, |request| panics::caught(request, next)).await
 }
 
