@@ -239,6 +239,8 @@ def bodies(binaries, arguments):
             with Watch(target.process) as watch:
                 one = wrk(target, large, OTHER_CORE, max(arguments.seconds, 10), connections=1500)
                 settle(target.process)
+                # An idle worker gives memory back in its next seconds.
+                time.sleep(5)
             rounds.append(one | {"before": watch.first, "most": watch.most, "after": watch.last})
             print(f"  RSS {watch.first:.0f}, at most {watch.most:.0f}, then {watch.last:.0f} MiB", flush=True)
     lines = ["| round | requests/s | RSS before MiB | at most MiB | after MiB | errors |", "|---|--:|--:|--:|--:|--:|"]
@@ -246,7 +248,7 @@ def bodies(binaries, arguments):
         lines.append(
             f"| {at + 1} | {one['rps']:,.0f} | {one['before']:,.0f} | {one['most']:,.0f} | {one['after']:,.0f} | {one['errors']} |"
         )
-    said = f"`limits`, each request {len(body):,} bytes; before and after each round nothing is under way."
+    said = f"`limits`, each request {len(body):,} bytes; before each round, and five seconds after it, nothing is under way."
     return [said, "", *lines], sum(one["errors"] for one in rounds)
 
 

@@ -36,6 +36,9 @@ use crate::{
     tenancy::{LimitId, RequestId, Scope},
 };
 
+/// How many times as long as for what others have reserved a call waits for the past of a budget.
+const PAST_WAITS: u32 = 5;
+
 /// What the process counts with.
 #[derive(Debug, Clone, Copy)]
 pub struct Config {
@@ -141,7 +144,7 @@ impl Limits {
     /// setting says, where a hard budget has something left that others have reserved.
     pub async fn admit(self: &Arc<Self>, claim: &Claim<'_>) -> Result<Admitted, Rejected> {
         let mut waiting = Waiting::new(self, &claim.budgets);
-        let deadline = time::Instant::now() + self.config.reserved_wait;
+        let began = time::Instant::now();
         // Most calls need not wait, and to listen for what is freed would cost them more than to ask.
         let mut listens = false;
         loop {
@@ -167,6 +170,7 @@ impl Limits {
             if !std::mem::replace(&mut listens, true) {
                 continue;
             }
+            let deadline = began + self.patience(&claim.budgets);
             if time::timeout_at(deadline, freed).await.is_err() {
                 let mut budgets = claim.budgets.iter().map(|watched| watched.budget);
                 let scope = budgets
@@ -176,6 +180,13 @@ impl Limits {
                 return Err(Rejected::Reserved { budget, scope });
             }
         }
+    }
+
+    /// How long a call waits for what these budgets lack: longer where the books are still being asked what was spent of one
+    /// of them, as of a budget that is new, for then nobody else has reserved it.
+    pub(super) fn patience(&self, budgets: &[Watched<'_>]) -> Duration {
+        let is_known = self.inner.lock().accounts.know(budgets);
+        self.config.reserved_wait * if is_known { 1 } else { PAST_WAITS }
     }
 
     /// Reserves what a call may come to, and holds it under the call's id.

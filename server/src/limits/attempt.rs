@@ -56,7 +56,6 @@ impl Limits {
         }
         let mut waiting = Waiting::new(self, &attempt.budgets);
         let began = time::Instant::now();
-        let deadline = began + self.config.reserved_wait;
         loop {
             let freed = self.freed.notified();
             tokio::pin!(freed);
@@ -69,6 +68,7 @@ impl Limits {
                 Err(rejected) => rejected,
             };
             let waits = matches!(rejected, Rejected::Reserved { .. });
+            let deadline = began + self.patience(&attempt.budgets);
             let until = match (is_last, may_be_more) {
                 (true, _) => Some(deadline),
                 (false, true) => Some(deadline.min(began + ASKED_FOR)),
