@@ -40,10 +40,10 @@ ALL_CORES = f"0-{(os.cpu_count() or 1) - 1}"
 NGINX_CONF = """
 daemon off;
 worker_processes 1;
-worker_rlimit_nofile 16384;
+worker_rlimit_nofile 20000;
 pid {folder}/nginx.pid;
 error_log {folder}/nginx.log warn;
-events {{ worker_connections 8192; }}
+events {{ worker_connections 20000; }}
 http {{
   access_log off;
   tcp_nodelay on;
@@ -160,6 +160,8 @@ def environment(listen, data):
         "WEIR_LOG": "warn",
         # As nginx: no access log.
         "WEIR_ACCESS_LOG": "false",
+        # One tenant stands for all.
+        "WEIR_LIMITS_TENANT_REQUESTS": "1000000",
         "BENCH_KEY": KEY,
         "BENCH_CREDENTIAL": "sk-bench",
     }

@@ -59,6 +59,7 @@ impl Flags {
         let body = serde_json::json!({
             "model": self.model,
             "stream": true,
+            "max_tokens": self.chunks,
             "messages": [{"role": "user", "content": "Say it slowly."}],
         })
         .to_string();
