@@ -194,7 +194,7 @@ def streaming(binaries, arguments):
 
 def open_streams(binaries, _arguments):
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    counts = [5000, min(MOST_STREAMS, (files - 1000) // 2 // 500 * 500)]
+    counts = [5000, min(MOST_STREAMS, (files - 2000) // 2 // 500 * 500)]
     found = {}
     for count in dict.fromkeys(counts):
         with Stage.set(binaries, fixed=False) as stage:

@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+mod chunked;
 mod stream;
 mod tally;
 
@@ -118,7 +119,7 @@ async fn read(at: usize, flags: Rc<Flags>, request: Rc<[u8]>, tally: Rc<RefCell<
         .unwrap_or_else(|_| Err(anyhow::anyhow!("a stream did not end in {PATIENCE:?}")));
         tally.borrow_mut().closes();
         match one {
-            Ok(left) => reader = left,
+            Ok(left) => reader = Some(left),
             Err(error) => {
                 tally.borrow_mut().lost(&format!("{error:#}"));
                 // What refuses at once must not be asked as fast as it can refuse.
@@ -131,17 +132,17 @@ async fn read(at: usize, flags: Rc<Flags>, request: Rc<[u8]>, tally: Rc<RefCell<
     }
 }
 
-/// One stream to its end; gives the connection back if it can carry another.
+/// One stream to its end; gives the connection back, which can carry another.
 async fn one_stream(
     reader: Option<Reader>,
     flags: &Flags,
     request: &[u8],
     tally: &RefCell<Tally>,
-) -> anyhow::Result<Option<Reader>> {
+) -> anyhow::Result<Reader> {
     let mut reader = match reader {
         Some(reader) => reader,
         None => Reader::connect(flags.address).await?,
     };
-    let stays = reader.stream(request, flags.chunks, tally).await?;
-    Ok(stays.then_some(reader))
+    reader.stream(request, flags.chunks, tally).await?;
+    Ok(reader)
 }

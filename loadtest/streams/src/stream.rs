@@ -9,13 +9,14 @@ use memchr::memmem;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use crate::chunked::Chunked;
 use crate::tally::Tally;
 
 /// What stands before a stamp: see weir-upstream's `answer/chat.rs`.
 const MARK: &[u8] = b" t=";
 /// Nanoseconds since 1970, until the year 2286.
 const STAMP_DIGITS: usize = 19;
-/// What a mark, its stamp or an end may reach over from one read into the next.
+/// What a mark or the end of the stream may reach over from one read into the next.
 const TAIL: usize = 64;
 
 /// A connection that carries one stream after another.
@@ -39,25 +40,28 @@ impl Reader {
         })
     }
 
-    /// Sends the request, reads its stream and notes each stamped chunk. Whether the connection can carry another.
+    /// Sends the request, reads its stream and notes each stamped chunk. The connection can carry another then.
     ///
     /// # Errors
     ///
-    /// The answer is not a stream of status 200, breaks off, or has another number of stamped chunks.
+    /// The answer is not a chunked stream of status 200, breaks off, or has another number of stamped chunks.
     pub(crate) async fn stream(
         &mut self,
         request: &[u8],
         chunks: u64,
         tally: &RefCell<Tally>,
-    ) -> anyhow::Result<bool> {
+    ) -> anyhow::Result<()> {
         self.bytes.clear();
         let asked = Instant::now();
         self.socket.write_all(request).await.context("asking")?;
-        let chunked = self.head().await?;
-        let (mut seen, mut done) = (0, false);
+        self.head().await?;
+        let (mut framing, mut body) = (Chunked::default(), Vec::new());
+        let (mut seen, mut done, mut ended) = (0, false, false);
         loop {
             let now = unix_ns();
-            for sent in self.stamps() {
+            ended |= framing.feed(&self.bytes, &mut body)?;
+            self.bytes.clear();
+            for sent in stamps(&mut body) {
                 let mut tally = tally.borrow_mut();
                 if seen == 0 {
                     tally.first_byte.push(micros(asked.elapsed().as_nanos()));
@@ -67,24 +71,23 @@ impl Reader {
                     .chunk
                     .push(micros(u128::from(now.saturating_sub(sent))));
             }
-            done |= memmem::find(&self.bytes, b"[DONE]").is_some();
-            if done && chunked && self.bytes.ends_with(b"0\r\n\r\n") {
+            done |= memmem::find(&body, b"[DONE]").is_some();
+            if ended {
                 break;
             }
-            let old = self.bytes.len().saturating_sub(TAIL);
-            self.bytes.drain(..old);
-            if self.socket.read_buf(&mut self.bytes).await? == 0 {
-                ensure!(done && !chunked, "the stream broke off");
-                break;
-            }
+            let old = body.len().saturating_sub(TAIL);
+            body.drain(..old);
+            let read = self.socket.read_buf(&mut self.bytes).await?;
+            ensure!(read > 0, "the stream broke off");
         }
+        ensure!(done, "the stream has no end marker");
         ensure!(seen == chunks, "{seen} chunks instead of {chunks}");
         tally.borrow_mut().whole += 1;
-        Ok(chunked)
+        Ok(())
     }
 
-    /// Reads the answer's head and leaves what follows it. Whether the body is chunked.
-    async fn head(&mut self) -> anyhow::Result<bool> {
+    /// Reads the answer's head and leaves what follows it.
+    async fn head(&mut self) -> anyhow::Result<()> {
         loop {
             ensure!(
                 self.socket.read_buf(&mut self.bytes).await? > 0,
@@ -97,34 +100,33 @@ impl Reader {
                 bail!("{}", String::from_utf8_lossy(&self.bytes));
             }
             let head = self.bytes[..end].to_ascii_lowercase();
+            let has = |line: &[u8]| memmem::find(&head, line).is_some();
             ensure!(
-                memmem::find(&head, b"content-type: text/event-stream").is_some(),
+                has(b"content-type: text/event-stream") && has(b"transfer-encoding: chunked"),
                 "the answer is no stream"
             );
             self.bytes.drain(..end + 4);
-            return Ok(memmem::find(&head, b"transfer-encoding: chunked").is_some());
+            return Ok(());
         }
     }
+}
 
-    /// The stamps of all chunks that are here whole, which are taken out of the way.
-    fn stamps(&mut self) -> Vec<u64> {
-        let (mut found, mut read) = (Vec::new(), 0);
-        while let Some(at) = memmem::find(&self.bytes[read..], MARK) {
-            let from = read + at + MARK.len();
-            let Some(digits) = self.bytes.get(from..from + STAMP_DIGITS) else {
-                break;
-            };
-            if let Some(stamp) = std::str::from_utf8(digits)
-                .ok()
-                .and_then(|text| text.parse().ok())
-            {
-                found.push(stamp);
-            }
-            read = from;
-        }
-        self.bytes.drain(..read);
-        found
+/// The stamps of all chunks that are there whole, which are taken out of the way.
+fn stamps(body: &mut Vec<u8>) -> Vec<u64> {
+    let (mut found, mut read) = (Vec::new(), 0);
+    while let Some(at) = memmem::find(&body[read..], MARK) {
+        let from = read + at + MARK.len();
+        let Some(digits) = body.get(from..from + STAMP_DIGITS) else {
+            break;
+        };
+        let stamp = std::str::from_utf8(digits)
+            .ok()
+            .and_then(|text| text.parse::<u64>().ok());
+        found.extend(stamp);
+        read = from;
     }
+    body.drain(..read);
+    found
 }
 
 /// The wall clock, as weir-upstream stamps it.
