@@ -60,7 +60,8 @@ impl Flags {
         let body = serde_json::json!({
             "model": self.model,
             "stream": true,
-            "max_tokens": self.chunks,
+            // Its chunks are longer than tokens are: with less a gateway would think that the vendor does not keep to it.
+            "max_tokens": self.chunks * 16,
             "messages": [{"role": "user", "content": "Say it slowly."}],
         })
         .to_string();
