@@ -254,13 +254,17 @@ impl Accounts {
 
     /// Whether it may help to ask Redis for more of these budgets: it has not said lately that nothing is left.
     pub fn may_be_more(&mut self, budgets: &[Watched<'_>]) -> bool {
+        self.any_hard(budgets, |spent| {
+            spent.lease.as_ref().is_some_and(|lease| !lease.is_short())
+        })
+    }
+
+    /// Whether that is so of the account of any of these budgets that is hard.
+    fn any_hard(&mut self, budgets: &[Watched<'_>], is_so: impl Fn(&Spent) -> bool) -> bool {
         let mut hard = budgets
             .iter()
             .filter(|watched| watched.budget.mode == Mode::Hard);
-        hard.any(|watched| {
-            let spent = self.open(Account::of(watched.budget), watched.window);
-            spent.lease.as_ref().is_some_and(|lease| !lease.is_short())
-        })
+        hard.any(|watched| is_so(self.open(Account::of(watched.budget), watched.window)))
     }
 
     /// How many tokens the call may generate, over all choices; `None` where nothing has to be bounded.

@@ -1,20 +1,12 @@
 //! How accounts are told what had been spent before this process began.
 
-use weir_api_types::limit::Mode;
-
 use super::{Account, Accounts, Crossed, Watched, Window, crossed};
 use crate::tenancy::{Budget, RequestId};
 
 impl Accounts {
     /// Whether it is known what was spent of these hard budgets before.
     pub fn know(&mut self, budgets: &[Watched<'_>]) -> bool {
-        let mut hard = budgets
-            .iter()
-            .filter(|watched| watched.budget.mode == Mode::Hard);
-        hard.all(|watched| {
-            self.open(Account::of(watched.budget), watched.window)
-                .is_known()
-        })
+        !self.any_hard(budgets, |spent| !spent.is_known())
     }
 
     /// Whether an account waits to be told its past.
