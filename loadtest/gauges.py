@@ -12,17 +12,22 @@ from pathlib import Path
 from stage import KEY, fail, pin
 
 
+def family(process, file):
+    """What this file under /proc says of a process and of each of its children."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            if process.pid in (int(folder.name), parent):
+                yield (folder / file).read_text()
+        except OSError:
+            # It has ended meanwhile.
+            continue
+
+
 def cpu_seconds(process):
     """User and system time of a process and its children, as the kernel counts them."""
-    ticks = 0
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if process.pid in (int(stat.parent.name), int(fields[1])):
-            ticks += int(fields[11]) + int(fields[12])
-    return ticks / os.sysconf("SC_CLK_TCK")
+    fields = (stat.rpartition(")")[2].split() for stat in family(process, "stat"))
+    return sum(int(one[11]) + int(one[12]) for one in fields) / os.sysconf("SC_CLK_TCK")
 
 
 def loaded(target, work, unit):
@@ -104,15 +109,8 @@ def metric(target, name):
 
 def resident_mib(process):
     """What a process and its children hold in memory."""
-    kib = 0
-    for status in Path("/proc").glob("[0-9]*/status"):
-        try:
-            fields = dict(line.split(":", 1) for line in status.read_text().splitlines() if ":" in line)
-        except OSError:
-            continue
-        if process.pid in (int(fields["Pid"]), int(fields["PPid"])) and "VmRSS" in fields:
-            kib += int(fields["VmRSS"].split()[0])
-    return kib / 1024
+    held = (re.search(r"^VmRSS:\s*(\d+) kB", status, re.MULTILINE) for status in family(process, "status"))
+    return sum(int(one[1]) for one in held if one) / 1024
 
 
 def settle(process):

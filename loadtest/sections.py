@@ -85,13 +85,8 @@ def throughput(binaries, arguments):
     with Stage.set(binaries) as stage:
         targets = {"direct": stage.direct} | stage.proxies()
         targets["weir"] = stage.weir(RESOURCES)
-        targets["limits"] = stage.weir()
         targets["log"] = stage.weir(settings=LOG)
-        if arguments.pgo:
-            targets["limits, trained"] = stage.weir(binary=arguments.pgo)
-        for name, settings in stores():
-            targets[name] = stage.weir(settings=settings)
-        targets |= stage.peers()
+        targets |= stage.weirs(arguments.pgo) | stage.peers()
         scripts = {name: script(stage, f"chat-{at}", headers=target.headers) for at, (name, target) in enumerate(targets.items())}
 
         def load(name, target):
@@ -119,11 +114,7 @@ def latency(binaries, arguments):
     with Stage.set(binaries, gateway_core=OTHER_CORE) as stage:
         targets = {"direct": stage.direct} | stage.proxies()
         targets["weir"] = stage.weir(RESOURCES)
-        targets["limits"] = stage.weir()
-        if arguments.pgo:
-            targets["limits, trained"] = stage.weir(binary=arguments.pgo)
-        for name, settings in stores():
-            targets[name] = stage.weir(settings=settings)
+        targets |= stage.weirs(arguments.pgo)
         chat = script(stage, "chat")
 
         def load(_, target):
@@ -146,11 +137,7 @@ def latency(binaries, arguments):
 def capacity(binaries, arguments):
     seconds = max(arguments.seconds, 30)
     with Stage.set(binaries, gateway_core=ALL_CORES, other_core=ALL_CORES) as stage:
-        targets = {"direct": stage.direct, "limits": stage.weir()}
-        if arguments.pgo:
-            targets["limits, trained"] = stage.weir(binary=arguments.pgo)
-        for name, settings in stores():
-            targets[name] = stage.weir(settings=settings)
+        targets = {"direct": stage.direct} | stage.weirs(arguments.pgo)
         chat = script(stage, "chat")
         found = in_turn(targets, 1, lambda _, target: wrk(target, chat, ALL_CORES, seconds, connections=400, threads=12))
     columns = [
@@ -168,12 +155,7 @@ def capacity(binaries, arguments):
 
 def streaming(binaries, arguments):
     with Stage.set(binaries, fixed=False) as stage:
-        targets = {"direct": stage.direct} | stage.proxies()
-        targets["limits"] = stage.weir()
-        if arguments.pgo:
-            targets["limits, trained"] = stage.weir(binary=arguments.pgo)
-        for name, settings in stores():
-            targets[name] = stage.weir(settings=settings)
+        targets = {"direct": stage.direct} | stage.proxies() | stage.weirs(arguments.pgo)
         found = in_turn(
             targets, arguments.rounds, lambda _, target: streams(target, binaries, OTHER_CORE, "--seconds", arguments.seconds)
         )

@@ -246,7 +246,7 @@ class Stage:
     def __init__(self, folder, servers, binaries, gateway_core=GATEWAY_CORE, other_core=OTHER_CORE):
         self.folder, self.servers, self.binaries = folder, servers, binaries
         self.gateway_core, self.other_core = gateway_core, other_core
-        self.weirs = 0
+        self.ports_used = 0
 
     @staticmethod
     @contextlib.contextmanager
@@ -284,15 +284,22 @@ class Stage:
 
     def weir(self, resources=RESOURCES.rstrip() + COUNTED, settings=None, binary=None, data=None):
         """A Weir on the next free port. Without resources it serves what its data folder has."""
-        self.weirs += 1
-        listen = f"127.0.0.1:{9109 + self.weirs}"
+        self.ports_used += 1
+        listen = f"127.0.0.1:{9109 + self.ports_used}"
         command = [str(binary or self.binaries / "weir"), "serve"]
         if resources:
-            file = self.folder / f"resources-{self.weirs}.yaml"
+            file = self.folder / f"resources-{self.ports_used}.yaml"
             file.write_text(resources)
             command += ["--resources", str(file)]
-        told = environment(listen, data or self.folder / f"data-{self.weirs}") | (settings or {})
-        return Target(listen, self.servers.start(f"weir-{self.weirs}", pin(self.gateway_core, command), listen, told))
+        told = environment(listen, data or self.folder / f"data-{self.ports_used}") | (settings or {})
+        return Target(listen, self.servers.start(f"weir-{self.ports_used}", pin(self.gateway_core, command), listen, told))
+
+    def weirs(self, trained=None):
+        """The Weirs that count: embedded, a trained binary where one is given, and one on the stores where there are some."""
+        found = {"limits": self.weir()}
+        if trained:
+            found["limits, trained"] = self.weir(binary=trained)
+        return found | {name: self.weir(settings=settings) for name, settings in stores()}
 
     def peers(self):
         """LiteLLM and Portkey, those of them that `make setup-peers` has installed."""
