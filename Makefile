@@ -34,7 +34,7 @@ build: setup-run ## build the release binary
 	@echo "$(CARGO_TARGET_DIR)/release/weir"
 
 .PHONY: build-pgo
-build-pgo: setup-bench setup-test setup-coverage ## build it with a profile of its own load: two builds of everything, for a fifth less CPU
+build-pgo: setup-bench setup-test setup-coverage ## build it with a profile of its own load: two builds of everything
 	@scripts/build-pgo.sh
 
 ##### Check
