@@ -1,12 +1,15 @@
 //! Many rows in one statement.
 //!
-//! To PostgreSQL they travel as one JSON document, which it unpacks by itself: one value is bound whatever the number of
-//! rows and columns, so there is one plan to prepare and no limit to meet. SQLite takes a column out of a document by
-//! walking over all before it, so there each cell is bound.
+//! To PostgreSQL a column travels as one array, which it unpacks by itself: so many values are bound as there are columns,
+//! whatever the number of rows, so there is one plan to prepare and no limit to meet. (A JSON document of all rows costs it
+//! twice as much to book; measured, 58 and 25 us an event.) SQLite has no arrays: there each cell is bound.
 
-use std::fmt::Write as _;
+use std::borrow::Cow;
 
-use sea_orm::{ConnectionTrait, DbBackend, Statement, Value, sea_query::Nullable};
+use sea_orm::{
+    ConnectionTrait, DbBackend, Statement, Value,
+    sea_query::{ArrayType, Nullable},
+};
 use uuid::Uuid;
 
 use crate::store::{Error, Result};
@@ -22,18 +25,72 @@ pub struct Table {
     /// What a conflict is looked for in.
     pub key: &'static [&'static str],
     /// In the order of the cells of its rows.
-    pub columns: &'static [(&'static str, Column)],
+    pub columns: &'static [Column],
 }
 
-/// What a column holds.
+/// A column, and what it holds.
+pub struct Column {
+    name: &'static str,
+    kind: Kind,
+    is_optional: bool,
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Column {
-    /// An id, a number, a text or a truth value.
-    Plain,
+enum Kind {
+    Id,
+    Text,
+    /// Not negative.
+    Amount,
+    Truth,
     /// A document, written out.
     Json,
     /// A number that is added to the one that is there.
     Sum,
+}
+
+impl Column {
+    pub const fn id(name: &'static str) -> Self {
+        Self::new(name, Kind::Id)
+    }
+
+    pub const fn text(name: &'static str) -> Self {
+        Self::new(name, Kind::Text)
+    }
+
+    /// Of numbers that are not negative.
+    pub const fn amount(name: &'static str) -> Self {
+        Self::new(name, Kind::Amount)
+    }
+
+    pub const fn truth(name: &'static str) -> Self {
+        Self::new(name, Kind::Truth)
+    }
+
+    /// Of documents, written out.
+    pub const fn json(name: &'static str) -> Self {
+        Self::new(name, Kind::Json)
+    }
+
+    /// Of numbers that are added to those that are there.
+    pub const fn sum(name: &'static str) -> Self {
+        Self::new(name, Kind::Sum)
+    }
+
+    const fn new(name: &'static str, kind: Kind) -> Self {
+        Self {
+            name,
+            kind,
+            is_optional: false,
+        }
+    }
+
+    /// Cells of ids, texts, amounts and documents may be empty.
+    pub const fn or_empty(self) -> Self {
+        Self {
+            is_optional: true,
+            ..self
+        }
+    }
 }
 
 /// A row: a cell for each column of its table, in their order.
@@ -91,9 +148,9 @@ pub async fn add(db: &impl ConnectionTrait, table: &Table, rows: Vec<Row>) -> Re
     let sums = table
         .columns
         .iter()
-        .filter(|(_, kind)| *kind == Column::Sum);
+        .filter(|column| column.kind == Kind::Sum);
     let sums: Vec<String> = sums
-        .map(|(column, _)| format!("{column} = {}.{column} + excluded.{column}", table.name))
+        .map(|Column { name, .. }| format!("{name} = {}.{name} + excluded.{name}", table.name))
         .collect();
     let on_conflict = format!("DO UPDATE SET {}", sums.join(", "));
     for statement in inserts(db.get_database_backend(), table, rows, &on_conflict) {
@@ -112,7 +169,7 @@ fn inserts<'a>(
     let most = rows_at_once(backend);
     let mut rest = rows.into_iter();
     std::iter::from_fn(move || {
-        // The largest power of two that there are rows for; of a document, all of them.
+        // The largest power of two that there are rows for; of arrays, all of them.
         let count = match rest.len().min(most) {
             0 => return None,
             count if most == usize::MAX => count,
@@ -130,7 +187,7 @@ fn insert_statement(
     on_conflict: &str,
 ) -> Result<Statement> {
     let name = table.name;
-    let names: Vec<&str> = table.columns.iter().map(|(name, _)| *name).collect();
+    let names: Vec<&str> = table.columns.iter().map(|column| column.name).collect();
     let names = names.join(", ");
     if rows.iter().any(|row| row.len() != table.columns.len()) {
         return Err(Error::other(format!(
@@ -138,11 +195,7 @@ fn insert_statement(
         )));
     }
     let (source, values) = match backend {
-        DbBackend::Postgres => {
-            let source =
-                format!("SELECT {names} FROM jsonb_populate_recordset(NULL::{name}, $1::jsonb)");
-            (source, vec![document(table, &rows)?.into()])
-        }
+        DbBackend::Postgres => (unpacked(table, &names), arrays(table, rows)?),
         _ => {
             let row = format!("({})", vec!["?"; table.columns.len()].join(","));
             let source = format!("VALUES {}", vec![row; rows.len()].join(","));
@@ -158,34 +211,75 @@ fn insert_statement(
     Ok(Statement::from_sql_and_values(backend, sql, values))
 }
 
-/// Rows as a JSON document: a list of objects.
-fn document(table: &Table, rows: &[Row]) -> Result<String> {
-    let mut document = String::with_capacity(rows.len() * 1024);
+/// What takes [`arrays`] apart.
+fn unpacked(table: &Table, names: &str) -> String {
+    let columns = || table.columns.iter();
+    let cells: Vec<Cow<'_, str>> = columns().map(Column::unpacked).collect();
+    let arrays = (1..).zip(columns());
+    let arrays: Vec<String> = arrays
+        .map(|(at, column)| format!("${at}::{}[]", column.packed_type().1))
+        .collect();
+    let (cells, arrays) = (cells.join(", "), arrays.join(", "));
+    format!("SELECT {cells} FROM UNNEST({arrays}) AS packed ({names})")
+}
+
+/// Rows as an array for each column. Arrays cannot have empty cells on their way: something that the column cannot hold
+/// stands in for them.
+fn arrays(table: &Table, rows: Vec<Row>) -> Result<Vec<Value>> {
+    let mut arrays: Vec<Vec<Value>> = Vec::new();
+    arrays.resize_with(table.columns.len(), || Vec::with_capacity(rows.len()));
     for row in rows {
-        document.push_str(if document.is_empty() { "[{" } else { "},{" });
-        for (at, ((name, column), cell)) in table.columns.iter().zip(row).enumerate() {
-            // The first column is part of the key, so it is there.
-            let comma = if at == 0 { "" } else { "," };
-            // Into a string nothing fails.
-            let _ = match cell {
-                Value::String(Some(text)) if *column == Column::Json => {
-                    write!(document, "{comma}\"{name}\":{text}")
-                }
-                Value::String(Some(text)) => {
-                    let text = serde_json::Value::from(text.as_str());
-                    write!(document, "{comma}\"{name}\":{text}")
-                }
-                Value::Uuid(Some(id)) => write!(document, "{comma}\"{name}\":\"{id}\""),
-                Value::BigInt(Some(number)) => write!(document, "{comma}\"{name}\":{number}"),
-                Value::Bool(Some(value)) => write!(document, "{comma}\"{name}\":{value}"),
-                Value::String(None) | Value::Uuid(None) | Value::BigInt(None) => Ok(()),
-                other => {
-                    let name = table.name;
-                    return Err(Error::other(format!("no cell of {name}: {other:?}")));
-                }
-            };
+        for ((column, array), cell) in table.columns.iter().zip(&mut arrays).zip(row) {
+            let packed = column.packed(cell).map_err(|cell| {
+                let (table, column) = (table.name, column.name);
+                Error::other(format!("no cell of {table}.{column}: {cell:?}"))
+            })?;
+            array.push(packed);
         }
     }
-    document.push_str("}]");
-    Ok(document)
+    let arrays = table.columns.iter().zip(arrays);
+    let arrays =
+        arrays.map(|(column, array)| Value::Array(column.packed_type().0, Some(Box::new(array))));
+    Ok(arrays.collect())
+}
+
+impl Column {
+    /// What an array of its cells is made of.
+    fn packed_type(&self) -> (ArrayType, &'static str) {
+        match self.kind {
+            Kind::Id => (ArrayType::Uuid, "uuid"),
+            Kind::Text | Kind::Json => (ArrayType::String, "text"),
+            Kind::Amount | Kind::Sum => (ArrayType::BigInt, "bigint"),
+            Kind::Truth => (ArrayType::Bool, "boolean"),
+        }
+    }
+
+    /// A cell on its way.
+    fn packed(&self, cell: Value) -> std::result::Result<Value, Value> {
+        match (self.kind, self.is_optional, cell) {
+            (Kind::Id, true, Value::Uuid(None)) => Ok(Uuid::nil().into()),
+            (Kind::Amount, true, Value::BigInt(None)) => Ok((-1_i64).into()),
+            (Kind::Text | Kind::Json, true, Value::String(None)) => Ok("".into()),
+            // Before each text stands a sign, so that none is empty.
+            (Kind::Text, true, Value::String(Some(text))) => Ok(format!("-{text}").into()),
+            (Kind::Id, _, cell @ Value::Uuid(Some(_)))
+            | (Kind::Text | Kind::Json, _, cell @ Value::String(Some(_)))
+            | (Kind::Amount | Kind::Sum, _, cell @ Value::BigInt(Some(_)))
+            | (Kind::Truth, _, cell @ Value::Bool(Some(_))) => Ok(cell),
+            (.., cell) => Err(cell),
+        }
+    }
+
+    /// The cell as it was before it was packed.
+    fn unpacked(&self) -> Cow<'static, str> {
+        let name = self.name;
+        match (self.kind, self.is_optional) {
+            (Kind::Json, false) => format!("{name}::jsonb").into(),
+            (_, false) | (Kind::Sum | Kind::Truth, true) => name.into(),
+            (Kind::Id, true) => format!("NULLIF({name}, '{}')", Uuid::nil()).into(),
+            (Kind::Amount, true) => format!("NULLIF({name}, -1)").into(),
+            (Kind::Text, true) => format!("SUBSTR(NULLIF({name}, ''), 2)").into(),
+            (Kind::Json, true) => format!("NULLIF({name}, '')::jsonb").into(),
+        }
+    }
 }
