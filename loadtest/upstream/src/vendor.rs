@@ -70,6 +70,8 @@ impl Vendor {
     pub fn start(options: Options) -> anyhow::Result<Self> {
         let listener = std::net::TcpListener::bind(options.listen)
             .with_context(|| format!("cannot listen on {}", options.listen))?;
+        // The standard library lets 128 connections wait: in a burst the rest would knock again seconds later.
+        socket2::SockRef::from(&listener).listen(4096)?;
         listener.set_nonblocking(true)?;
         let addr = listener.local_addr()?;
         let mut runtime = match options.workers {

@@ -18,6 +18,7 @@ use actix_service::{
 use actix_tls::accept::{TlsError, rustls_0_23::Acceptor};
 use actix_web::{dev::AppConfig, rt::net::TcpStream};
 use rustls::ServerConfig;
+use socket2::SockRef;
 
 use super::patience::{Deadlines, Patient};
 use crate::{config::Config, proxy::Peer, telemetry::metrics::Registry};
@@ -27,6 +28,9 @@ const DISCONNECT: Duration = Duration::from_secs(1);
 
 /// How far behind the clock may be that actix sets its deadlines by.
 const CLOCK_TICK: Duration = Duration::from_millis(500);
+
+/// How many connections may wait to be accepted; the system may let fewer (`net.core.somaxconn`).
+const WAITING: i32 = 8192;
 
 /// What differs between listeners.
 #[derive(Clone)]
@@ -38,6 +42,15 @@ pub struct Listener {
     pub shutdown: Duration,
     pub tls: Option<ServerConfig>,
     pub metrics: Arc<Registry>,
+}
+
+/// Listens on an address. The standard library lets 128 connections wait, and actix leaves a given socket as it is: in a
+/// burst, callers beyond those would knock again after a second, then two, then four.
+pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let listener = TcpListener::bind(address)?;
+    // To listen once more changes the number, and nothing else.
+    SockRef::from(&listener).listen(WAITING)?;
+    Ok(listener)
 }
 
 impl Listener {
@@ -82,7 +95,6 @@ impl Listener {
         let address = socket.local_addr()?;
         let builder = Server::build()
             .workers(self.workers)
-            .backlog(8192)
             .max_concurrent_connections(self.max_connections)
             .shutdown_timeout(self.shutdown.as_secs().max(1))
             .disable_signals();
@@ -165,4 +177,20 @@ fn prepare(socket: &TcpStream) -> Option<SocketAddr> {
         tracing::debug!(%error, "a connection keeps Nagle's algorithm");
     }
     socket.peer_addr().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hundreds_of_connections_wait_to_be_accepted() {
+        let listener = bind(([127, 0, 0, 1], 0).into()).unwrap();
+        let address = listener.local_addr().unwrap();
+        let patience = Duration::from_millis(500);
+        let connect = |_| std::net::TcpStream::connect_timeout(&address, patience).unwrap();
+        // None of them is accepted.
+        let waiting: Vec<_> = (0..600).map(connect).collect();
+        assert_eq!(waiting.len(), 600);
+    }
 }

@@ -120,10 +120,10 @@ pub async fn start(
     let upstream_tls = upstream::tls_config(&tls::extra_roots(&config)?)?;
     let separate = config
         .admin_listen
-        .map(TcpListener::bind)
+        .map(listener::bind)
         .transpose()
         .context("admin_listen")?;
-    let listener = TcpListener::bind(config.listen)
+    let listener = listener::bind(config.listen)
         .with_context(|| format!("cannot listen on {}", config.listen))?;
     let address = listener.local_addr()?;
     let admin_address = separate
