@@ -4,7 +4,10 @@
 //! flood of large bodies has left, and that nobody calls, would keep hundreds of megabytes. Each thread can only give
 //! back its own.
 
-use std::{cell::Cell, time::Duration};
+use std::{
+    cell::Cell,
+    time::{Duration, Instant},
+};
 
 use actix_web::rt;
 
@@ -14,8 +17,12 @@ const LOOK: Duration = Duration::from_secs(1);
 /// What the process has to hold more than it once did. Less is soon asked for again.
 const WORTH_BYTES: u64 = 16 << 20;
 
-/// How often memory is given back before there is a new request: what a cut call or another worker held is free later.
-const TIMES: u32 = 5;
+/// What is worth looking again soon: less is what the worker, or another, has in use.
+const SOME_BYTES: u64 = 1 << 20;
+
+/// The longest rest between two tries that found nothing to give back: what a cut call or another worker holds is free
+/// later.
+const LONGEST_REST: Duration = Duration::from_secs(60);
 
 thread_local! {
     /// Requests that this worker has begun.
@@ -31,18 +38,26 @@ pub fn is_needed() {
 pub fn watch() {
     rt::spawn(async {
         let mut interval = rt::time::interval(LOOK);
-        let (mut begun, mut left) = (0, 0);
+        let (mut begun, mut rest, mut again_at) = (BEGUN.get(), LOOK, Instant::now());
         let mut least_bytes = resident_bytes();
+        let mut left_bytes = u64::MAX;
         loop {
             interval.tick().await;
             let resident = resident_bytes();
             least_bytes = least_bytes.min(resident);
-            if std::mem::replace(&mut begun, BEGUN.get()) != BEGUN.get() {
-                left = TIMES;
-            } else if left > 0 && resident > least_bytes.saturating_add(WORTH_BYTES) {
-                left -= 1;
-                give_back();
+            let is_idle = std::mem::replace(&mut begun, BEGUN.get()) == BEGUN.get();
+            let is_worth_it = resident > least_bytes.saturating_add(WORTH_BYTES);
+            let has_grown = resident > left_bytes.saturating_add(WORTH_BYTES);
+            if !is_idle || !is_worth_it || !has_grown && Instant::now() < again_at {
+                continue;
             }
+            give_back();
+            left_bytes = resident_bytes();
+            rest = match resident.saturating_sub(left_bytes) {
+                SOME_BYTES.. => LOOK,
+                _ => (rest * 2).min(LONGEST_REST),
+            };
+            again_at = Instant::now() + rest;
         }
     });
 }
