@@ -29,7 +29,7 @@ use crate::secrets::Secret;
 
 /// The channel on which changes of the configuration are told.
 const CHANGED: &str = "catalog:look";
-/// Longest wait for an answer or a connection.
+/// Longest wait for an answer or a connection, unless calls are to wait longer.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Longest pause before a lost subscription is tried again.
 const MAX_PAUSE: Duration = Duration::from_secs(1);
@@ -46,6 +46,8 @@ pub struct Config {
     pub prefix: String,
     /// Whether the URL is that of a node of a Redis Cluster.
     pub cluster: bool,
+    /// How long a call waits for an answer: no connection gives up before.
+    pub timeout: Duration,
 }
 
 impl Default for Config {
@@ -54,6 +56,7 @@ impl Default for Config {
             url: None,
             prefix: "weir".to_owned(),
             cluster: false,
+            timeout: Duration::ZERO,
         }
     }
 }
@@ -65,6 +68,7 @@ pub struct Redis {
     client: Client,
     links: Links,
     prefix: String,
+    patience: Duration,
 }
 
 /// The threads' connections.
@@ -122,10 +126,11 @@ impl Redis {
             return Ok(None);
         };
         let client = Client::open(url.expose())?;
+        let patience = PATIENCE.max(config.timeout);
         let links = if config.cluster {
             let cluster = ClusterClient::builder([url.expose()])
-                .connection_timeout(PATIENCE)
-                .response_timeout(PATIENCE)
+                .connection_timeout(patience)
+                .response_timeout(patience)
                 .retries(2)
                 .build()?;
             Links::Cluster(Arc::new(Cluster {
@@ -139,6 +144,7 @@ impl Redis {
             client,
             links,
             prefix: config.prefix.clone(),
+            patience,
         }))
     }
 
@@ -209,8 +215,13 @@ impl Redis {
     pub async fn connection(&self) -> RedisResult<Connection> {
         match &self.links {
             Links::One(managers) => {
-                let connect =
-                    || ConnectionManager::new_lazy_with_config(self.client.clone(), patient());
+                let connect = || {
+                    let patient = ConnectionManagerConfig::new()
+                        .set_connection_timeout(Some(self.patience))
+                        .set_response_timeout(Some(self.patience))
+                        .set_number_of_retries(1);
+                    ConnectionManager::new_lazy_with_config(self.client.clone(), patient)
+                };
                 let connection = managers.get_or_try(connect)?;
                 Ok(Connection::One(connection.clone()))
             }
@@ -231,13 +242,6 @@ impl Redis {
     fn channel(&self, name: &str) -> String {
         format!("{}:{name}", self.prefix)
     }
-}
-
-fn patient() -> ConnectionManagerConfig {
-    ConnectionManagerConfig::new()
-        .set_connection_timeout(Some(PATIENCE))
-        .set_response_timeout(Some(PATIENCE))
-        .set_number_of_retries(1)
 }
 
 impl std::fmt::Debug for Redis {
@@ -264,7 +268,7 @@ pub(crate) fn for_test() -> Option<Redis> {
     let config = Config {
         url: Some(Secret::new(url)),
         prefix: format!("weir-test-{}", uuid::Uuid::new_v4().simple()),
-        cluster: false,
+        ..Config::default()
     };
     Redis::open(&config).expect("a Redis URL")
 }

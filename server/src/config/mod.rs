@@ -187,6 +187,7 @@ impl Config {
             url: self.redis_url.clone(),
             prefix: self.redis.prefix.clone(),
             cluster: self.redis.cluster,
+            timeout: self.redis.timeout.0,
         }
     }
 

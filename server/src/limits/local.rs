@@ -113,6 +113,14 @@ impl Local {
         }
     }
 
+    /// What this process has used of one count and has not flowed back.
+    pub fn used_of(&self, key: CountKey) -> u64 {
+        let now = self.now();
+        let counts = self.counts.lock();
+        let count = counts.counts.get(&key);
+        count.map_or(0, |count| count.cell.used(&count.shape, now))
+    }
+
     /// What this process has used of each limit and has not flowed back.
     pub fn used(&self) -> Vec<Used> {
         let now = self.now();

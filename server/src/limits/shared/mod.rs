@@ -7,9 +7,10 @@
 //! Of a limit that is hot an instance takes a slice at once and spends it without asking ([`slices`]); most calls ask nothing then.
 //!
 //! Redis has little time to answer. After some misses nobody waits for it: each instance goes on with its share of every limit,
-//! from what it has counted itself, until a probe finds Redis again. [`keys`] makes every key; [`settle`] sends back what was too
-//! much.
+//! from what it has counted itself, until a probe finds Redis again, which is then told of it ([`alone`]). [`keys`] makes every
+//! key; [`settle`] sends back what was too much.
 
+mod alone;
 mod keys;
 pub mod leases;
 mod refused;
@@ -39,6 +40,7 @@ use super::{
     rates::{CountKey, Holding, Passed, Rates, cost},
 };
 use crate::{hash::IdMap, redis::Redis, tenancy::LimitId};
+use alone::Alone;
 use keys::{bounded, key, letter, tag};
 use settle::{Batch, Item};
 use slices::{Given, LIFE, Slices};
@@ -64,6 +66,8 @@ pub struct Shared {
     since_ms: Mutex<Option<i64>>,
     /// What this instance has counted, and goes on from when Redis is away.
     local: Local,
+    /// What it has let through without Redis, and not told yet.
+    alone: Mutex<IdMap<CountKey, Alone>>,
     misses: AtomicU32,
     waiting: Mutex<VecDeque<Item>>,
     /// Batches that were sent and not answered; they are sent again as they are.
@@ -92,7 +96,10 @@ impl Scripts {
     fn new() -> Self {
         Self {
             take: Script::new(include_str!("lua/take.lua")),
-            settle: Script::new(include_str!("lua/settle.lua")),
+            settle: Script::new(concat!(
+                include_str!("lua/put.lua"),
+                include_str!("lua/settle.lua")
+            )),
             hold: Script::new(include_str!("lua/hold.lua")),
             tell: Script::new(concat!(
                 include_str!("lua/run.lua"),
@@ -111,7 +118,10 @@ impl Scripts {
                 include_str!("lua/run.lua"),
                 include_str!("lua/epoch.lua")
             )),
-            restock: Script::new(include_str!("lua/restock.lua")),
+            restock: Script::new(concat!(
+                include_str!("lua/put.lua"),
+                include_str!("lua/restock.lua")
+            )),
         }
     }
 }
@@ -178,6 +188,7 @@ impl Shared {
             born_ms: Mutex::default(),
             since_ms: Mutex::default(),
             local: Local::default(),
+            alone: Mutex::default(),
             misses: AtomicU32::new(0),
             waiting: Mutex::default(),
             unanswered: Mutex::default(),
@@ -210,11 +221,13 @@ impl Shared {
         }
     }
 
-    /// Looks whether Redis is there again.
+    /// Looks whether Redis is there again, and tells it what was let through without it before it is asked anything.
     pub async fn probe(&self) {
         self.connect().await;
         let ping = time::timeout(self.timeout, self.redis.ping());
         if matches!(ping.await, Ok(Ok(()))) {
+            self.restock_if_lost().await;
+            self.flush_all(|_| true).await;
             self.misses.store(0, Relaxed);
             tracing::info!("Redis is back: limits are shared again");
         }
@@ -318,7 +331,7 @@ impl Shared {
             return Err(rejected);
         }
         if !self.is_asked() {
-            return self.local.take_now(counted, tokens);
+            return self.take_alone(counted, tokens);
         }
         let mut counting = Counting::new(self);
         let mut tags: Vec<(String, Vec<Asked<'_>>)> = Vec::new();
@@ -338,7 +351,7 @@ impl Shared {
             // Where Redis said nothing, this instance's share decides.
             return match refused {
                 Some(rejected) => Err(rejected),
-                None => self.local.take_now(counted, tokens),
+                None => self.take_alone(counted, tokens),
             };
         }
         let rates: Vec<Counted<'_>> = counted
@@ -477,6 +490,7 @@ impl Rates for Shared {
         let (local, shared): (Vec<Holding>, Vec<Holding>) =
             holdings.iter().partition(|holding| holding.is_local);
         self.local.put(&local, actual);
+        self.correct_alone(&local, actual);
         if shared.is_empty() {
             return;
         }

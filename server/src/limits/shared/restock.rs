@@ -47,6 +47,7 @@ impl Shared {
         // What they would put right is right in what this instance has noted.
         self.forget_owed_tokens();
         self.slices.clear();
+        self.alone.lock().clear();
         let used = self.local.used();
         let counts = used.len();
         let mut by_tag: HashMap<String, Vec<Used>> = HashMap::new();

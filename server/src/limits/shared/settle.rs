@@ -29,6 +29,8 @@ pub(super) struct Item {
     pub(super) taken: Taken,
     pub(super) actual: u64,
     pub(super) metric: Metric,
+    /// Whether Redis had counted it; what it had not, it counts now.
+    pub(super) was_counted: bool,
 }
 
 /// What is settled at once, on one hash tag.
@@ -56,6 +58,7 @@ impl Shared {
                 taken: holding.taken,
                 actual: actual.min(MOST),
                 metric: holding.metric,
+                was_counted: true,
             });
         }
         while waiting.len() > MAX_WAITING {
@@ -75,6 +78,11 @@ impl Shared {
 
     /// Sends what calls really were. What is not answered is sent again the next time, as it is.
     pub async fn flush(&self) {
+        self.flush_all(Self::is_asked).await;
+    }
+
+    /// The same for as long as this says that Redis may be asked.
+    pub(super) async fn flush_all(&self, may_ask: fn(&Self) -> bool) {
         let fresh = self.fresh_batches();
         let mut batches = std::mem::take(&mut *self.unanswered.lock());
         batches.extend(fresh);
@@ -86,7 +94,7 @@ impl Shared {
         let by_tag = batches.chunk_by(|a, b| a.tag == b.tag);
         let sent = by_tag.map(|of_tag| async move {
             for (at, batch) in of_tag.iter().enumerate() {
-                if matches!(self.send(batch).await, Err(Missing::Away)) {
+                if !may_ask(self) || matches!(self.send(batch).await, Err(Missing::Away)) {
                     return of_tag[at..].to_vec();
                 }
             }
@@ -110,7 +118,8 @@ impl Shared {
         let items = waiting
             .into_iter()
             .chain(self.idle_slots())
-            .chain(self.slices.unspent());
+            .chain(self.slices.unspent())
+            .chain(self.of_alone());
         let mut by_tag: HashMap<String, Vec<Item>> = HashMap::new();
         for item in merged(items) {
             let tag = tag_of(item.scope, item.key.limit);
@@ -133,7 +142,10 @@ impl Shared {
                 letter(item.shape.kind).to_owned(),
                 item.shape.window_us.to_string(),
                 item.shape.max.to_string(),
-                item.taken.place.to_string(),
+                match item.was_counted {
+                    true => item.taken.place.to_string(),
+                    false => String::new(),
+                },
                 item.taken.cost.to_string(),
                 item.actual.to_string(),
             ]);
@@ -150,9 +162,6 @@ impl Shared {
     }
 
     async fn send(&self, batch: &Batch) -> Result<(), Missing> {
-        if !self.is_asked() {
-            return Err(Missing::Away);
-        }
         let mut settle = self.scripts.settle.prepare_invoke();
         settle.key(
             self.redis
@@ -181,7 +190,13 @@ fn merged(items: impl Iterator<Item = Item>) -> Vec<Item> {
         }
         let is_more = item.actual > item.taken.cost;
         let place = places
-            .entry((item.key, item.shape, item.taken.place, is_more))
+            .entry((
+                item.key,
+                item.shape,
+                item.taken.place,
+                is_more,
+                item.was_counted,
+            ))
             .or_insert(merged.len());
         match merged.get_mut(*place) {
             Some(same) => {

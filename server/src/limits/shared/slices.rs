@@ -162,6 +162,7 @@ impl Slices {
                 taken: Taken::at(given.units, given.place),
                 actual: 0,
                 metric: one.limit.rule.metric,
+                was_counted: true,
             },
         });
     }

@@ -111,6 +111,7 @@ impl Shared {
                 taken: ONE,
                 actual: 0,
                 metric: Metric::Concurrent,
+                was_counted: true,
             }));
         }
         idle

@@ -410,6 +410,7 @@ both_stores!(
 
 both_stores!(
     a_burst_of_many_at_once_gets_no_more_than_there_is,
+    Setup::patient(),
     |bench| {
         for algorithm in ["token_bucket", "sliding_window", "fixed_window"] {
             bench

@@ -1,8 +1,8 @@
 -- Puts what calls really were in the place of what was taken for them, on limits of one hash tag.
 --
 -- KEYS: where the last batch of this instance is noted, then one for each item. ARGV: this instance's id, the batch's number,
--- then for each item six values: kind, window in microseconds, max, the place that was counted in, what was taken, what it
--- really was. Answers 1, or 0 where the batch was here before: so one that is sent twice counts once.
+-- then for each item six values: kind, window in microseconds, max, the place that was counted in ('' where nothing was counted
+-- here: the instance let calls through on its own), what was taken, what it really was. Answers 1, or 0 where the batch was here before: so one that is sent twice counts once.
 
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
@@ -28,6 +28,9 @@ for at = 2, #KEYS do
     else
       redis.call('DEL', key)
     end
+  elseif not place and kind ~= 'c' then
+    local kept = put(key, kind, window, max, actual, now)
+    redis.call('PEXPIRE', key, math.ceil(kept / 1000) + 1000)
   elseif kind == 's' then
     local slice = math.ceil(window / 60)
     local last = tonumber(redis.call('HGET', key, 'c'))
