@@ -21,7 +21,7 @@ use rustls::ServerConfig;
 use socket2::SockRef;
 
 use super::patience::{Deadlines, Patient};
-use crate::{config::Config, proxy::Peer, telemetry::metrics::Registry};
+use crate::{config::Config, telemetry::metrics::Registry};
 
 /// How long a connection that has been answered may take to end.
 const DISCONNECT: Duration = Duration::from_secs(1);
@@ -123,7 +123,7 @@ impl Listener {
                     .local_addr(address)
                     .on_connect_ext(|stream: &Patient<_>, data| {
                         data.insert(stream.requests());
-                        Peer::note(stream.inner(), data);
+                        data.insert(stream.peer());
                     });
                 let http = if $is_tls { http.secure() } else { http };
                 http.h1(map_config(application, |()| AppConfig::default()))

@@ -25,7 +25,7 @@ use tokio::{
     time::{Instant, Sleep, sleep_until},
 };
 
-use crate::telemetry::metrics::Registry;
+use crate::{proxy::Peer, telemetry::metrics::Registry};
 
 /// How long a caller may take between requests.
 #[derive(Debug, Clone, Copy)]
@@ -118,6 +118,7 @@ pub struct Patient<S> {
     /// Set once and moved only when it comes too early or would come too late: deadlines come and go with each request.
     timer: Option<Pin<Box<Sleep>>>,
     metrics: Arc<Registry>,
+    peer: Peer,
 }
 
 impl<S> Patient<S> {
@@ -131,12 +132,13 @@ impl<S> Patient<S> {
             in_head: false,
             timer: None,
             metrics: Arc::clone(metrics),
+            peer: Peer::default(),
         }
     }
 
-    /// The connection below.
-    pub fn inner(&self) -> &S {
-        &self.inner
+    /// For the extensions of the connection, where the relay of an answer finds it.
+    pub fn peer(&self) -> Peer {
+        self.peer.clone()
     }
 
     /// For the extensions of the connection, where [`count`] finds it.
@@ -206,13 +208,28 @@ impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
+impl<S: 'static> Patient<S> {
+    /// What came of writing, unless the caller takes nothing and the connection is to end.
+    fn unless_over<T>(
+        &self,
+        written: Poll<io::Result<T>>,
+        cx: &Context<'_>,
+    ) -> Poll<io::Result<T>> {
+        if written.is_pending() && self.peer.is_to_end(&self.inner, cx) {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+        }
+        written
+    }
+}
+
+impl<S: AsyncWrite + Unpin + 'static> AsyncWrite for Patient<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let written = ready!(Pin::new(&mut self.inner).poll_write(cx, bytes))?;
+        let written = Pin::new(&mut self.inner).poll_write(cx, bytes);
+        let written = ready!(self.unless_over(written, cx))?;
         // Before the first request has begun nobody but actix answers.
         if self.requests.0.begun.get() == 0 && bytes.starts_with(b"HTTP/1.1 408") {
             self.metrics.bad_head("slow");
@@ -225,7 +242,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(cx)
+        let flushed = Pin::new(&mut self.inner).poll_flush(cx);
+        self.unless_over(flushed, cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -237,7 +255,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = ready!(Pin::new(&mut self.inner).poll_write_vectored(cx, slices))?;
+        let written = Pin::new(&mut self.inner).poll_write_vectored(cx, slices);
+        let written = ready!(self.unless_over(written, cx))?;
         if !self.in_head {
             self.deadline = None;
         }

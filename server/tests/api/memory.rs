@@ -1,4 +1,4 @@
-//! What a process holds in memory, after what made it hold much.
+//! What a process holds: memory, after what made it hold much, and files.
 
 use std::time::{Duration, Instant};
 
@@ -69,4 +69,38 @@ async fn large_bodies_are_given_back() {
         );
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+}
+
+/// The system lets a process have so many files: a stream takes one for its caller and one for its upstream.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_open_stream_takes_two_files() {
+    const STREAMS: usize = 100;
+    let mut bench = Bench::without_gateway(Store::Embedded, Setup::default()).await;
+    let process = bench.process().await;
+    bench.apply(&Bench::usual_resources()).await;
+    let endless = Behaviour::tokens(1_000).with_chunk_delay_ms(100);
+    bench.vendor.set_default(endless);
+    let url = format!("{}/v1/chat/completions", process.url);
+    let mut ask = hello("gpt-test");
+    ask["stream"] = true.into();
+    let open = async |count: usize| {
+        let begun = (0..count).map(async |_| {
+            let call = bench.http.post(&url).bearer_auth(KEY).json(&ask);
+            let mut stream = call.send().await.unwrap();
+            assert_eq!(stream.status(), 200);
+            stream.chunk().await.unwrap().unwrap();
+            stream
+        });
+        join_all(begun).await
+    };
+    // The databases' and the spool's files are open.
+    let first = open(10).await;
+    let before = process.open_files();
+    let streams = open(STREAMS).await;
+    let more = process.open_files() - before;
+    assert!(
+        (2 * STREAMS..2 * STREAMS + 20).contains(&more),
+        "{more} files for {STREAMS} streams"
+    );
+    drop((first, streams));
 }
