@@ -22,6 +22,7 @@ pub mod user;
 
 pub mod key_secret;
 pub mod proxy_key;
+pub mod service_token;
 
 pub mod channel;
 pub mod credential;

@@ -37,6 +37,7 @@ pub mod metering;
 pub mod routing;
 
 // The product's rules: no I/O.
+pub mod access;
 pub mod billing;
 pub mod tenancy;
 

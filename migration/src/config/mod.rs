@@ -23,6 +23,7 @@ mod m0016_budgets;
 mod m0017_routes_max_rps;
 mod m0018_instances;
 mod m0019_models_max_image_tokens;
+mod m0020_service_tokens;
 
 use sea_orm_migration::prelude::*;
 
@@ -52,6 +53,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0017_routes_max_rps::Migration),
             Box::new(m0018_instances::Migration),
             Box::new(m0019_models_max_image_tokens::Migration),
+            Box::new(m0020_service_tokens::Migration),
         ]
     }
 

@@ -48,6 +48,98 @@ pub struct MembershipItem {
     pub groups: Vec<String>,
 }
 
+/// What somebody may do on the whole platform.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PlatformRole {
+    PlatformAdmin,
+    PlatformViewer,
+}
+
+impl PlatformRole {
+    pub const ALL: [Self; 2] = [Self::PlatformAdmin, Self::PlatformViewer];
+}
+
+/// A role of a tenant or of the platform.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum AnyRole {
+    Platform(PlatformRole),
+    Tenant(Role),
+}
+
+impl AnyRole {
+    /// The word that API and database use.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Platform(PlatformRole::PlatformAdmin) => "platform_admin",
+            Self::Platform(PlatformRole::PlatformViewer) => "platform_viewer",
+            Self::Tenant(role) => role.as_str(),
+        }
+    }
+}
+
+impl std::str::FromStr for AnyRole {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Self, String> {
+        let platform = PlatformRole::ALL.map(Self::Platform);
+        let mut all = platform.into_iter().chain(Role::ALL.map(Self::Tenant));
+        let found = all.find(|role| role.as_str() == word);
+        found.ok_or_else(|| format!("there is no role {word:?}"))
+    }
+}
+
+/// A service token in a list. Its value is shown once, when it is made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceTokenItem {
+    pub id: Uuid,
+    /// The tenant that its role holds in; absent: the platform's.
+    pub tenant: Option<String>,
+    pub name: String,
+    pub role: AnyRole,
+    /// The masked beginning of its value.
+    pub hint: String,
+    pub enabled: bool,
+    /// RFC 3339.
+    pub expires_at: Option<String>,
+    /// When it was last used, to the minute; RFC 3339.
+    pub last_used_at: Option<String>,
+    /// RFC 3339.
+    pub created_at: String,
+}
+
+/// The order for a new service token.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewServiceToken {
+    /// The tenant's name; without it the token is the platform's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
+    /// Unique in the tenant, or on the platform.
+    pub name: String,
+    pub role: AnyRole,
+    /// RFC 3339; without it the token lasts until it is deleted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<String>,
+}
+
+/// The answer to the order, and the only one with the value.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CreatedServiceToken {
+    #[serde(flatten)]
+    pub token: ServiceTokenItem,
+    pub value: String,
+}
+
+/// A change of a service token.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServiceTokenPatch {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enabled: Option<bool>,
+}
+
 /// A proxy key in a list. Its value is shown once, when it is made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyItem {

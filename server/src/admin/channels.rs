@@ -6,8 +6,9 @@ use actix_web::web;
 use uuid::Uuid;
 use weir_api_types::manage::{ChannelItem, CredentialItem, CredentialState, Page};
 
-use super::{State, access::Operator, error::ApiError, list::Asked};
+use super::{State, error::ApiError, list::Asked};
 use crate::{
+    access::Caller,
     catalog::{Channel, Credential},
     store::{
         self,
@@ -18,11 +19,11 @@ use crate::{
 
 /// `GET /v1/admin/channels`
 pub async fn list(
-    _: Operator,
+    caller: Caller,
     asked: Asked,
     state: web::Data<State>,
 ) -> Result<web::Json<Page<ChannelItem>>, ApiError> {
-    let scope = asked.scope(&state).await?;
+    let scope = asked.scope(&state, &caller).await?;
     let db = &state.stores.config.read;
     let channels = store::channels::list(db, scope, asked.page, &state.sealer).await?;
     let owners: Vec<Uuid> = channels

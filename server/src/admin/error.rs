@@ -40,6 +40,7 @@ codes! {
     InvalidQuery = "invalid_query", BAD_REQUEST, "The query has something that this path does not know";
     /// One answer for no token and a wrong one.
     Unauthorized = "unauthorized", UNAUTHORIZED, "A valid token is needed";
+    Forbidden = "forbidden", FORBIDDEN, "This is not allowed to you";
     NotFound = "not_found", NOT_FOUND, "There is nothing here";
     MethodNotAllowed = "method_not_allowed", METHOD_NOT_ALLOWED, "This path does not take this method";
     BodyTimeout = "body_timeout", REQUEST_TIMEOUT, "The body did not arrive";

@@ -3,12 +3,12 @@
 use actix_web::web;
 use weir_api_types::manage::{InstanceItem, Page};
 
-use super::{State, access::Operator, error::ApiError};
-use crate::store;
+use super::{State, error::ApiError};
+use crate::{access::Caller, store};
 
 /// `GET /v1/admin/instances`: all of them, there is no second page.
 pub async fn list(
-    _: Operator,
+    _: Caller,
     state: web::Data<State>,
 ) -> Result<web::Json<Page<InstanceItem>>, ApiError> {
     Ok(web::Json(Page {

@@ -6,12 +6,12 @@ use weir_api_types::manage::{CreatedKey, KeyItem, KeyPatch, NewKey, Page};
 
 use super::{
     State,
-    access::Operator,
     body::Order,
     error::{ApiError, Code},
     list::Asked,
 };
 use crate::{
+    access::Caller,
     catalog::Kind,
     clock::now_ms,
     resources::{self, NotMade},
@@ -21,35 +21,37 @@ use crate::{
 
 /// `GET /v1/admin/keys`
 pub async fn list(
-    _: Operator,
+    caller: Caller,
     asked: Asked,
     state: web::Data<State>,
 ) -> Result<web::Json<Page<KeyItem>>, ApiError> {
-    let scope = asked.scope(&state).await?;
+    let scope = asked.scope(&state, &caller).await?;
     let items = store::keys::list(&state.stores.config.read, scope, asked.page).await?;
     Ok(asked.answer(items, |item| item.id))
 }
 
 /// `GET /v1/admin/keys/{id}`
 pub async fn show(
-    _: Operator,
+    caller: Caller,
     id: web::Path<String>,
     state: web::Data<State>,
 ) -> Result<web::Json<KeyItem>, ApiError> {
-    let (tenant, id) = find(&state, &id).await?;
+    let (tenant, id) = find(&state, &caller, &id).await?;
     let key = store::keys::find(&state.stores.config.read, tenant, id).await?;
     Ok(web::Json(key))
 }
 
 /// `POST /v1/admin/keys`: the one answer that shows the value.
 pub async fn create(
-    _: Operator,
+    caller: Caller,
     order: Order<NewKey>,
     state: web::Data<State>,
 ) -> Result<HttpResponse, ApiError> {
+    let tenant = state.tenant_named(&caller, &order.0.tenant).await?;
+    tenant.ok_or_else(no_tenant)?;
     let made = resources::make_key(&state.stores, &state.sealer, order.0).await;
     let (made, version) = made.map_err(|error| match error {
-        NotMade::NoTenant => ApiError::field("tenant", "there is no tenant of this name"),
+        NotMade::NoTenant => no_tenant(),
         NotMade::Taken => ApiError::new(
             Code::NameTaken,
             "The tenant has a key of this name already.",
@@ -57,7 +59,7 @@ pub async fn create(
         NotMade::Refused(error) => error.into(),
     })?;
     state.catch_up(version).await;
-    let (tenant, id) = find(&state, &made.id.to_string()).await?;
+    let (tenant, id) = find(&state, &caller, &made.id.to_string()).await?;
     let key = store::keys::find(&state.stores.config.read, tenant, id).await?;
     Ok(HttpResponse::Created().json(CreatedKey {
         key,
@@ -67,7 +69,7 @@ pub async fn create(
 
 /// `PATCH /v1/admin/keys/{id}`
 pub async fn change(
-    _: Operator,
+    caller: Caller,
     id: web::Path<String>,
     patch: Order<KeyPatch>,
     state: web::Data<State>,
@@ -86,7 +88,7 @@ pub async fn change(
         Some(None) => Some(None),
         None => None,
     };
-    let (tenant, id) = find(&state, &id).await?;
+    let (tenant, id) = find(&state, &caller, &id).await?;
     let mut change = Change::begin(&state.stores).await?;
     let db = change.transaction();
     store::keys::change(db, tenant, id, enabled, expires_ms, now_ms()).await?;
@@ -98,11 +100,11 @@ pub async fn change(
 
 /// `DELETE /v1/admin/keys/{id}`
 pub async fn delete(
-    _: Operator,
+    caller: Caller,
     id: web::Path<String>,
     state: web::Data<State>,
 ) -> Result<HttpResponse, ApiError> {
-    let (tenant, id) = find(&state, &id).await?;
+    let (tenant, id) = find(&state, &caller, &id).await?;
     let mut change = Change::begin(&state.stores).await?;
     change.deletes(Kind::Key, id.0).await?;
     store::keys::delete(change.transaction(), tenant, id).await?;
@@ -110,13 +112,17 @@ pub async fn delete(
     Ok(HttpResponse::NoContent().finish())
 }
 
-/// The key of an id in a path. What is no id is as absent as an id that nothing has.
-async fn find(state: &State, id: &str) -> Result<(TenantId, KeyId), ApiError> {
+fn no_tenant() -> ApiError {
+    ApiError::field("tenant", "there is no tenant of this name")
+}
+
+/// The key of an id in a path. What is no id, or not within reach, is as absent as an id that nothing has.
+async fn find(state: &State, caller: &Caller, id: &str) -> Result<(TenantId, KeyId), ApiError> {
     let absent = || ApiError::not_found("key");
     let id = KeyId(Uuid::parse_str(id).map_err(|_| absent())?);
     match store::keys::tenant_of(&state.stores.config.read, id).await {
-        Ok(tenant) => Ok((tenant, id)),
-        Err(store::Error::NotFound) => Err(absent()),
+        Ok(tenant) if caller.reaches(Some(tenant)) => Ok((tenant, id)),
+        Ok(_) | Err(store::Error::NotFound) => Err(absent()),
         Err(error) => Err(error.into()),
     }
 }

@@ -5,8 +5,9 @@ use std::time::Duration;
 use actix_web::web;
 use weir_api_types::manage::{AlertItem, BudgetItem, LimitItem, Page};
 
-use super::{State, access::Operator, error::ApiError, list::Asked};
+use super::{State, error::ApiError, list::Asked};
 use crate::{
+    access::Caller,
     catalog::Catalog,
     clock::now_ms,
     limits::{Account, Standing, Window, claim, name_of},
@@ -20,11 +21,11 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// `GET /v1/admin/limits`
 pub async fn limits(
-    _: Operator,
+    caller: Caller,
     asked: Asked,
     state: web::Data<State>,
 ) -> Result<web::Json<Page<LimitItem>>, ApiError> {
-    let scope = asked.scope(&state).await?;
+    let scope = asked.scope(&state, &caller).await?;
     let db = &state.stores.config.read;
     let limits = store::limits::list(db, scope, asked.page, &state.sealer).await?;
     let catalog = state.catalog.load();
@@ -41,11 +42,11 @@ pub async fn limits(
 
 /// `GET /v1/admin/budgets`
 pub async fn budgets(
-    _: Operator,
+    caller: Caller,
     asked: Asked,
     state: web::Data<State>,
 ) -> Result<web::Json<Page<BudgetItem>>, ApiError> {
-    let scope = asked.scope(&state).await?;
+    let scope = asked.scope(&state, &caller).await?;
     let db = &state.stores.config.read;
     let budgets = store::budgets::list(db, scope, asked.page, &state.sealer).await?;
     let (catalog, at_ms) = (state.catalog.load(), now_ms());
@@ -79,11 +80,11 @@ pub async fn budgets(
 
 /// `GET /v1/admin/alerts`
 pub async fn alerts(
-    _: Operator,
+    caller: Caller,
     asked: Asked,
     state: web::Data<State>,
 ) -> Result<web::Json<Page<AlertItem>>, ApiError> {
-    let scope = asked.scope(&state).await?;
+    let scope = asked.scope(&state, &caller).await?;
     let alerts = store::alerts::list(&state.stores.usage, scope, asked.page).await?;
     Ok(asked.answer(alerts, |item| item.id))
 }

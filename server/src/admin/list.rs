@@ -12,8 +12,8 @@ use super::{
     error::{ApiError, Code},
 };
 use crate::{
-    store::{Page, Scope, page::MAX_ROWS, tenants},
-    tenancy::name,
+    access::{Caller, Reach},
+    store::{Page, Scope, page::MAX_ROWS},
 };
 
 const DEFAULT_ROWS: u64 = 100;
@@ -34,15 +34,14 @@ impl FromRequest for Asked {
 }
 
 impl Asked {
-    /// Whose rows are asked for: an operator's are everybody's, unless a tenant is named.
-    pub async fn scope(&self, state: &State) -> Result<Scope, ApiError> {
+    /// Whose rows are asked for: all that the caller reaches, unless a tenant is named.
+    pub async fn scope(&self, state: &State, caller: &Caller) -> Result<Scope, ApiError> {
         let Some(tenant) = &self.tenant else {
-            return Ok(Scope::Platform);
+            return Ok(scope_of(caller));
         };
-        let unknown = || ApiError::not_found("tenant");
-        let tenant = name::normal(tenant).map_err(|_| unknown())?;
-        let id = tenants::named(&state.stores.config.read, &tenant).await?;
-        id.map(Scope::Tenant).ok_or_else(unknown)
+        let id = state.tenant_named(caller, tenant).await?;
+        id.map(Scope::Tenant)
+            .ok_or_else(|| ApiError::not_found("tenant"))
     }
 
     /// The answer; a full page is followed by another one, which may be empty.
@@ -53,6 +52,14 @@ impl Asked {
             .filter(|_| full)
             .map(|last| id(last).to_string());
         web::Json(Items { data, next_cursor })
+    }
+}
+
+/// Whose rows a caller may see.
+pub fn scope_of(caller: &Caller) -> Scope {
+    match caller.reach {
+        Reach::Platform => Scope::Platform,
+        Reach::Tenant(tenant) => Scope::Tenant(tenant),
     }
 }
 

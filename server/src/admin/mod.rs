@@ -1,7 +1,7 @@
 //! The management API under `/v1/admin`: the one way in for CLI, portal and automation.
 //!
-//! A handler's arguments say who may call it ([`access`]) and what it reads ([`body`]); it checks, calls `resources`,
-//! `store` or `reports`, and answers. All that goes wrong is an [`error::ApiError`], told as a problem document. Around
+//! What a route needs stands in one table ([`routes`]); a handler's arguments say who called ([`access`]) and what it reads
+//! ([`body`]); it checks, calls `resources`, `store` or `reports`, and answers. All that goes wrong is an [`error::ApiError`], told as a problem document. Around
 //! every route stands [`guard`]: foreign hosts are turned away, answers are never kept by a cache. No rule, script or
 //! proxy key reaches in here.
 
@@ -17,6 +17,8 @@ mod limits;
 mod list;
 mod models;
 mod resources;
+mod routes;
+mod service_tokens;
 mod tenants;
 mod usage;
 mod users;
@@ -24,7 +26,6 @@ mod users;
 use std::{sync::Arc, time::Duration};
 
 use actix_web::{
-    Resource,
     middleware::from_fn,
     web::{self, ServiceConfig},
 };
@@ -34,13 +35,17 @@ use weir_api_types::manage::CredentialState;
 pub use access::Token;
 pub use guard::panicked;
 pub use hosts::Hosts;
+pub use routes::{Route, TABLE};
 
 use crate::{
+    access::Caller,
     catalog::{Credential, Current},
     limits::Limits,
     secrets::Sealer,
-    store::Stores,
+    store::{self, Stores},
+    tenancy::{TenantId, name},
 };
+use error::ApiError;
 
 /// How long an answer to a change waits for this instance to have it too.
 const CATALOG_WAIT: Duration = Duration::from_secs(2);
@@ -80,41 +85,27 @@ impl State {
             tracing::warn!(version, "this instance lags behind the configuration");
         }
     }
+
+    /// The tenant of a name, if the caller may know of it.
+    async fn tenant_named(
+        &self,
+        caller: &Caller,
+        name: &str,
+    ) -> Result<Option<TenantId>, ApiError> {
+        let Ok(name) = name::normal(name) else {
+            return Ok(None);
+        };
+        let id = store::tenants::named(&self.stores.config.read, &name).await?;
+        Ok(id.filter(|id| caller.reaches(Some(*id))))
+    }
 }
 
 /// Mounts the management API. The application holds a `web::Data<State>`.
 pub fn configure(config: &mut ServiceConfig) {
-    let scope = web::scope("/v1/admin")
-        .wrap(from_fn(guard::guard))
-        .service(resource("/resources").route(web::get().to(resources::export)))
-        .service(resource("/resources/apply").route(web::post().to(resources::apply)))
-        .service(resource("/tenants").route(web::get().to(tenants::list)))
-        .service(resource("/users").route(web::get().to(users::list)))
-        .service(resource("/models").route(web::get().to(models::list)))
-        .service(resource("/instances").route(web::get().to(instances::list)))
-        .service(resource("/limits").route(web::get().to(limits::limits)))
-        .service(resource("/budgets").route(web::get().to(limits::budgets)))
-        .service(resource("/alerts").route(web::get().to(limits::alerts)))
-        .service(resource("/channels").route(web::get().to(channels::list)))
-        .service(
-            resource("/keys")
-                .route(web::get().to(keys::list))
-                .route(web::post().to(keys::create)),
-        )
-        .service(
-            resource("/keys/{id}")
-                .route(web::get().to(keys::show))
-                .route(web::patch().to(keys::change))
-                .route(web::delete().to(keys::delete)),
-        )
-        .service(resource("/usage").route(web::get().to(usage::ask)))
-        .default_service(web::to(error::not_found));
+    let scope = routes::mount(web::scope("/v1/admin"))
+        .default_service(web::to(error::not_found))
+        .wrap(from_fn(guard::guard));
     config.service(scope);
-}
-
-/// A path that says 405 to every method it has no route for.
-fn resource(path: &str) -> Resource {
-    web::resource(path).default_service(web::to(error::method_not_allowed))
 }
 
 #[cfg(test)]

@@ -9,8 +9,9 @@ use weir_api_types::{
     resources::Route,
 };
 
-use super::{State, access::Operator, error::ApiError, list::Asked};
+use super::{State, error::ApiError, list::Asked};
 use crate::{
+    access::Caller,
     catalog::Model,
     resources::export,
     store::{
@@ -21,11 +22,11 @@ use crate::{
 
 /// `GET /v1/admin/models`
 pub async fn list(
-    _: Operator,
+    caller: Caller,
     asked: Asked,
     state: web::Data<State>,
 ) -> Result<web::Json<Page<ModelItem>>, ApiError> {
-    let scope = asked.scope(&state).await?;
+    let scope = asked.scope(&state, &caller).await?;
     let db = &state.stores.config.read;
     let models = store::models::list(db, scope, asked.page, &state.sealer).await?;
     let owners: Vec<Uuid> = models

@@ -5,18 +5,17 @@ use weir_api_types::{apply::Applied, resources::Resources};
 
 use super::{
     State,
-    access::Operator,
     body::Document,
     error::{ApiError, Code},
     list,
 };
-use crate::resources::{self, Options, read};
+use crate::{
+    access::Caller,
+    resources::{self, Options, read},
+};
 
 /// `GET /v1/admin/resources`
-pub async fn export(
-    _: Operator,
-    state: web::Data<State>,
-) -> Result<web::Json<Resources>, ApiError> {
+pub async fn export(_: Caller, state: web::Data<State>) -> Result<web::Json<Resources>, ApiError> {
     Ok(web::Json(
         resources::stored(&state.stores, &state.sealer).await?,
     ))
@@ -26,7 +25,7 @@ pub async fn export(
 ///
 /// Nothing in the document is expanded: `${…}` arrives as what it is and stays so.
 pub async fn apply(
-    _: Operator,
+    _: Caller,
     request: HttpRequest,
     document: Document,
     state: web::Data<State>,

@@ -115,6 +115,8 @@ macro_rules! app {
     };
 }
 
+mod roles;
+
 fn document(text: &str, query: &str) -> TestRequest {
     request(Method::POST, &format!("/resources/apply{query}"))
         .insert_header((header::CONTENT_TYPE, "application/yaml"))

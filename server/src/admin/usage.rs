@@ -5,8 +5,8 @@ use std::time::Duration;
 use actix_web::{HttpRequest, HttpResponse, web};
 use weir_api_types::{problem::FieldError, span::Span, usage::UsageQuery};
 
-use super::{State, access::Operator, error::ApiError, list};
-use crate::{clock::now_ms, reports, store::Scope};
+use super::{State, error::ApiError, list};
+use crate::{access::Caller, clock::now_ms, reports};
 
 /// Longest wait for what is still on its way to the books.
 const MAX_WAIT: Duration = Duration::from_secs(30);
@@ -15,7 +15,7 @@ const COMPLETE: &str = "x-weir-usage-complete";
 
 /// `GET /v1/admin/usage`: rows, and with `wait=5s` first what was answered before the call.
 pub async fn ask(
-    _: Operator,
+    caller: Caller,
     request: HttpRequest,
     state: web::Data<State>,
 ) -> Result<HttpResponse, ApiError> {
@@ -37,7 +37,8 @@ pub async fn ask(
         Some(wait) => (state.flush)(wait).await,
         None => false,
     };
-    let rows = reports::usage::usage(&state.stores, Scope::Platform, &query, now_ms()).await?;
+    let rows =
+        reports::usage::usage(&state.stores, list::scope_of(&caller), &query, now_ms()).await?;
     let mut response = HttpResponse::Ok();
     if wait.is_some() {
         response.insert_header((COMPLETE, if complete { "true" } else { "false" }));

@@ -55,6 +55,11 @@ const DOCUMENTS: &[Document] = &[
         include_str!("../../../docs/settings.md"),
     ),
     (
+        "permissions",
+        "Permissions",
+        include_str!("../../../docs/permissions.md"),
+    ),
+    (
         "metrics",
         "Metrics",
         include_str!("../../../docs/metrics.md"),

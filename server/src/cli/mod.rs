@@ -16,6 +16,7 @@ mod local;
 mod output;
 mod resources;
 mod serve;
+mod service_tokens;
 mod usage;
 mod wire;
 
@@ -56,6 +57,9 @@ pub enum Command {
     /// Proxy keys.
     #[command(subcommand)]
     Keys(keys::Command),
+    /// Service tokens: what automation calls management with.
+    #[command(subcommand)]
+    ServiceTokens(service_tokens::Command),
     /// Channels, with the state of their credentials.
     #[command(subcommand)]
     Channels(lists::Channels),
@@ -132,6 +136,7 @@ async fn run(command: Command) -> anyhow::Result<Done> {
         Command::Validate(args) => resources::validate(&args)?,
         Command::Migrate(args) => local::migrate(args).await?,
         Command::Keys(command) => keys::run(command).await?,
+        Command::ServiceTokens(command) => service_tokens::run(command).await?,
         Command::Channels(lists::Channels::List(args)) => lists::channels(args).await?,
         Command::Models(lists::Models::List(args)) => lists::models(args).await?,
         Command::Limits(bounds::Limits::List(args)) => bounds::limits(args).await?,
@@ -164,13 +169,20 @@ mod tests {
             "weir keys create --tenant acme --name laptop --user a@b.c --output json",
             "weir keys disable 0b6ee0d1-7a6c-4a9b-9c36-0a4f8c9b7d3e",
             "weir usage --by model,key --from 2026-01-01 --grain day --tz Asia/Shanghai --wait 5s --output csv",
+            "weir service-tokens create --tenant acme --name ci --role finance",
+            "weir service-tokens create --name scraper --role platform_viewer --output json",
             "weir usage --wait",
             "weir usage replay spool/0001.seg",
             "weir health --url http://127.0.0.1:8080",
         ] {
             Cli::try_parse_from(line.split(' ')).expect(line);
         }
-        for line in ["weir usage --by colour", "weir apply", "weir serve --watch"] {
+        for line in [
+            "weir usage --by colour",
+            "weir apply",
+            "weir serve --watch",
+            "weir service-tokens create --name ci --role god",
+        ] {
             assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{line}");
         }
     }

@@ -148,6 +148,12 @@ const UNIQUE: &[(&str, &[&str], &str)] = &[
     ("proxy_keys", &["tenant_id", "name"], "key name"),
     ("key_secrets", &["digest"], "key value"),
     ("key_secrets", &["key_id", "slot"], "key's second secret"),
+    ("service_tokens", &["name"], "service token name"),
+    (
+        "service_tokens",
+        &["tenant_id", "name"],
+        "service token name",
+    ),
     ("channels", &["name"], "channel name"),
     ("channels", &["tenant_id", "name"], "channel name"),
     ("models", &["name"], "model name"),

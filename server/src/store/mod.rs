@@ -20,6 +20,7 @@ pub mod limits;
 pub mod models;
 pub mod names;
 pub mod page;
+pub mod service_tokens;
 pub mod tenants;
 pub mod usage;
 pub mod users;

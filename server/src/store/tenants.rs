@@ -1,10 +1,13 @@
 //! Tenants, as they are written and listed.
 
-use sea_orm::{ActiveValue::Set, ConnectionTrait, EntityTrait as _, sea_query::OnConflict};
+use sea_orm::{
+    ActiveValue::Set, ColumnTrait as _, ConnectionTrait, EntityTrait as _, QueryFilter as _,
+    sea_query::OnConflict,
+};
 use weir_api_types::manage::TenantItem;
 use weir_entity::tenant::{ActiveModel, Column, Entity};
 
-use super::{Page, Result, document, moment};
+use super::{Page, Result, Scope, document, moment};
 use crate::tenancy::{Tenant, TenantId};
 
 /// Makes a tenant, or brings its row up to date.
@@ -39,9 +42,13 @@ pub async fn delete(db: &impl ConnectionTrait, id: TenantId) -> Result<()> {
     Ok(())
 }
 
-/// A page of all tenants.
-pub async fn list(db: &impl ConnectionTrait, page: Page) -> Result<Vec<TenantItem>> {
-    let rows = page.of(db, Entity::find(), Column::Id).await?;
+/// A page of all tenants, or the one.
+pub async fn list(db: &impl ConnectionTrait, scope: Scope, page: Page) -> Result<Vec<TenantItem>> {
+    let mut query = Entity::find();
+    if let Scope::Tenant(tenant) = scope {
+        query = query.filter(Column::Id.eq(tenant.0));
+    }
+    let rows = page.of(db, query, Column::Id).await?;
     let item = |row: weir_entity::tenant::Model| TenantItem {
         id: row.id,
         name: row.name,

@@ -78,8 +78,11 @@ const ATTACKS: &[(&str, &str)] = &[
     ("P1", "an upstream's page on Weir's origin"),
     ("T3", "a cache that forgets who asked"),
     ("T4", "the noisy neighbour"),
-    ("T4", "a tenant whose upstream swallows everything"),
     ("T7", "what was left behind after revoking"),
+    (
+        "T8",
+        "service tokens beyond their role, their tenant or their time",
+    ),
     ("T11", "lists and errors that tell of other tenants"),
     ("T12", "names that look like others"),
     ("T13", "labels that blame another"),

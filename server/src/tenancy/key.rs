@@ -17,6 +17,8 @@ pub type Digest = [u8; 32];
 pub const MIN_GIVEN_BYTES: usize = 24;
 
 const PREFIX: &str = "wk-";
+/// What service tokens begin with.
+pub const SERVICE_PREFIX: &str = "wst-";
 const RANDOM_DIGITS: usize = 43;
 const CHECK_DIGITS: usize = 6;
 const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
@@ -93,12 +95,17 @@ pub struct Value(String);
 impl Value {
     /// A new random value.
     pub fn generate() -> Self {
-        Self::from_random(rand::random())
+        Self::from_random(PREFIX, rand::random())
     }
 
-    fn from_random(random: [u8; 32]) -> Self {
-        let mut text = String::with_capacity(PREFIX.len() + RANDOM_DIGITS + CHECK_DIGITS);
-        text.push_str(PREFIX);
+    /// A new random value of a service token, which looks alike behind another beginning.
+    pub fn of_service_token() -> Self {
+        Self::from_random(SERVICE_PREFIX, rand::random())
+    }
+
+    fn from_random(prefix: &str, random: [u8; 32]) -> Self {
+        let mut text = String::with_capacity(prefix.len() + RANDOM_DIGITS + CHECK_DIGITS);
+        text.push_str(prefix);
         push_base62(&mut text, &random, RANDOM_DIGITS);
         let check = crc32(text.as_bytes()).to_be_bytes();
         push_base62(&mut text, &check, CHECK_DIGITS);
@@ -108,6 +115,11 @@ impl Value {
     /// The value itself, for the one answer that shows it.
     pub fn reveal(&self) -> &str {
         &self.0
+    }
+
+    /// What it is looked up by.
+    pub fn digest(&self) -> Digest {
+        digest(self.0.as_bytes())
     }
 
     /// A masked start, for lists: enough to recognise a key, too little to use it.
@@ -232,7 +244,7 @@ mod tests {
     #[test]
     fn a_made_value_has_its_shape_and_passes_its_own_check() {
         for seed in 0..=255u8 {
-            let value = Value::from_random([seed; 32]);
+            let value = Value::from_random(PREFIX, [seed; 32]);
             assert_eq!(value.reveal().len(), 52);
             assert!(has_weir_shape(value.reveal()) && checksum_fits(value.reveal()));
         }
@@ -242,7 +254,7 @@ mod tests {
 
     #[test]
     fn a_mistyped_value_is_told_apart() {
-        let value = Value::from_random([7; 32]);
+        let value = Value::from_random(PREFIX, [7; 32]);
         let mut mistyped = value.reveal().to_owned();
         let last = mistyped.pop();
         mistyped.push(if last == Some('a') { 'b' } else { 'a' });

@@ -2,6 +2,7 @@
 
 mod demo;
 mod doctor;
+mod tokens;
 mod watch;
 
 use std::path::Path;

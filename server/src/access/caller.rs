@@ -1,0 +1,71 @@
+//! A caller of management, and where their rights hold.
+
+use uuid::Uuid;
+
+use super::{Permission, Permissions};
+use crate::tenancy::TenantId;
+
+/// Who calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Subject {
+    /// Whoever has `WEIR_ADMIN_TOKEN`.
+    AdminToken,
+    /// A service token, by its id.
+    ServiceToken(Uuid),
+}
+
+/// Where something holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    Platform,
+    Tenant(TenantId),
+}
+
+/// Somebody who has shown who they are.
+#[derive(Debug, Clone, Copy)]
+pub struct Caller {
+    pub subject: Subject,
+    /// Where their permissions hold.
+    pub reach: Reach,
+    permissions: Permissions,
+}
+
+impl Caller {
+    /// In a tenant nothing holds that is for the platform, whatever it is called with.
+    pub fn new(subject: Subject, reach: Reach, permissions: Permissions) -> Self {
+        let permissions = match reach {
+            Reach::Platform => permissions,
+            Reach::Tenant(_) => Permissions::that(|permission| {
+                permission.is_for_tenants() && permissions.has(permission)
+            }),
+        };
+        Self {
+            subject,
+            reach,
+            permissions,
+        }
+    }
+
+    /// Whether it is allowed anywhere.
+    pub fn may(&self, permission: Permission) -> bool {
+        self.permissions.has(permission)
+    }
+
+    /// Whether what belongs to a tenant, or with `None` to the platform, is within reach.
+    pub fn reaches(&self, tenant: Option<TenantId>) -> bool {
+        match self.reach {
+            Reach::Platform => true,
+            Reach::Tenant(own) => tenant == Some(own),
+        }
+    }
+
+    /// Whether they may hand on these permissions there: nobody gives what they have not.
+    pub fn may_grant(&self, tenant: Option<TenantId>, permissions: Permissions) -> bool {
+        self.reaches(tenant) && self.covers(permissions)
+    }
+
+    /// Whether they may do everything of these themselves.
+    pub fn covers(&self, permissions: Permissions) -> bool {
+        self.permissions.covers(permissions)
+    }
+}

@@ -1,0 +1,47 @@
+//! The roles that are built in, and what they allow.
+
+use weir_api_types::{manage::PlatformRole, resources::Role};
+
+use super::{Permission, Permissions};
+
+/// What a role in a tenant allows there.
+pub fn of_role(role: Role) -> Permissions {
+    use Permission as P;
+    Permissions::that(|permission| {
+        permission.is_for_tenants()
+            && match role {
+                Role::Owner | Role::Admin => true,
+                Role::Finance => matches!(
+                    permission,
+                    P::TenantsRead
+                        | P::UsersRead
+                        | P::KeysRead
+                        | P::ModelsRead
+                        | P::LimitsRead
+                        | P::BudgetsRead
+                        | P::AlertsRead
+                        | P::UsageRead
+                ),
+                Role::Developer => matches!(
+                    permission,
+                    P::TenantsRead
+                        | P::KeysRead
+                        | P::ChannelsRead
+                        | P::ModelsRead
+                        | P::LimitsRead
+                        | P::BudgetsRead
+                        | P::AlertsRead
+                        | P::UsageRead
+                ),
+                Role::Viewer => permission.only_looks() && permission != P::ServiceTokensRead,
+            }
+    })
+}
+
+/// What a role of the platform allows, in every tenant.
+pub fn of_platform_role(role: PlatformRole) -> Permissions {
+    Permissions::that(|permission| match role {
+        PlatformRole::PlatformAdmin => true,
+        PlatformRole::PlatformViewer => permission.only_looks(),
+    })
+}

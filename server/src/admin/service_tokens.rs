@@ -1,0 +1,153 @@
+//! Service tokens: what automation calls management with. Listed, made, switched on and off, deleted.
+
+use actix_web::{HttpResponse, web};
+use uuid::Uuid;
+use weir_api_types::manage::{
+    AnyRole, CreatedServiceToken, NewServiceToken, Page, ServiceTokenItem, ServiceTokenPatch,
+};
+
+use super::{
+    State,
+    access::permissions_of,
+    body::Order,
+    error::{ApiError, Code},
+    list::Asked,
+};
+use crate::{
+    access::Caller,
+    clock::now_ms,
+    resources,
+    store::{self, service_tokens::New},
+    tenancy::{TenantId, key::Value, name},
+};
+
+/// `GET /v1/admin/service-tokens`
+pub async fn list(
+    caller: Caller,
+    asked: Asked,
+    state: web::Data<State>,
+) -> Result<web::Json<Page<ServiceTokenItem>>, ApiError> {
+    let scope = asked.scope(&state, &caller).await?;
+    let db = &state.stores.config.read;
+    let items = store::service_tokens::list(db, scope, asked.page).await?;
+    Ok(asked.answer(items, |item| item.id))
+}
+
+/// `GET /v1/admin/service-tokens/{id}`
+pub async fn show(
+    caller: Caller,
+    id: web::Path<String>,
+    state: web::Data<State>,
+) -> Result<web::Json<ServiceTokenItem>, ApiError> {
+    Ok(web::Json(find(&state, &caller, &id).await?))
+}
+
+/// `POST /v1/admin/service-tokens`: the one answer that shows the value.
+pub async fn create(
+    caller: Caller,
+    order: Order<NewServiceToken>,
+    state: web::Data<State>,
+) -> Result<HttpResponse, ApiError> {
+    let order = order.0;
+    let (id, value) = (Uuid::new_v4(), Value::of_service_token());
+    let new = New {
+        id,
+        tenant: place(&state, &caller, &order).await?,
+        name: name::normal(&order.name).map_err(|error| ApiError::field("name", error))?,
+        role: order.role,
+        digest: value.digest(),
+        hint: value.hint(),
+        expires_ms: order
+            .expires_at
+            .as_deref()
+            .map(resources::instant)
+            .transpose()
+            .map_err(|refusal| ApiError::field("expires_at", refusal))?,
+    };
+    if !caller.may_grant(new.tenant, permissions_of(new.role)) {
+        let detail = "The token would be allowed more than you are.";
+        return Err(ApiError::new(Code::Forbidden, detail));
+    }
+    let db = &state.stores.config.write;
+    store::service_tokens::insert(db, new, now_ms()).await?;
+    let (_, token) = store::service_tokens::find(db, id).await?;
+    Ok(HttpResponse::Created().json(CreatedServiceToken {
+        token,
+        value: value.reveal().to_owned(),
+    }))
+}
+
+/// `PATCH /v1/admin/service-tokens/{id}`
+pub async fn change(
+    caller: Caller,
+    id: web::Path<String>,
+    patch: Order<ServiceTokenPatch>,
+    state: web::Data<State>,
+) -> Result<web::Json<ServiceTokenItem>, ApiError> {
+    let token = changeable(&state, &caller, &id).await?;
+    let db = &state.stores.config.write;
+    if let Some(enabled) = patch.0.enabled {
+        store::service_tokens::switch(db, token.id, enabled, now_ms()).await?;
+    }
+    let (_, token) = store::service_tokens::find(db, token.id).await?;
+    Ok(web::Json(token))
+}
+
+/// `DELETE /v1/admin/service-tokens/{id}`
+pub async fn delete(
+    caller: Caller,
+    id: web::Path<String>,
+    state: web::Data<State>,
+) -> Result<HttpResponse, ApiError> {
+    let token = changeable(&state, &caller, &id).await?;
+    store::service_tokens::delete(&state.stores.config.write, token.id).await?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// The tenant that a new token is for, where its role can hold.
+async fn place(
+    state: &State,
+    caller: &Caller,
+    order: &NewServiceToken,
+) -> Result<Option<TenantId>, ApiError> {
+    match (&order.tenant, order.role) {
+        (Some(_), AnyRole::Platform(_)) => {
+            Err(ApiError::field("role", "no tenant has such a role"))
+        }
+        (None, AnyRole::Tenant(_)) => {
+            let message = "holds in a tenant: name it in `tenant`";
+            Err(ApiError::field("role", message))
+        }
+        (None, _) => Ok(None),
+        (Some(tenant), _) => {
+            let absent = || ApiError::field("tenant", "there is no tenant of this name");
+            let id = state.tenant_named(caller, tenant).await?;
+            id.ok_or_else(absent).map(Some)
+        }
+    }
+}
+
+/// A token that may do more than its caller is not theirs to switch, or to take away.
+async fn changeable(
+    state: &State,
+    caller: &Caller,
+    id: &str,
+) -> Result<ServiceTokenItem, ApiError> {
+    let token = find(state, caller, id).await?;
+    if caller.covers(permissions_of(token.role)) {
+        return Ok(token);
+    }
+    let detail = "The token is allowed more than you are.";
+    Err(ApiError::new(Code::Forbidden, detail))
+}
+
+/// The token of an id in a path. What is no id, or not within reach, is as absent as an id that nothing has.
+async fn find(state: &State, caller: &Caller, id: &str) -> Result<ServiceTokenItem, ApiError> {
+    let absent = || ApiError::not_found("service token");
+    let id = Uuid::parse_str(id).map_err(|_| absent())?;
+    match store::service_tokens::find(&state.stores.config.read, id).await {
+        Ok((tenant, token)) if caller.reaches(tenant) => Ok(token),
+        Ok(_) | Err(store::Error::NotFound) => Err(absent()),
+        Err(error) => Err(error.into()),
+    }
+}

@@ -1,0 +1,176 @@
+//! Service tokens, as they are written, listed and looked up.
+
+use sea_orm::{
+    ActiveValue::Set, ColumnTrait as _, ConnectionTrait, EntityTrait as _, QueryFilter as _,
+};
+use uuid::Uuid;
+use weir_api_types::manage::{AnyRole, ServiceTokenItem};
+use weir_entity::{
+    service_token::{ActiveModel, Column, Entity, Model},
+    tenant,
+};
+
+use super::{
+    Error, Page, Result, Scope, moment,
+    names::{self, Named},
+};
+use crate::tenancy::{TenantId, key::Digest};
+
+/// The use of a token is noted this often at most.
+const USED_EVERY_MS: i64 = 60_000;
+
+/// A service token to be made.
+#[derive(Debug)]
+pub struct New {
+    pub id: Uuid,
+    pub tenant: Option<TenantId>,
+    pub name: String,
+    pub role: AnyRole,
+    pub digest: Digest,
+    pub hint: String,
+    pub expires_ms: Option<i64>,
+}
+
+/// What a presented token is good for.
+#[derive(Debug, Clone, Copy)]
+pub struct Known {
+    pub id: Uuid,
+    pub tenant: Option<TenantId>,
+    pub role: AnyRole,
+    used_ms: Option<i64>,
+}
+
+/// Makes a token.
+pub async fn insert(db: &impl ConnectionTrait, new: New, now_ms: i64) -> Result<()> {
+    let row = ActiveModel {
+        id: Set(new.id),
+        tenant_id: Set(new.tenant.map(|tenant| tenant.0)),
+        name: Set(new.name),
+        role: Set(new.role.as_str().to_owned()),
+        digest: Set(new.digest.to_vec()),
+        hint: Set(new.hint),
+        enabled: Set(true),
+        expires_ms: Set(new.expires_ms),
+        used_ms: Set(None),
+        created_ms: Set(now_ms),
+        updated_ms: Set(now_ms),
+    };
+    Entity::insert(row).exec_without_returning(db).await?;
+    Ok(())
+}
+
+/// The token of this digest, if it may be used now.
+pub async fn usable(
+    db: &impl ConnectionTrait,
+    digest: &Digest,
+    now_ms: i64,
+) -> Result<Option<Known>> {
+    let query = Entity::find().filter(Column::Digest.eq(digest.to_vec()));
+    let Some(row) = query.one(db).await? else {
+        return Ok(None);
+    };
+    let is_over = row.expires_ms.is_some_and(|expires| expires <= now_ms);
+    if !row.enabled || is_over {
+        return Ok(None);
+    }
+    // With a suspended tenant go its tokens.
+    if let Some(tenant) = row.tenant_id {
+        let tenant = tenant::Entity::find_by_id(tenant).one(db).await?;
+        if !tenant.is_some_and(|tenant| tenant.enabled) {
+            return Ok(None);
+        }
+    }
+    Ok(Some(Known {
+        id: row.id,
+        tenant: row.tenant_id.map(Into::into),
+        role: role(&row)?,
+        used_ms: row.used_ms,
+    }))
+}
+
+/// Notes that a token is used, unless that was noted a moment ago.
+pub async fn note_use(db: &impl ConnectionTrait, known: &Known, now_ms: i64) -> Result<()> {
+    if known
+        .used_ms
+        .is_some_and(|used| (used..used + USED_EVERY_MS).contains(&now_ms))
+    {
+        return Ok(());
+    }
+    let update = Entity::update_many()
+        .col_expr(Column::UsedMs, now_ms.into())
+        .filter(Column::Id.eq(known.id));
+    update.exec(db).await?;
+    Ok(())
+}
+
+/// A page of the tokens of one tenant, or of all.
+pub async fn list(
+    db: &impl ConnectionTrait,
+    scope: Scope,
+    page: Page,
+) -> Result<Vec<ServiceTokenItem>> {
+    let mut query = Entity::find();
+    if let Scope::Tenant(tenant) = scope {
+        query = query.filter(Column::TenantId.eq(tenant.0));
+    }
+    let rows = page.of(db, query, Column::Id).await?;
+    items(db, rows).await
+}
+
+/// One token, with the tenant that it belongs to.
+pub async fn find(
+    db: &impl ConnectionTrait,
+    id: Uuid,
+) -> Result<(Option<TenantId>, ServiceTokenItem)> {
+    let row = Entity::find_by_id(id).one(db).await?;
+    let row = row.ok_or(Error::NotFound)?;
+    let tenant = row.tenant_id.map(Into::into);
+    let items = items(db, vec![row]).await?;
+    let item = items.into_iter().next().ok_or(Error::NotFound)?;
+    Ok((tenant, item))
+}
+
+/// Switches a token on or off.
+pub async fn switch(db: &impl ConnectionTrait, id: Uuid, enabled: bool, now_ms: i64) -> Result<()> {
+    let update = Entity::update_many()
+        .col_expr(Column::Enabled, enabled.into())
+        .col_expr(Column::UpdatedMs, now_ms.into())
+        .filter(Column::Id.eq(id));
+    found(update.exec(db).await?.rows_affected)
+}
+
+/// Deletes a token.
+pub async fn delete(db: &impl ConnectionTrait, id: Uuid) -> Result<()> {
+    found(Entity::delete_by_id(id).exec(db).await?.rows_affected)
+}
+
+async fn items(db: &impl ConnectionTrait, rows: Vec<Model>) -> Result<Vec<ServiceTokenItem>> {
+    let tenants: Vec<Uuid> = rows.iter().filter_map(|row| row.tenant_id).collect();
+    let tenants = names::of(db, Named::Tenant, &tenants).await?;
+    let item = |row: Model| {
+        Ok(ServiceTokenItem {
+            id: row.id,
+            tenant: row.tenant_id.and_then(|id| tenants.get(&id).cloned()),
+            role: role(&row)?,
+            name: row.name,
+            hint: row.hint,
+            enabled: row.enabled,
+            expires_at: row.expires_ms.map(moment),
+            last_used_at: row.used_ms.map(moment),
+            created_at: moment(row.created_ms),
+        })
+    };
+    rows.into_iter().map(item).collect()
+}
+
+fn role(row: &Model) -> Result<AnyRole> {
+    let role = row.role.parse();
+    role.map_err(|error: String| Error::other(format!("service_tokens.role: {error}")))
+}
+
+fn found(rows: u64) -> Result<()> {
+    match rows {
+        0 => Err(Error::NotFound),
+        _ => Ok(()),
+    }
+}

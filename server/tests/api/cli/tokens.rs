@@ -1,0 +1,56 @@
+//! Service tokens, made and used as automation does.
+
+use super::*;
+
+both_stores!(
+    /// Threats: T8.
+    a_tenants_token_sees_what_its_role_may_and_ends_when_it_is_switched_off,
+    |bench| {
+        let made = [
+            "service-tokens", "create", "--tenant", "acme", "--name", "books", "--role", "finance",
+        ];
+        let value = succeeded(&cli(&bench, &made).await).trim().to_owned();
+        assert!(value.starts_with("wst-"), "{value}");
+        let again = failed(&cli(&bench, &made).await, 1);
+        assert!(again.contains("service token name"), "{again}");
+        let books = async |arguments: &[&str]| {
+            let environment = [
+                ("WEIR_URL".to_owned(), bench.url.clone()),
+                ("WEIR_TOKEN".to_owned(), value.clone()),
+            ];
+            weir(&environment, arguments).await
+        };
+
+        assert_eq!(bench.chat(hello("gpt-test")).await.status(), 200);
+        let usage = ["usage", "--by", "tenant,model", "--wait", "--output", "json"];
+        let rows: Value = serde_json::from_str(&succeeded(&books(&usage).await)).unwrap();
+        assert_eq!(
+            (&rows[0]["tenant"], &rows[0]["model"], &rows[0]["requests"]),
+            (&"acme".into(), &"gpt-test".into(), &1.into()),
+            "{rows}"
+        );
+        let tenants = succeeded(&books(&["tenants", "list", "--output", "csv"]).await);
+        assert!(tenants.contains(",acme,") && tenants.lines().count() == 2, "{tenants}");
+        for refused in [
+            &["export"] as &[&str],
+            &["instances"],
+            &["keys", "create", "--tenant", "acme", "--name", "mine"],
+            &["service-tokens", "list"],
+        ] {
+            let said = failed(&books(refused).await, 1);
+            assert!(said.contains("This needs "), "{refused:?}: {said}");
+        }
+
+        let listed = succeeded(&cli(&bench, &["service-tokens", "list", "--output", "json"]).await);
+        assert!(!listed.contains(&value), "{listed}");
+        let listed: Value = serde_json::from_str(&listed).unwrap();
+        assert_eq!(listed[0]["role"], "finance", "{listed}");
+        let id = listed[0]["id"].as_str().unwrap();
+        succeeded(&cli(&bench, &["service-tokens", "disable", id]).await);
+        failed(&books(&["tenants", "list"]).await, 1);
+        succeeded(&cli(&bench, &["service-tokens", "enable", id]).await);
+        succeeded(&books(&["tenants", "list"]).await);
+        succeeded(&cli(&bench, &["service-tokens", "delete", id]).await);
+        failed(&books(&["tenants", "list"]).await, 1);
+    }
+);
