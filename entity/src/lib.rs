@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 // What is set up. Here a row that is deleted takes along what belongs to it.
+pub mod audit_row;
 pub mod catalog_change;
 pub mod installation;
 pub mod instance;

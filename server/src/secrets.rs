@@ -83,6 +83,8 @@ pub struct Sealer {
     key_id: String,
     /// A key of its own for authenticating spool records, derived so that the master key serves one purpose only.
     spool_key: Zeroizing<[u8; 32]>,
+    /// The same for the rows of the audit log.
+    audit_key: Zeroizing<[u8; 32]>,
 }
 
 impl Sealer {
@@ -108,6 +110,7 @@ impl Sealer {
             cipher: Aes256Gcm::new(key.into()),
             key_id: id[..6].iter().map(|byte| format!("{byte:02x}")).collect(),
             spool_key: Zeroizing::new(derive(b"weir spool records", key)),
+            audit_key: Zeroizing::new(derive(b"weir audit log", key)),
         }
     }
 
@@ -126,6 +129,11 @@ impl Sealer {
     /// The key that authenticates spool records.
     pub fn spool_key(&self) -> &[u8; 32] {
         &self.spool_key
+    }
+
+    /// The key that chains the rows of the audit log.
+    pub fn audit_key(&self) -> &[u8; 32] {
+        &self.audit_key
     }
 
     /// Seals a secret for one place.

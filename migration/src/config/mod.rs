@@ -24,6 +24,7 @@ mod m0017_routes_max_rps;
 mod m0018_instances;
 mod m0019_models_max_image_tokens;
 mod m0020_service_tokens;
+mod m0021_audit_log;
 
 use sea_orm_migration::prelude::*;
 
@@ -54,6 +55,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0018_instances::Migration),
             Box::new(m0019_models_max_image_tokens::Migration),
             Box::new(m0020_service_tokens::Migration),
+            Box::new(m0021_audit_log::Migration),
         ]
     }
 

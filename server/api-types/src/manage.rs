@@ -140,6 +140,47 @@ pub struct ServiceTokenPatch {
     pub enabled: Option<bool>,
 }
 
+/// A change, as the audit log has it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AuditItem {
+    /// 1 and so on, without a gap over the whole installation.
+    pub seq: i64,
+    /// RFC 3339.
+    pub at: String,
+    /// `admin_token`, `service_token` or `process`.
+    pub actor: String,
+    pub actor_id: Option<Uuid>,
+    /// The token's name then; of a process what it did.
+    pub actor_name: String,
+    /// Where the call came from; empty: from the process itself.
+    pub address: String,
+    /// The management request; empty: none.
+    pub request_id: String,
+    /// To whom what was changed belongs; absent: to the platform.
+    pub tenant: Option<String>,
+    /// `kind:create`, `kind:update` or `kind:delete`.
+    pub action: String,
+    /// The name of what was changed.
+    pub object: String,
+    /// The fields that differ as they were; secrets are masked.
+    pub before: serde_json::Value,
+    /// The same as they became.
+    pub after: serde_json::Value,
+}
+
+/// Whether the audit log's chain is whole.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditVerdict {
+    /// Rows that fit, from the first.
+    pub rows: i64,
+    /// The last one's hash in hexadecimal, to be kept elsewhere: only so is a tail seen that was cut.
+    pub head: Option<String>,
+    /// The first row that does not fit.
+    pub bad_row: Option<i64>,
+    /// What is wrong with it.
+    pub reason: Option<String>,
+}
+
 /// A proxy key in a list. Its value is shown once, when it is made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyItem {

@@ -1,17 +1,21 @@
 //! A caller of management, and where their rights hold.
 
+use std::sync::Arc;
+
 use uuid::Uuid;
 
 use super::{Permission, Permissions};
 use crate::tenancy::TenantId;
 
 /// Who calls.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Subject {
     /// Whoever has `WEIR_ADMIN_TOKEN`.
     AdminToken,
-    /// A service token, by its id.
-    ServiceToken(Uuid),
+    ServiceToken {
+        id: Uuid,
+        name: Arc<str>,
+    },
 }
 
 /// Where something holds.
@@ -22,7 +26,7 @@ pub enum Reach {
 }
 
 /// Somebody who has shown who they are.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Caller {
     pub subject: Subject,
     /// Where their permissions hold.

@@ -3,10 +3,12 @@
 //! A permission is `resource:action`. What each route needs stands in one table, `admin::routes`; a handler asks its caller in
 //! which tenants that permission holds, and to whom it does not hold there, what is there does not exist. No I/O.
 
+mod author;
 mod caller;
 mod permission;
 mod role;
 
+pub use author::Author;
 pub use caller::{Caller, Reach, Subject};
 pub use permission::{Permission, Permissions};
 pub use role::{of_platform_role, of_role};

@@ -50,6 +50,8 @@ permissions! {
     tenant UsageRead = "usage:read", "Ask for usage and cost.";
     tenant ServiceTokensRead = "service_tokens:read", "See service tokens, without their values.";
     tenant ServiceTokensWrite = "service_tokens:write", "Make, change and delete service tokens that may do no more than oneself.";
+    tenant AuditRead = "audit:read", "See what was changed, by whom.";
+    platform AuditVerify = "audit:verify", "Have the audit log's chain checked.";
     platform ResourcesRead = "resources:read", "Export the whole configuration.";
     platform ResourcesWrite = "resources:write", "Apply a configuration file.";
     platform InstancesRead = "instances:read", "See the living instances.";

@@ -21,6 +21,7 @@ pub fn of_role(role: Role) -> Permissions {
                         | P::BudgetsRead
                         | P::AlertsRead
                         | P::UsageRead
+                        | P::AuditRead
                 ),
                 Role::Developer => matches!(
                     permission,
@@ -33,7 +34,10 @@ pub fn of_role(role: Role) -> Permissions {
                         | P::AlertsRead
                         | P::UsageRead
                 ),
-                Role::Viewer => permission.only_looks() && permission != P::ServiceTokensRead,
+                Role::Viewer => {
+                    permission.only_looks()
+                        && !matches!(permission, P::ServiceTokensRead | P::AuditRead)
+                }
             }
     })
 }
@@ -42,6 +46,8 @@ pub fn of_role(role: Role) -> Permissions {
 pub fn of_platform_role(role: PlatformRole) -> Permissions {
     Permissions::that(|permission| match role {
         PlatformRole::PlatformAdmin => true,
-        PlatformRole::PlatformViewer => permission.only_looks(),
+        PlatformRole::PlatformViewer => {
+            permission.only_looks() || permission == Permission::AuditVerify
+        }
     })
 }

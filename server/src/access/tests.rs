@@ -1,13 +1,12 @@
 //! The roles, and what nobody can give to themselves.
 
-use uuid::Uuid;
 use weir_api_types::{manage::PlatformRole, resources::Role};
 
 use super::*;
 use crate::tenancy::TenantId;
 
 fn caller(reach: Reach, permissions: Permissions) -> Caller {
-    Caller::new(Subject::ServiceToken(Uuid::nil()), reach, permissions)
+    Caller::new(Subject::AdminToken, reach, permissions)
 }
 
 #[test]

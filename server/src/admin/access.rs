@@ -22,10 +22,10 @@ use super::{
     error::{ApiError, Code},
 };
 use crate::{
-    access::{Caller, Permission, Permissions, Reach, Subject, of_platform_role, of_role},
+    access::{Author, Caller, Permission, Permissions, Reach, Subject, of_platform_role, of_role},
     clock::now_ms,
     store::service_tokens,
-    tenancy::key,
+    tenancy::{RequestId, address, key},
 };
 
 /// Shortest admin token, in bytes: what is shorter could be guessed.
@@ -89,9 +89,41 @@ impl FromRequest for Caller {
     type Future = Ready<Result<Self, ApiError>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let caller = request.extensions().get::<Self>().copied();
+        let caller = request.extensions().get::<Self>().cloned();
         ready(caller.ok_or_else(unknown))
     }
+}
+
+impl FromRequest for Author {
+    type Error = ApiError;
+    type Future = Ready<Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(author(request))
+    }
+}
+
+fn author(request: &HttpRequest) -> Result<Author, ApiError> {
+    let state = request.app_data::<web::Data<State>>().ok_or_else(unknown)?;
+    let extensions = request.extensions();
+    let caller = extensions.get::<Caller>().ok_or_else(unknown)?;
+    let (kind, id, name) = match &caller.subject {
+        Subject::AdminToken => ("admin_token", None, String::new()),
+        Subject::ServiceToken { id, name } => ("service_token", Some(*id), name.to_string()),
+    };
+    let lines = request.headers().get_all("x-forwarded-for");
+    let lines: Vec<&str> = lines.filter_map(|line| line.to_str().ok()).collect();
+    let peer = request.peer_addr().map(|peer| peer.ip());
+    Ok(Author {
+        kind,
+        id,
+        name,
+        address: peer.map(|peer| address::caller(peer, &state.trusted_proxies, lines.into_iter())),
+        request: extensions
+            .get::<RequestId>()
+            .map(ToString::to_string)
+            .unwrap_or_default(),
+    })
 }
 
 /// What a role allows, wherever it holds.
@@ -139,7 +171,10 @@ async fn service_token(state: &State, token: &str) -> Result<Caller, ApiError> {
         tracing::warn!(%error, "the use of a service token cannot be noted");
     }
     let reach = known.tenant.map_or(Reach::Platform, Reach::Tenant);
-    let subject = Subject::ServiceToken(known.id);
+    let subject = Subject::ServiceToken {
+        id: known.id,
+        name: known.name.into(),
+    };
     Ok(Caller::new(subject, reach, permissions_of(known.role)))
 }
 

@@ -1,7 +1,7 @@
 //! What stands around every management route: the host check, the request id and the headers of every answer.
 
 use actix_web::{
-    Error, HttpRequest, HttpResponse,
+    Error, HttpMessage as _, HttpRequest, HttpResponse,
     body::{EitherBody, MessageBody},
     dev::{ServiceRequest, ServiceResponse},
     http::header::{self, HeaderMap, HeaderName, HeaderValue},
@@ -22,7 +22,9 @@ pub async fn guard<B: MessageBody + 'static>(
     request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<EitherBody<B>>, Error> {
-    let id = RequestId::new().to_string();
+    let id = RequestId::new();
+    request.extensions_mut().insert(id);
+    let id = id.to_string();
     let answered = if is_ours(&request) {
         next.call(request).await?
     } else {

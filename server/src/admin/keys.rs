@@ -5,13 +5,13 @@ use uuid::Uuid;
 use weir_api_types::manage::{CreatedKey, KeyItem, KeyPatch, NewKey, Page};
 
 use super::{
-    State,
+    State, audit,
     body::Order,
     error::{ApiError, Code},
     list::Asked,
 };
 use crate::{
-    access::Caller,
+    access::{Author, Caller},
     catalog::Kind,
     clock::now_ms,
     resources::{self, NotMade},
@@ -44,12 +44,13 @@ pub async fn show(
 /// `POST /v1/admin/keys`: the one answer that shows the value.
 pub async fn create(
     caller: Caller,
+    author: Author,
     order: Order<NewKey>,
     state: web::Data<State>,
 ) -> Result<HttpResponse, ApiError> {
     let tenant = state.tenant_named(&caller, &order.0.tenant).await?;
     tenant.ok_or_else(no_tenant)?;
-    let made = resources::make_key(&state.stores, &state.sealer, order.0).await;
+    let made = resources::make_key(&state.stores, &state.sealer, &author, order.0).await;
     let (made, version) = made.map_err(|error| match error {
         NotMade::NoTenant => no_tenant(),
         NotMade::Taken => ApiError::new(
@@ -70,6 +71,7 @@ pub async fn create(
 /// `PATCH /v1/admin/keys/{id}`
 pub async fn change(
     caller: Caller,
+    author: Author,
     id: web::Path<String>,
     patch: Order<KeyPatch>,
     state: web::Data<State>,
@@ -91,23 +93,31 @@ pub async fn change(
     let (tenant, id) = find(&state, &caller, &id).await?;
     let mut change = Change::begin(&state.stores).await?;
     let db = change.transaction();
+    let before = store::keys::find(db, tenant, id).await?;
     store::keys::change(db, tenant, id, enabled, expires_ms, now_ms()).await?;
+    let key = store::keys::find(db, tenant, id).await?;
+    let done = audit::differs("key", tenant, &key.name, Some(&before), Some(&key))?;
+    store::audit::append(db, &state.sealer, &author, &done).await?;
     change.changed(Kind::Key, id.0);
     state.catch_up(change.commit().await?).await;
-    let key = store::keys::find(&state.stores.config.read, tenant, id).await?;
     Ok(web::Json(key))
 }
 
 /// `DELETE /v1/admin/keys/{id}`
 pub async fn delete(
     caller: Caller,
+    author: Author,
     id: web::Path<String>,
     state: web::Data<State>,
 ) -> Result<HttpResponse, ApiError> {
     let (tenant, id) = find(&state, &caller, &id).await?;
     let mut change = Change::begin(&state.stores).await?;
     change.deletes(Kind::Key, id.0).await?;
-    store::keys::delete(change.transaction(), tenant, id).await?;
+    let db = change.transaction();
+    let key = store::keys::find(db, tenant, id).await?;
+    store::keys::delete(db, tenant, id).await?;
+    let done = audit::differs("key", tenant, &key.name, Some(&key), None)?;
+    store::audit::append(db, &state.sealer, &author, &done).await?;
     state.catch_up(change.commit().await?).await;
     Ok(HttpResponse::NoContent().finish())
 }

@@ -36,12 +36,7 @@ impl FromRequest for Asked {
 impl Asked {
     /// Whose rows are asked for: all that the caller reaches, unless a tenant is named.
     pub async fn scope(&self, state: &State, caller: &Caller) -> Result<Scope, ApiError> {
-        let Some(tenant) = &self.tenant else {
-            return Ok(scope_of(caller));
-        };
-        let id = state.tenant_named(caller, tenant).await?;
-        id.map(Scope::Tenant)
-            .ok_or_else(|| ApiError::not_found("tenant"))
+        scope(state, caller, self.tenant.as_deref()).await
     }
 
     /// The answer; a full page is followed by another one, which may be empty.
@@ -53,6 +48,20 @@ impl Asked {
             .map(|last| id(last).to_string());
         web::Json(Items { data, next_cursor })
     }
+}
+
+/// Whose rows are asked for: all that the caller reaches, unless a tenant is named.
+pub async fn scope(
+    state: &State,
+    caller: &Caller,
+    tenant: Option<&str>,
+) -> Result<Scope, ApiError> {
+    let Some(tenant) = tenant else {
+        return Ok(scope_of(caller));
+    };
+    let id = state.tenant_named(caller, tenant).await?;
+    id.map(Scope::Tenant)
+        .ok_or_else(|| ApiError::not_found("tenant"))
 }
 
 /// Whose rows a caller may see.

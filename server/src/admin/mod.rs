@@ -6,6 +6,7 @@
 //! proxy key reaches in here.
 
 pub mod access;
+mod audit;
 mod body;
 mod channels;
 pub mod error;
@@ -30,6 +31,7 @@ use actix_web::{
     web::{self, ServiceConfig},
 };
 use futures_util::future::BoxFuture;
+use ipnet::IpNet;
 use weir_api_types::manage::CredentialState;
 
 pub use access::Token;
@@ -68,6 +70,8 @@ pub struct State {
     pub limits: Arc<Limits>,
     /// What `WEIR_ADMIN_TOKEN` is compared with.
     pub token: Token,
+    /// Peers whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpNet>,
     /// The names that management answers to.
     pub hosts: Hosts,
     /// For `wait` in questions about usage.

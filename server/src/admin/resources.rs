@@ -10,7 +10,7 @@ use super::{
     list,
 };
 use crate::{
-    access::Caller,
+    access::{Author, Caller},
     resources::{self, Options, read},
 };
 
@@ -25,7 +25,7 @@ pub async fn export(_: Caller, state: web::Data<State>) -> Result<web::Json<Reso
 ///
 /// Nothing in the document is expanded: `${…}` arrives as what it is and stays so.
 pub async fn apply(
-    _: Caller,
+    author: Author,
     request: HttpRequest,
     document: Document,
     state: web::Data<State>,
@@ -37,7 +37,7 @@ pub async fn apply(
     };
     list::refuse_rest(&words)?;
     let wanted = read::parse(&document.0).map_err(ApiError::fields)?;
-    let applied = resources::apply(&state.stores, &state.sealer, &wanted, options).await?;
+    let applied = resources::apply(&state.stores, &state.sealer, &author, &wanted, options).await?;
     if !applied.dry_run {
         state.catch_up(applied.version).await;
     }

@@ -3,8 +3,8 @@
 use actix_web::{Scope, http::Method, middleware::from_fn, web};
 
 use super::{
-    access, channels, error, instances, keys, limits, models, resources, service_tokens, tenants,
-    usage, users,
+    access, audit, channels, error, instances, keys, limits, models, resources, service_tokens,
+    tenants, usage, users,
 };
 use crate::access::Permission;
 
@@ -66,5 +66,7 @@ routes! {
         PATCH ServiceTokensWrite => service_tokens::change;
         DELETE ServiceTokensWrite => service_tokens::delete;
     }
+    "/audit-log" { GET AuditRead => audit::list; }
+    "/audit-log/verify" { GET AuditVerify => audit::verify; }
     "/usage" { GET UsageRead => usage::ask; }
 }

@@ -9,12 +9,13 @@ use weir_api_types::manage::{
 use super::{
     State,
     access::permissions_of,
+    audit,
     body::Order,
     error::{ApiError, Code},
     list::Asked,
 };
 use crate::{
-    access::Caller,
+    access::{Author, Caller},
     clock::now_ms,
     resources,
     store::{self, service_tokens::New},
@@ -45,6 +46,7 @@ pub async fn show(
 /// `POST /v1/admin/service-tokens`: the one answer that shows the value.
 pub async fn create(
     caller: Caller,
+    author: Author,
     order: Order<NewServiceToken>,
     state: web::Data<State>,
 ) -> Result<HttpResponse, ApiError> {
@@ -68,9 +70,13 @@ pub async fn create(
         let detail = "The token would be allowed more than you are.";
         return Err(ApiError::new(Code::Forbidden, detail));
     }
-    let db = &state.stores.config.write;
-    store::service_tokens::insert(db, new, now_ms()).await?;
-    let (_, token) = store::service_tokens::find(db, id).await?;
+    let tenant = new.tenant;
+    let transaction = state.stores.config.begin_write().await?;
+    store::service_tokens::insert(&transaction, new, now_ms()).await?;
+    let (_, token) = store::service_tokens::find(&transaction, id).await?;
+    let done = audit::differs("service_token", tenant, &token.name, None, Some(&token))?;
+    store::audit::append(&transaction, &state.sealer, &author, &done).await?;
+    transaction.commit().await.map_err(store::Error::from)?;
     Ok(HttpResponse::Created().json(CreatedServiceToken {
         token,
         value: value.reveal().to_owned(),
@@ -80,27 +86,45 @@ pub async fn create(
 /// `PATCH /v1/admin/service-tokens/{id}`
 pub async fn change(
     caller: Caller,
+    author: Author,
     id: web::Path<String>,
     patch: Order<ServiceTokenPatch>,
     state: web::Data<State>,
 ) -> Result<web::Json<ServiceTokenItem>, ApiError> {
-    let token = changeable(&state, &caller, &id).await?;
-    let db = &state.stores.config.write;
-    if let Some(enabled) = patch.0.enabled {
-        store::service_tokens::switch(db, token.id, enabled, now_ms()).await?;
-    }
-    let (_, token) = store::service_tokens::find(db, token.id).await?;
+    let before = changeable(&state, &caller, &id).await?;
+    let Some(enabled) = patch.0.enabled else {
+        return Ok(web::Json(before));
+    };
+    let transaction = state.stores.config.begin_write().await?;
+    let (_, before) = store::service_tokens::find(&transaction, before.id).await?;
+    store::service_tokens::switch(&transaction, before.id, enabled, now_ms()).await?;
+    let (tenant, token) = store::service_tokens::find(&transaction, before.id).await?;
+    let done = audit::differs(
+        "service_token",
+        tenant,
+        &token.name,
+        Some(&before),
+        Some(&token),
+    )?;
+    store::audit::append(&transaction, &state.sealer, &author, &done).await?;
+    transaction.commit().await.map_err(store::Error::from)?;
     Ok(web::Json(token))
 }
 
 /// `DELETE /v1/admin/service-tokens/{id}`
 pub async fn delete(
     caller: Caller,
+    author: Author,
     id: web::Path<String>,
     state: web::Data<State>,
 ) -> Result<HttpResponse, ApiError> {
     let token = changeable(&state, &caller, &id).await?;
-    store::service_tokens::delete(&state.stores.config.write, token.id).await?;
+    let transaction = state.stores.config.begin_write().await?;
+    let (tenant, token) = store::service_tokens::find(&transaction, token.id).await?;
+    store::service_tokens::delete(&transaction, token.id).await?;
+    let done = audit::differs("service_token", tenant, &token.name, Some(&token), None)?;
+    store::audit::append(&transaction, &state.sealer, &author, &done).await?;
+    transaction.commit().await.map_err(store::Error::from)?;
     Ok(HttpResponse::NoContent().finish())
 }
 

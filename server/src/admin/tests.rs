@@ -43,6 +43,7 @@ fn state(test: &TestStores) -> web::Data<State> {
         limits: Limits::new(config, Arc::clone(&catalog), Box::new(Local::default())).0,
         catalog,
         token: Token::new(TOKEN).expect("a token"),
+        trusted_proxies: Vec::new(),
         hosts: Hosts::new(["https://weir.example"]),
         flush: Box::new(|_| Box::pin(std::future::ready(true))),
         health: Box::new(|_| CredentialState::SetAside { status: 401 }),
@@ -115,6 +116,7 @@ macro_rules! app {
     };
 }
 
+mod audit;
 mod roles;
 
 fn document(text: &str, query: &str) -> TestRequest {

@@ -252,6 +252,7 @@ fn admin_state(
         catalog: Arc::clone(&shared.catalog),
         limits: Arc::clone(&shared.limits),
         token: admin::Token::new(token.expose())?,
+        trusted_proxies: config.trusted_proxies.clone(),
         hosts: admin::Hosts::new(
             config
                 .public_url

@@ -10,6 +10,7 @@ use weir_upstream::Vendor;
 
 use super::keys;
 use crate::{
+    access::Author,
     resources::{self, read},
     secrets::{Sealer, Secret},
     store::Stores,
@@ -88,7 +89,9 @@ pub async fn set_up(stores: &Stores, sealer: &Sealer, data_dir: &Path) -> anyhow
     let text = configuration(&vendor.base_url(), key.expose(), &found);
     let wanted = read::parse_expanding(&text, &read::environment)
         .map_err(|errors| anyhow::anyhow!("the demo: {errors:?}"))?;
-    resources::apply(stores, sealer, &wanted, resources::Options::default()).await?;
+    let author = Author::process("demo");
+    let options = resources::Options::default();
+    resources::apply(stores, sealer, &author, &wanted, options).await?;
     Ok(Demo {
         key,
         found: found.iter().map(|known| known.name).collect(),

@@ -6,6 +6,7 @@
 //!
 //! Exit codes: 0 done; 1 it failed; 2 `diff` found differences, or the command line itself is wrong.
 
+mod audit;
 mod bounds;
 mod client;
 mod doctor;
@@ -60,6 +61,9 @@ pub enum Command {
     /// Service tokens: what automation calls management with.
     #[command(subcommand)]
     ServiceTokens(service_tokens::Command),
+    /// What was changed, by whom.
+    #[command(subcommand)]
+    Audit(audit::Command),
     /// Channels, with the state of their credentials.
     #[command(subcommand)]
     Channels(lists::Channels),
@@ -137,6 +141,7 @@ async fn run(command: Command) -> anyhow::Result<Done> {
         Command::Migrate(args) => local::migrate(args).await?,
         Command::Keys(command) => keys::run(command).await?,
         Command::ServiceTokens(command) => service_tokens::run(command).await?,
+        Command::Audit(command) => audit::run(command).await?,
         Command::Channels(lists::Channels::List(args)) => lists::channels(args).await?,
         Command::Models(lists::Models::List(args)) => lists::models(args).await?,
         Command::Limits(bounds::Limits::List(args)) => bounds::limits(args).await?,
@@ -171,6 +176,8 @@ mod tests {
             "weir usage --by model,key --from 2026-01-01 --grain day --tz Asia/Shanghai --wait 5s --output csv",
             "weir service-tokens create --tenant acme --name ci --role finance",
             "weir service-tokens create --name scraper --role platform_viewer --output json",
+            "weir audit list --tenant acme --output json",
+            "weir audit verify",
             "weir usage --wait",
             "weir usage replay spool/0001.seg",
             "weir health --url http://127.0.0.1:8080",

@@ -11,10 +11,11 @@ use super::{
     plan,
 };
 use crate::{
+    access::Author,
     catalog::{Entry, Kind},
     clock::now_ms,
     secrets::Sealer,
-    store::{self, Change, Stores, catalog},
+    store::{self, Change, Stores, audit::Done, catalog},
     tenancy::key::Digest,
 };
 
@@ -44,6 +45,7 @@ pub enum Error {
 pub async fn apply(
     stores: &Stores,
     sealer: &Sealer,
+    author: &Author,
     wanted: &Resources,
     options: Options,
 ) -> Result<Applied, Error> {
@@ -63,12 +65,39 @@ pub async fn apply(
         });
     }
     write(&mut change, sealer, &before, &merged, now_ms).await?;
+    record(&change, sealer, author, &before, &merged, &changes).await?;
     Ok(Applied {
         dry_run: false,
         version: change.commit().await?,
         changes,
         generated: merged.generated,
     })
+}
+
+/// Puts what is changed into the audit log.
+pub(super) async fn record(
+    change: &Change,
+    sealer: &Sealer,
+    author: &Author,
+    before: &Picture,
+    merged: &Merged,
+    changes: &[weir_api_types::apply::Change],
+) -> Result<(), Error> {
+    // What is deleted belonged to a tenant that may be gone as well.
+    let tenant = |name: &str| {
+        let now = merged.picture.tenant_named(name);
+        now.or_else(|| before.tenant_named(name))
+    };
+    let done = changes.iter().map(|change| Done {
+        tenant: match (&change.tenant, change.kind.as_str()) {
+            (Some(owner), _) => tenant(owner),
+            (None, "tenant") => tenant(&change.name),
+            (None, _) => None,
+        },
+        change: change.clone(),
+    });
+    let done: Vec<Done> = done.collect();
+    Ok(store::audit::append(change.transaction(), sealer, author, &done).await?)
 }
 
 /// Everything that is stored, secrets kept by their ids.

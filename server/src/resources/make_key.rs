@@ -6,8 +6,9 @@ use weir_api_types::{
     resources::{Key, Resources, Tenant},
 };
 
-use super::{Error, apply, merge};
+use super::{Error, apply, merge, plan};
 use crate::{
+    access::Author,
     clock::now_ms,
     secrets::Sealer,
     store::{Change, Stores},
@@ -38,6 +39,7 @@ impl From<crate::store::Error> for NotMade {
 pub async fn make_key(
     stores: &Stores,
     sealer: &Sealer,
+    author: &Author,
     order: NewKey,
 ) -> Result<(GeneratedKey, i64), NotMade> {
     let mut change = Change::begin(stores).await?;
@@ -56,7 +58,9 @@ pub async fn make_key(
     }
     let now_ms = now_ms();
     let mut merged = merge::merge(&before, &file(order), false, now_ms).map_err(refused)?;
+    let changes = plan::changes(&before, &merged.picture);
     apply::write(&mut change, sealer, &before, &merged, now_ms).await?;
+    apply::record(&change, sealer, author, &before, &merged, &changes).await?;
     let version = change.commit().await.map_err(Error::from)?;
     match merged.generated.pop() {
         Some(made) => Ok((made, version)),

@@ -9,6 +9,7 @@ use weir_api_types::{
 
 use super::{Error, Options, apply, read, stored};
 use crate::{
+    access::Author,
     secrets::Sealer,
     store::testing::{TestStores, all},
 };
@@ -55,7 +56,14 @@ fn parse(text: &str) -> Resources {
 }
 
 async fn run(test: &TestStores, text: &str, options: Options) -> Result<Applied, Error> {
-    apply(&test.stores, &sealer(), &parse(text), options).await
+    apply(
+        &test.stores,
+        &sealer(),
+        &Author::process("test"),
+        &parse(text),
+        options,
+    )
+    .await
 }
 
 async fn applied(test: &TestStores, text: &str) -> Applied {
@@ -155,9 +163,15 @@ models: [{name: own, tenant: acme, routes: [{channel: openai}, {channel: platfor
                 prune,
                 dry_run: false,
             };
-            let nothing = apply(&test.stores, &sealer(), &again, options)
-                .await
-                .expect("applied");
+            let nothing = apply(
+                &test.stores,
+                &sealer(),
+                &Author::process("test"),
+                &again,
+                options,
+            )
+            .await
+            .expect("applied");
             assert_eq!(words(&nothing), Vec::<String>::new());
             assert_eq!(nothing.version, first.version + 3);
         }

@@ -18,6 +18,7 @@ use weir_api_types::{apply::Applied, problem::FieldError};
 
 use super::{Error, Options, apply, apply::words, place, read};
 use crate::{
+    access::Author,
     secrets::Sealer,
     store::{self, Stores},
 };
@@ -147,7 +148,8 @@ async fn apply_text(
         errors,
     };
     let wanted = read::parse_expanding(text, &read::environment).map_err(refused)?;
-    let applied = apply(stores, sealer, &wanted, Options::default()).await;
+    let author = Author::process("serve --resources");
+    let applied = apply(stores, sealer, &author, &wanted, Options::default()).await;
     applied.map_err(|error| match error {
         Error::Refused(mut errors) => {
             place::add(text, &mut errors);

@@ -6,6 +6,7 @@
 //! The way of a request never comes here: `proxy::State` has no connection.
 
 pub mod alerts;
+pub mod audit;
 pub mod budgets;
 pub mod catalog;
 pub mod change;

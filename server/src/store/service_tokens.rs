@@ -32,9 +32,10 @@ pub struct New {
 }
 
 /// What a presented token is good for.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Known {
     pub id: Uuid,
+    pub name: String,
     pub tenant: Option<TenantId>,
     pub role: AnyRole,
     used_ms: Option<i64>,
@@ -85,6 +86,7 @@ pub async fn usable(
         tenant: row.tenant_id.map(Into::into),
         role: role(&row)?,
         used_ms: row.used_ms,
+        name: row.name,
     }))
 }
 

@@ -57,6 +57,7 @@ const ATTACKS: &[(&str, &str)] = &[
     ("D4", "a secret in an export"),
     ("D5", "forged and flooding log lines"),
     ("D6", "series without end, and metrics for strangers"),
+    ("D7", "an audit log that is edited, cut or added to"),
     ("H1", "where one request ends and the next begins"),
     ("H2", "headers that leak, lie or vanish"),
     ("H3", "paths that servers read differently"),

@@ -82,11 +82,17 @@ tenants: [{{name: t, {limits}, {budgets}, groups: [{{name: g, {limits}, {budgets
             Some(4)
         );
         assert!(
-            apply(&test.stores, &sealer(), &export, Options::default())
-                .await
-                .expect("applied")
-                .changes
-                .is_empty()
+            apply(
+                &test.stores,
+                &sealer(),
+                &Author::process("test"),
+                &export,
+                Options::default()
+            )
+            .await
+            .expect("applied")
+            .changes
+            .is_empty()
         );
         // A membership takes along what stands on it, though the person stays in another tenant.
         applied(

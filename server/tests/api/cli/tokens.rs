@@ -52,5 +52,14 @@ both_stores!(
         succeeded(&books(&["tenants", "list"]).await);
         succeeded(&cli(&bench, &["service-tokens", "delete", id]).await);
         failed(&books(&["tenants", "list"]).await, 1);
+
+        // All of it is in the log, and the log is whole.
+        let log = succeeded(&cli(&bench, &["audit", "list", "--tenant", "acme"]).await);
+        for action in ["service_token:create", "service_token:update", "service_token:delete"] {
+            assert!(log.contains(action), "{log}");
+        }
+        assert!(!log.contains(&value), "{log}");
+        let head = succeeded(&cli(&bench, &["audit", "verify"]).await);
+        assert_eq!(head.trim().len(), 64, "{head}");
     }
 );

@@ -1,0 +1,107 @@
+//! The audit log.
+
+use std::collections::BTreeSet;
+
+use actix_web::{HttpRequest, web};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use weir_api_types::{
+    apply::{Action, Change, FieldChange},
+    manage::{AuditItem, AuditVerdict, Page},
+};
+
+use super::{
+    State,
+    error::{ApiError, Code},
+    list,
+};
+use crate::{
+    access::Caller,
+    store::{self, audit::Done, page::MAX_ROWS},
+    tenancy::TenantId,
+};
+
+const DEFAULT_ROWS: u64 = 100;
+
+/// `GET /v1/admin/audit-log`: the latest first.
+pub async fn list(
+    caller: Caller,
+    request: HttpRequest,
+    state: web::Data<State>,
+) -> Result<web::Json<Page<AuditItem>>, ApiError> {
+    let bad = |detail: &str| ApiError::new(Code::InvalidQuery, detail);
+    let mut words = list::words(&request)?;
+    let rows = match words.remove("limit").map(|text| text.parse()) {
+        None => DEFAULT_ROWS,
+        Some(Ok(rows @ 1..=MAX_ROWS)) => rows,
+        Some(_) => return Err(bad("limit is a number from 1 to 1000.")),
+    };
+    let before = words.remove("cursor").map(|text| text.parse());
+    let before = before
+        .transpose()
+        .map_err(|_| bad("cursor is what next_cursor said."))?;
+    let tenant = words.remove("tenant");
+    list::refuse_rest(&words)?;
+    let scope = list::scope(&state, &caller, tenant.as_deref()).await?;
+    let data = store::audit::list(&state.stores.config.read, scope, before, rows).await?;
+    let next_cursor = data
+        .last()
+        .filter(|_| data.len() as u64 >= rows)
+        .map(|last| last.seq.to_string());
+    Ok(web::Json(Page { data, next_cursor }))
+}
+
+/// `GET /v1/admin/audit-log/verify`
+pub async fn verify(
+    _: Caller,
+    state: web::Data<State>,
+) -> Result<web::Json<AuditVerdict>, ApiError> {
+    let verdict = store::audit::verify(&state.stores.config.read, &state.sealer).await?;
+    Ok(web::Json(verdict))
+}
+
+/// What a change of one thing is in the log; nothing, where nothing differs. Its type shows no secret.
+pub fn differs<T: Serialize>(
+    kind: &str,
+    tenant: impl Into<Option<TenantId>>,
+    name: &str,
+    before: Option<&T>,
+    after: Option<&T>,
+) -> Result<Vec<Done>, ApiError> {
+    let action = match (before, after) {
+        (None, _) => Action::Create,
+        (Some(_), Some(_)) => Action::Update,
+        (Some(_), None) => Action::Delete,
+    };
+    let (before, after) = (fields(before)?, fields(after)?);
+    let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+    let value = |of: &Map<String, Value>, name: &String| of.get(name).cloned().unwrap_or_default();
+    let fields = names.into_iter().map(|name| FieldChange {
+        field: name.clone(),
+        before: value(&before, name),
+        after: value(&after, name),
+    });
+    let fields: Vec<FieldChange> = fields.filter(|one| one.before != one.after).collect();
+    if fields.is_empty() {
+        return Ok(Vec::new());
+    }
+    Ok(vec![Done {
+        tenant: tenant.into(),
+        change: Change {
+            action,
+            kind: kind.to_owned(),
+            tenant: None,
+            name: name.to_owned(),
+            fields,
+        },
+    }])
+}
+
+fn fields<T: Serialize>(thing: Option<&T>) -> Result<Map<String, Value>, ApiError> {
+    let value = thing.map(serde_json::to_value).transpose();
+    let value = value.map_err(|error| store::Error::other(format!("the audit log: {error}")))?;
+    match value {
+        Some(Value::Object(fields)) => Ok(fields),
+        _ => Ok(Map::new()),
+    }
+}

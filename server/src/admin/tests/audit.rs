@@ -1,0 +1,184 @@
+//! What the audit log has, and what it finds out.
+
+use sea_orm::ConnectionTrait as _;
+
+use super::*;
+
+async fn sql(test: &TestStores, text: &str) {
+    test.stores
+        .config
+        .write
+        .execute_unprepared(text)
+        .await
+        .expect("SQL");
+}
+
+/// The first row that does not fit, if any, of a log of so many.
+async fn verdict<S>(app: &S) -> (Value, Value)
+where
+    S: Service<
+            actix_http::Request,
+            Response = ServiceResponse<actix_web::body::BoxBody>,
+            Error = actix_web::Error,
+        >,
+{
+    let (status, verdict) = answer(app, request(Method::GET, "/audit-log/verify")).await;
+    assert_eq!(status, 200, "{verdict}");
+    (verdict["bad_row"].clone(), verdict["rows"].clone())
+}
+
+#[actix_rt::test]
+async fn every_change_is_in_the_log_with_its_author_and_without_secrets() {
+    for test in all().await {
+        let app = app!(&test);
+        answer(&app, document(PLATFORM, "")).await;
+        answer(&app, document(PLATFORM, "")).await;
+        answer(&app, document("tenants: [{name: dry}]", "?dry_run=true")).await;
+        let order = json!({"tenant": "acme", "name": "laptop"});
+        let (_, key) = answer(&app, request(Method::POST, "/keys").set_json(&order)).await;
+        let path = format!("/keys/{}", key["id"].as_str().expect("an id"));
+        let off = json!({"enabled": false});
+        for _ in 0..2 {
+            answer(&app, request(Method::PATCH, &path).set_json(&off)).await;
+        }
+        assert_eq!(answer(&app, request(Method::DELETE, &path)).await.0, 204);
+        let order = json!({"tenant": "acme", "name": "ci", "role": "owner"});
+        let create = request(Method::POST, "/service-tokens").set_json(&order);
+        let (_, token) = answer(&app, create).await;
+        let value = token["value"].as_str().expect("a value");
+        let by_token = request(Method::POST, "/keys")
+            .insert_header((header::AUTHORIZATION, format!("Bearer {value}")))
+            .insert_header(("x-forwarded-for", "203.0.113.9"))
+            .peer_addr("192.0.2.7:4711".parse().expect("an address"))
+            .set_json(json!({"tenant": "acme", "name": "mine"}));
+        assert_eq!(answer(&app, by_token).await.0, 201);
+
+        let (status, log) = answer(&app, request(Method::GET, "/audit-log?limit=6")).await;
+        assert_eq!(status, 200, "{log}");
+        let rows = log["data"].as_array().expect("rows");
+        let told: Vec<(&str, &str)> = rows
+            .iter()
+            .map(|row| {
+                (
+                    row["action"].as_str().expect("text"),
+                    row["object"].as_str().expect("text"),
+                )
+            })
+            .collect();
+        assert_eq!(
+            told,
+            [
+                ("key:create", "mine"),
+                ("service_token:create", "ci"),
+                ("key:delete", "laptop"),
+                ("key:update", "laptop"),
+                ("key:create", "laptop"),
+                told[5],
+            ]
+        );
+        let mine = &rows[0];
+        assert_eq!(
+            (&mine["actor"], &mine["actor_name"]),
+            (&json!("service_token"), &json!("ci"))
+        );
+        // Nobody but a configured proxy says where a call came from.
+        assert_eq!(
+            (&mine["address"], &mine["tenant"]),
+            (&json!("192.0.2.7"), &json!("acme"))
+        );
+        assert!(
+            mine["request_id"].as_str().is_some_and(|id| id.len() == 36),
+            "{mine}"
+        );
+        assert_eq!(
+            (&rows[3]["before"]["enabled"], &rows[3]["after"]["enabled"]),
+            (&json!(true), &json!(false))
+        );
+        let (_, all) = answer(&app, request(Method::GET, "/audit-log?limit=1000")).await;
+        let text = all.to_string();
+        for secret in [
+            "sk-first-secret",
+            value,
+            key["value"].as_str().expect("a value"),
+        ] {
+            assert!(!text.contains(secret), "{text}");
+        }
+        assert!(!text.contains("dry"), "what was only asked is no change");
+        let oldest = all["data"].as_array().expect("rows").last().expect("a row");
+        assert_eq!(
+            (&oldest["seq"], &oldest["actor"]),
+            (&json!(1), &json!("admin_token"))
+        );
+        let next = log["next_cursor"].as_str().expect("a cursor");
+        let (_, page) = answer(
+            &app,
+            request(Method::GET, &format!("/audit-log?limit=2&cursor={next}")),
+        )
+        .await;
+        assert_eq!(
+            page["data"][0]["seq"].to_string(),
+            (next.parse::<i64>().expect("a number") - 1).to_string()
+        );
+        // A tenant's people see what is theirs.
+        let own = request(Method::GET, "/audit-log?limit=1000")
+            .insert_header((header::AUTHORIZATION, format!("Bearer {value}")));
+        let (_, own) = answer(&app, own).await;
+        let own = own["data"].as_array().expect("rows");
+        assert!(
+            own.len() >= 5 && own.iter().all(|row| row["tenant"] == "acme"),
+            "{own:?}"
+        );
+    }
+}
+
+// Threats: D7.
+#[actix_rt::test]
+async fn a_row_that_is_changed_missing_or_made_up_is_named() {
+    for (at, (spoil, bad)) in [
+        ("UPDATE audit_log SET object = 'other' WHERE seq = 3", 3),
+        ("UPDATE audit_log SET at_ms = at_ms + 1 WHERE seq = 1", 1),
+        ("UPDATE audit_log SET tenant_id = NULL WHERE seq = 4", 4),
+        ("DELETE FROM audit_log WHERE seq = 2", 2),
+        ("DELETE FROM audit_log WHERE seq = 6", 6),
+        ("DELETE FROM audit_log", 1),
+        ("UPDATE audit_log SET seq = 60 WHERE seq = 6", 6),
+        (
+            "UPDATE audit_log SET hash = (SELECT hash FROM audit_head) WHERE seq = 5",
+            5,
+        ),
+        // The head alone set back: the rows behind it fit, what it says of the last one does not.
+        ("UPDATE audit_head SET seq = 5", 5),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        for test in all().await {
+            let app = app!(&test);
+            for name in ["a", "b", "c", "d", "e", "f"] {
+                answer(&app, document(&format!("tenants: [{{name: {name}}}]"), "")).await;
+            }
+            assert_eq!(verdict(&app).await, (Value::Null, json!(6)));
+            sql(&test, spoil).await;
+            assert_eq!(verdict(&app).await.0, json!(bad), "case {at}: {spoil}");
+        }
+    }
+}
+
+#[actix_rt::test]
+async fn changes_at_once_make_one_chain() {
+    for test in all().await {
+        let app = app!(&test);
+        answer(&app, document(PLATFORM, "")).await;
+        let orders = (0..12).map(|at| {
+            let order = json!({"tenant": "acme", "name": format!("at-{at}"), "role": "viewer"});
+            answer(
+                &app,
+                request(Method::POST, "/service-tokens").set_json(order),
+            )
+        });
+        for (status, body) in futures_util::future::join_all(orders).await {
+            assert_eq!(status, 201, "{body}");
+        }
+        assert_eq!(verdict(&app).await.0, Value::Null);
+    }
+}

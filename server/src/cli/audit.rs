@@ -1,0 +1,80 @@
+//! `weir audit`: what was changed, by whom.
+
+use anyhow::bail;
+use clap::{Args, Subcommand};
+use weir_api_types::manage::{AuditItem, AuditVerdict};
+
+use super::{
+    client::Target,
+    output::{self, OutputArg},
+};
+
+const PATH: &str = "/v1/admin/audit-log";
+const COLUMNS: &[&str] = &[
+    "seq", "at", "actor", "name", "address", "tenant", "action", "object",
+];
+
+/// What can be done with the audit log.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// List what was changed, the latest first.
+    List(ListArgs),
+    /// Check that no row was changed or taken out; exits with 1 and names the first bad row if one was.
+    Verify(VerifyArgs),
+}
+
+/// `weir audit list`
+#[derive(Debug, Args)]
+pub struct ListArgs {
+    /// Only what belongs to this tenant.
+    #[arg(long, value_name = "NAME")]
+    tenant: Option<String>,
+    #[command(flatten)]
+    output: OutputArg,
+    #[command(flatten)]
+    target: Target,
+}
+
+/// `weir audit verify`
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    #[command(flatten)]
+    target: Target,
+}
+
+/// Does what the command says.
+pub async fn run(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::List(args) => {
+            let words = [("tenant", args.tenant.as_deref())];
+            let items: Vec<AuditItem> = args.target.client()?.list(PATH, &words).await?;
+            output::list(args.output.output, &items, COLUMNS, row)
+        }
+        Command::Verify(args) => {
+            let answer = args.target.client()?.get(&format!("{PATH}/verify")).await?;
+            let verdict: AuditVerdict = answer.json()?;
+            if let (Some(row), Some(reason)) = (verdict.bad_row, verdict.reason) {
+                bail!("row {row} of the audit log: {reason}");
+            }
+            // The head alone on standard output, so that a script can keep it.
+            eprintln!(
+                "{} rows are as they were written; the last one's hash:",
+                verdict.rows
+            );
+            output::print(&format!("{}\n", verdict.head.unwrap_or_default()))
+        }
+    }
+}
+
+fn row(item: &AuditItem) -> Vec<String> {
+    vec![
+        item.seq.to_string(),
+        item.at.clone(),
+        item.actor.clone(),
+        item.actor_name.clone(),
+        item.address.clone(),
+        item.tenant.clone().unwrap_or_default(),
+        item.action.clone(),
+        item.object.clone(),
+    ]
+}

@@ -1,0 +1,270 @@
+//! The audit log: what was changed, by whom, in a chain that shows when a row was touched.
+//!
+//! A row's hash is an HMAC over the hash of the row before and over all of its own columns, under a key of the master key's: whoever
+//! can write the database and nothing else cannot make a row that fits. `audit_head` says which row is the last; whoever cuts the
+//! tail and puts an older head in its place is found out only by a head that was kept elsewhere, which is why [`verify`] tells it.
+
+use std::collections::BTreeMap;
+
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use sea_orm::{
+    ActiveValue::Set, ColumnTrait as _, ConnectionTrait, EntityTrait as _, QueryFilter as _,
+    QueryOrder as _, QuerySelect as _, Statement,
+};
+use serde_json::Value;
+use sha2::Sha256;
+use uuid::Uuid;
+use weir_api_types::{
+    apply::{Action, Change},
+    manage::{AuditItem, AuditVerdict},
+};
+use weir_entity::audit_row::{ActiveModel, Column, Entity, Model};
+
+use super::{
+    Error, Result, Scope, moment,
+    names::{self, Named},
+};
+use crate::{access::Author, clock::now_ms, secrets::Sealer, tenancy::TenantId};
+
+/// Rows in one statement, and in one look of the verifier.
+const ROWS: usize = 500;
+
+type Hash = [u8; 32];
+
+/// Something that was changed, and whose it is.
+#[derive(Debug, Clone)]
+pub struct Done {
+    pub tenant: Option<TenantId>,
+    pub change: Change,
+}
+
+/// Adds rows, in the transaction of what they tell of. Whoever else adds some waits until it is over.
+pub async fn append(
+    transaction: &impl ConnectionTrait,
+    sealer: &Sealer,
+    author: &Author,
+    done: &[Done],
+) -> Result<()> {
+    if done.is_empty() {
+        return Ok(());
+    }
+    let backend = transaction.get_database_backend();
+    let lock = "UPDATE audit_head SET seq = seq WHERE id = 1 RETURNING seq, hash";
+    let head = transaction
+        .query_one_raw(Statement::from_string(backend, lock))
+        .await?;
+    let head = head.ok_or_else(|| Error::other("the audit log has no head"))?;
+    let mut seq: i64 = head.try_get("", "seq")?;
+    let mut hash: Vec<u8> = head.try_get("", "hash")?;
+    let mut rows = Vec::with_capacity(done.len());
+    for one in done {
+        seq += 1;
+        let mut row = row(seq, sealer, author, one)?;
+        row.hash = chained(sealer, &hash, &row).to_vec();
+        hash.clone_from(&row.hash);
+        rows.push(ActiveModel {
+            seq: Set(row.seq),
+            at_ms: Set(row.at_ms),
+            actor: Set(row.actor),
+            actor_id: Set(row.actor_id),
+            actor_name: Set(row.actor_name),
+            address: Set(row.address),
+            request_id: Set(row.request_id),
+            tenant_id: Set(row.tenant_id),
+            action: Set(row.action),
+            object: Set(row.object),
+            before: Set(row.before),
+            after: Set(row.after),
+            key_id: Set(row.key_id),
+            hash: Set(row.hash),
+        });
+    }
+    for rows in rows.chunks(ROWS) {
+        let insert = Entity::insert_many(rows.to_vec());
+        insert.exec_without_returning(transaction).await?;
+    }
+    let moved = Statement::from_sql_and_values(
+        backend,
+        match backend {
+            sea_orm::DbBackend::Postgres => {
+                "UPDATE audit_head SET seq = $1, hash = $2 WHERE id = 1"
+            }
+            _ => "UPDATE audit_head SET seq = ?, hash = ? WHERE id = 1",
+        },
+        [seq.into(), hash.into()],
+    );
+    transaction.execute_raw(moved).await?;
+    Ok(())
+}
+
+fn row(seq: i64, sealer: &Sealer, author: &Author, done: &Done) -> Result<Model> {
+    let change = &done.change;
+    let action = match change.action {
+        Action::Create => "create",
+        Action::Update => "update",
+        Action::Delete => "delete",
+    };
+    let fields = |side: fn(&weir_api_types::apply::FieldChange) -> &Value| {
+        let fields = change.fields.iter();
+        let fields: BTreeMap<&str, &Value> = fields
+            .map(|field| (field.field.as_str(), side(field)))
+            .filter(|(_, value)| !value.is_null())
+            .collect();
+        serde_json::to_string(&fields)
+            .map_err(|error| Error::other(format!("a row of the audit log: {error}")))
+    };
+    Ok(Model {
+        seq,
+        at_ms: now_ms(),
+        actor: author.kind.to_owned(),
+        actor_id: author.id,
+        actor_name: author.name.clone(),
+        address: author
+            .address
+            .map(|address| address.to_string())
+            .unwrap_or_default(),
+        request_id: author.request.clone(),
+        tenant_id: done.tenant.map(|tenant| tenant.0),
+        action: format!("{}:{action}", change.kind),
+        object: change.name.clone(),
+        before: fields(|field| &field.before)?,
+        after: fields(|field| &field.after)?,
+        key_id: sealer.key_id().to_owned(),
+        hash: Vec::new(),
+    })
+}
+
+/// The hash of a row that follows another: over all parts, each with its length before it.
+fn chained(sealer: &Sealer, before: &[u8], row: &Model) -> Hash {
+    let mut mac = Hmac::<Sha256>::new_from_slice(sealer.audit_key())
+        .unwrap_or_else(|_| unreachable!("HMAC takes keys of any length"));
+    let mut part = |bytes: &[u8]| {
+        mac.update(&(bytes.len() as u64).to_be_bytes());
+        mac.update(bytes);
+    };
+    let id = |id: Option<Uuid>| id.map(|id| id.as_bytes().to_vec()).unwrap_or_default();
+    part(before);
+    part(&row.seq.to_be_bytes());
+    part(&row.at_ms.to_be_bytes());
+    part(&id(row.actor_id));
+    part(&id(row.tenant_id));
+    for text in [
+        &row.actor,
+        &row.actor_name,
+        &row.address,
+        &row.request_id,
+        &row.action,
+        &row.object,
+        &row.before,
+        &row.after,
+        &row.key_id,
+    ] {
+        part(text.as_bytes());
+    }
+    mac.finalize().into_bytes().into()
+}
+
+/// Follows the chain from its beginning, and names the first row that does not fit.
+pub async fn verify(db: &impl ConnectionTrait, sealer: &Sealer) -> Result<AuditVerdict> {
+    // The head first: rows that come meanwhile are behind it.
+    let head = Statement::from_string(
+        db.get_database_backend(),
+        "SELECT seq, hash FROM audit_head WHERE id = 1",
+    );
+    let head = db.query_one_raw(head).await?;
+    let head = head.ok_or_else(|| Error::other("the audit log has no head"))?;
+    let (last, last_hash): (i64, Vec<u8>) = (head.try_get("", "seq")?, head.try_get("", "hash")?);
+    let (mut seq, mut hash) = (0_i64, vec![0_u8; 32]);
+    let bad = |seq: i64, why: &str| AuditVerdict {
+        rows: seq - 1,
+        head: None,
+        bad_row: Some(seq),
+        reason: Some(why.to_owned()),
+    };
+    while seq < last {
+        let rows = Entity::find()
+            .filter(Column::Seq.gt(seq))
+            .order_by_asc(Column::Seq)
+            .limit(ROWS as u64)
+            .all(db)
+            .await?;
+        if rows.is_empty() {
+            return Ok(bad(seq + 1, "it is missing"));
+        }
+        for row in rows {
+            if row.seq != seq + 1 {
+                return Ok(bad(seq + 1, "it is missing"));
+            }
+            if row.key_id != sealer.key_id() {
+                return Ok(bad(row.seq, "it was written under another master key"));
+            }
+            if chained(sealer, &hash, &row)[..] != row.hash[..] {
+                return Ok(bad(
+                    row.seq,
+                    "it, or the row before it, is not as it was written",
+                ));
+            }
+            (seq, hash) = (row.seq, row.hash);
+            if seq == last {
+                break;
+            }
+        }
+    }
+    if hash != last_hash {
+        return Ok(bad(last.max(1), "the log's head is not as it was written"));
+    }
+    let behind = Entity::find().filter(Column::Seq.lte(0)).one(db).await?;
+    if let Some(row) = behind {
+        return Ok(bad(row.seq, "it stands before the first"));
+    }
+    Ok(AuditVerdict {
+        rows: last,
+        head: Some(hash.iter().map(|byte| format!("{byte:02x}")).collect()),
+        bad_row: None,
+        reason: None,
+    })
+}
+
+/// A page of what was changed of one tenant's, or of all, the latest first; `before` is the last row of the page before.
+pub async fn list(
+    db: &impl ConnectionTrait,
+    scope: Scope,
+    before: Option<i64>,
+    rows: u64,
+) -> Result<Vec<AuditItem>> {
+    let mut query = Entity::find().order_by_desc(Column::Seq).limit(rows);
+    if let Scope::Tenant(tenant) = scope {
+        query = query.filter(Column::TenantId.eq(tenant.0));
+    }
+    if let Some(before) = before {
+        query = query.filter(Column::Seq.lt(before));
+    }
+    let rows = query.all(db).await?;
+    let tenants: Vec<Uuid> = rows.iter().filter_map(|row| row.tenant_id).collect();
+    let tenants = names::of(db, Named::Tenant, &tenants).await?;
+    let item = |row: Model| {
+        let fields = |text: &str| {
+            serde_json::from_str(text)
+                .map_err(|error| Error::other(format!("a row of the audit log: {error}")))
+        };
+        Ok(AuditItem {
+            seq: row.seq,
+            at: moment(row.at_ms),
+            before: fields(&row.before)?,
+            after: fields(&row.after)?,
+            actor: row.actor,
+            actor_id: row.actor_id,
+            actor_name: row.actor_name,
+            address: row.address,
+            request_id: row.request_id,
+            tenant: row.tenant_id.map(|id| {
+                let name = tenants.get(&id).cloned();
+                // A tenant that is gone has no name any more.
+                name.unwrap_or_else(|| id.to_string())
+            }),
+            action: row.action,
+            object: row.object,
+        })
+    };
+    rows.into_iter().map(item).collect()
+}
