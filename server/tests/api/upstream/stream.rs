@@ -314,6 +314,30 @@ async fn a_client_that_does_not_read_slows_its_own_upstream() {
     }
 }
 
+/// Who takes nothing is not asked for more, so nothing of the relay's own runs: the call's time is over all the same.
+/// Threats: H4.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_takes_nothing_has_its_upstream_for_the_calls_time_alone() {
+    let bench = bench(&plain()).await;
+    bench
+        .apply("channels: [{name: vendor, timeouts: {total: 2s}}]")
+        .await;
+    let piece = format!(": {}\n\n", "w".repeat(8_000));
+    bench.vendor.push(Behaviour::body(piece.repeat(4_000)));
+    let mut client = Raw::connect(&bench.url).await;
+    let ask = hello_stream(MODEL).to_string();
+    let began = Instant::now();
+    client.post("/v1/chat/completions", KEY, &ask).await;
+    client.read_until("\r\n\r\n").await;
+    while bench.vendor.bill()[0].end.is_none() {
+        assert!(
+            began.elapsed() < three_times(Duration::from_secs(3)),
+            "the upstream call goes on for nobody"
+        );
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
 /// Thirty connections end in the middle, each at another byte, and each is told in an event of its own.
 #[tokio::test]
 async fn an_error_event_is_never_glued_to_half_an_event() {
