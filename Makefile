@@ -88,6 +88,10 @@ bench: setup-bench ## measure direct, nginx, HAProxy and weir side by side; ONLY
 bench-parts: setup-run ## measure the parts of a request by themselves: parser, admission, settlement
 	@cargo bench --locked -p weir --bench hot
 
+.PHONY: bench-booking
+bench-booking: setup-test ## measure how many events a second the books take, on SQLite and PostgreSQL
+	@scripts/test-stores.sh cargo bench --locked -p weir --bench booking
+
 .PHONY: profile
 profile: setup-profile ## load weir as `make bench` does, and draw where its time goes: flame.svg in the target folder
 	@cargo build --profile profiling --locked --package weir --package weir-upstream
