@@ -6,7 +6,8 @@ use weir_api_types::manage::{AuditItem, AuditVerdict};
 
 use super::{
     client::Target,
-    output::{self, OutputArg},
+    lists::{OwnedArgs, show_owned},
+    output,
 };
 
 const PATH: &str = "/v1/admin/audit-log";
@@ -18,21 +19,9 @@ const COLUMNS: &[&str] = &[
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// List what was changed, the latest first.
-    List(ListArgs),
+    List(OwnedArgs),
     /// Check that no row was changed or taken out; exits with 1 and names the first bad row if one was.
     Verify(VerifyArgs),
-}
-
-/// `weir audit list`
-#[derive(Debug, Args)]
-pub struct ListArgs {
-    /// Only what belongs to this tenant.
-    #[arg(long, value_name = "NAME")]
-    tenant: Option<String>,
-    #[command(flatten)]
-    output: OutputArg,
-    #[command(flatten)]
-    target: Target,
 }
 
 /// `weir audit verify`
@@ -45,11 +34,7 @@ pub struct VerifyArgs {
 /// Does what the command says.
 pub async fn run(command: Command) -> anyhow::Result<()> {
     match command {
-        Command::List(args) => {
-            let words = [("tenant", args.tenant.as_deref())];
-            let items: Vec<AuditItem> = args.target.client()?.list(PATH, &words).await?;
-            output::list(args.output.output, &items, COLUMNS, row)
-        }
+        Command::List(args) => show_owned(PATH, args, COLUMNS, row).await,
         Command::Verify(args) => {
             let answer = args.target.client()?.get(&format!("{PATH}/verify")).await?;
             let verdict: AuditVerdict = answer.json()?;

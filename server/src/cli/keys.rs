@@ -1,13 +1,18 @@
 //! `weir keys`: proxy keys, one by one.
 
-use awc::http::Method;
 use clap::{Args, Subcommand};
-use uuid::Uuid;
-use weir_api_types::manage::{CreatedKey, KeyItem, KeyPatch, NewKey};
+use weir_api_types::manage::{CreatedKey, KeyItem, NewKey};
 
 use super::{
     client::Target,
-    output::{self, Format, OutputArg},
+    lists::{OwnedArgs, show_sorted},
+    output::OutputArg,
+    secret::{Kind, OneArgs, Shown},
+};
+
+const KIND: Kind = Kind {
+    path: "/v1/admin/keys",
+    name: "Key",
 };
 
 const COLUMNS: &[&str] = &[
@@ -18,7 +23,7 @@ const COLUMNS: &[&str] = &[
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// List keys.
-    List(ListArgs),
+    List(OwnedArgs),
     /// Make a key; its value is shown this once.
     Create(CreateArgs),
     /// Refuse a key's calls, and cut its streams.
@@ -27,18 +32,6 @@ pub enum Command {
     Enable(OneArgs),
     /// Delete a key; its usage stays.
     Delete(OneArgs),
-}
-
-/// `weir keys list`
-#[derive(Debug, Args)]
-pub struct ListArgs {
-    /// Only this tenant's.
-    #[arg(long, value_name = "NAME")]
-    tenant: Option<String>,
-    #[command(flatten)]
-    output: OutputArg,
-    #[command(flatten)]
-    target: Target,
 }
 
 /// `weir keys create`
@@ -71,35 +64,18 @@ pub struct CreateArgs {
     target: Target,
 }
 
-/// A command about one key.
-#[derive(Debug, Args)]
-pub struct OneArgs {
-    /// The key's id, as `weir keys list` shows it.
-    id: Uuid,
-    #[command(flatten)]
-    target: Target,
-}
-
 /// Does what the command says.
 pub async fn run(command: Command) -> anyhow::Result<()> {
     match command {
-        Command::List(args) => list(args).await,
-        Command::Create(args) => create(args).await,
-        Command::Disable(args) => switch(args, false).await,
-        Command::Enable(args) => switch(args, true).await,
-        Command::Delete(args) => {
-            let path = format!("/v1/admin/keys/{}", args.id);
-            args.target.client()?.delete(&path).await?;
-            output::print(&format!("Key {} is deleted.\n", args.id))
+        Command::List(args) => {
+            let key = |item: &KeyItem| (item.tenant.clone(), item.name.clone());
+            show_sorted(KIND.path, args, COLUMNS, key, row).await
         }
+        Command::Create(args) => create(args).await,
+        Command::Disable(args) => KIND.switch(args, false).await,
+        Command::Enable(args) => KIND.switch(args, true).await,
+        Command::Delete(args) => KIND.delete(args).await,
     }
-}
-
-async fn list(args: ListArgs) -> anyhow::Result<()> {
-    let words = [("tenant", args.tenant.as_deref())];
-    let mut items: Vec<KeyItem> = args.target.client()?.list("/v1/admin/keys", &words).await?;
-    items.sort_by(|a, b| (&a.tenant, &a.name).cmp(&(&b.tenant, &b.name)));
-    output::list(args.output.output, &items, COLUMNS, row)
 }
 
 async fn create(args: CreateArgs) -> anyhow::Result<()> {
@@ -112,50 +88,22 @@ async fn create(args: CreateArgs) -> anyhow::Result<()> {
         ip_allow: args.ip_allow,
         expires_at: args.expires_at,
     };
-    let client = args.target.client()?;
-    let answer = client
-        .send_json(Method::POST, "/v1/admin/keys", &order)
-        .await?;
-    let made: CreatedKey = answer.json()?;
-    match args.output.output {
-        // The value alone on standard output, so that a script can take it.
-        Format::Table => {
-            let said = format!(
-                "Key {} of {} is made; its value is shown this once:",
-                made.key.name, made.key.tenant
-            );
-            eprintln!("{}", output::printable(&said));
-            output::print(&format!("{}\n", output::printable(&made.value)))
+    let (format, columns) = (args.output.output, ["id", "tenant", "name", "value"]);
+    let shown = |made: &CreatedKey| {
+        let CreatedKey { key, value } = made;
+        Shown {
+            what: format!("{} of {}", key.name, key.tenant),
+            value: value.clone(),
+            cells: vec![
+                key.id.to_string(),
+                key.tenant.clone(),
+                key.name.clone(),
+                value.clone(),
+            ],
         }
-        format => output::list(
-            format,
-            &[made],
-            &["id", "tenant", "name", "value"],
-            |made| {
-                let key = &made.key;
-                vec![
-                    key.id.to_string(),
-                    key.tenant.clone(),
-                    key.name.clone(),
-                    made.value.clone(),
-                ]
-            },
-        ),
-    }
-}
-
-async fn switch(args: OneArgs, enabled: bool) -> anyhow::Result<()> {
-    let patch = KeyPatch {
-        enabled: Some(enabled),
-        expires_at: None,
     };
-    let path = format!("/v1/admin/keys/{}", args.id);
-    args.target
-        .client()?
-        .send_json(Method::PATCH, &path, &patch)
-        .await?;
-    let state = if enabled { "enabled" } else { "disabled" };
-    output::print(&format!("Key {} is {state}.\n", args.id))
+    KIND.create(args.target, &order, format, &columns, shown)
+        .await
 }
 
 fn row(key: &KeyItem) -> Vec<String> {

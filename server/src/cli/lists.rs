@@ -203,6 +203,20 @@ pub(super) async fn show_owned<T: Serialize + DeserializeOwned>(
     show(path, args.tenant, args.list, columns, row).await
 }
 
+/// The same in another order than that of the ids.
+pub(super) async fn show_sorted<T: Serialize + DeserializeOwned, K: Ord>(
+    path: &str,
+    args: OwnedArgs,
+    columns: &[&str],
+    key: impl Fn(&T) -> K,
+    row: impl Fn(&T) -> Vec<String>,
+) -> anyhow::Result<()> {
+    let words = [("tenant", args.tenant.as_deref())];
+    let mut items: Vec<T> = args.list.target.client()?.list(path, &words).await?;
+    items.sort_by_cached_key(key);
+    output::list(args.list.output.output, &items, columns, row)
+}
+
 async fn show<T: Serialize + DeserializeOwned>(
     path: &str,
     tenant: Option<String>,

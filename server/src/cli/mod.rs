@@ -16,6 +16,7 @@ mod lists;
 mod local;
 mod output;
 mod resources;
+mod secret;
 mod serve;
 mod service_tokens;
 mod usage;

@@ -1,18 +1,19 @@
 //! `weir service-tokens`: what automation calls management with.
 
-use awc::http::Method;
 use clap::{Args, Subcommand};
-use uuid::Uuid;
-use weir_api_types::manage::{
-    AnyRole, CreatedServiceToken, NewServiceToken, ServiceTokenItem, ServiceTokenPatch,
-};
+use weir_api_types::manage::{AnyRole, CreatedServiceToken, NewServiceToken, ServiceTokenItem};
 
 use super::{
     client::Target,
-    output::{self, Format, OutputArg},
+    lists::{OwnedArgs, show_sorted},
+    output::OutputArg,
+    secret::{Kind, OneArgs, Shown},
 };
 
-const PATH: &str = "/v1/admin/service-tokens";
+const KIND: Kind = Kind {
+    path: "/v1/admin/service-tokens",
+    name: "Service token",
+};
 const COLUMNS: &[&str] = &[
     "id",
     "tenant",
@@ -28,7 +29,7 @@ const COLUMNS: &[&str] = &[
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// List service tokens.
-    List(ListArgs),
+    List(OwnedArgs),
     /// Make a service token; its value is shown this once.
     Create(CreateArgs),
     /// Refuse a service token.
@@ -37,18 +38,6 @@ pub enum Command {
     Enable(OneArgs),
     /// Delete a service token.
     Delete(OneArgs),
-}
-
-/// `weir service-tokens list`
-#[derive(Debug, Args)]
-pub struct ListArgs {
-    /// Only this tenant's.
-    #[arg(long, value_name = "NAME")]
-    tenant: Option<String>,
-    #[command(flatten)]
-    output: OutputArg,
-    #[command(flatten)]
-    target: Target,
 }
 
 /// `weir service-tokens create`
@@ -72,35 +61,18 @@ pub struct CreateArgs {
     target: Target,
 }
 
-/// A command about one service token.
-#[derive(Debug, Args)]
-pub struct OneArgs {
-    /// The token's id, as `weir service-tokens list` shows it.
-    id: Uuid,
-    #[command(flatten)]
-    target: Target,
-}
-
 /// Does what the command says.
 pub async fn run(command: Command) -> anyhow::Result<()> {
     match command {
-        Command::List(args) => list(args).await,
-        Command::Create(args) => create(args).await,
-        Command::Disable(args) => switch(args, false).await,
-        Command::Enable(args) => switch(args, true).await,
-        Command::Delete(args) => {
-            let path = format!("{PATH}/{}", args.id);
-            args.target.client()?.delete(&path).await?;
-            output::print(&format!("Service token {} is deleted.\n", args.id))
+        Command::List(args) => {
+            let key = |item: &ServiceTokenItem| (item.tenant.clone(), item.name.clone());
+            show_sorted(KIND.path, args, COLUMNS, key, row).await
         }
+        Command::Create(args) => create(args).await,
+        Command::Disable(args) => KIND.switch(args, false).await,
+        Command::Enable(args) => KIND.switch(args, true).await,
+        Command::Delete(args) => KIND.delete(args).await,
     }
-}
-
-async fn list(args: ListArgs) -> anyhow::Result<()> {
-    let words = [("tenant", args.tenant.as_deref())];
-    let mut items: Vec<ServiceTokenItem> = args.target.client()?.list(PATH, &words).await?;
-    items.sort_by(|a, b| (&a.tenant, &a.name).cmp(&(&b.tenant, &b.name)));
-    output::list(args.output.output, &items, COLUMNS, row)
 }
 
 async fn create(args: CreateArgs) -> anyhow::Result<()> {
@@ -110,40 +82,17 @@ async fn create(args: CreateArgs) -> anyhow::Result<()> {
         role: args.role,
         expires_at: args.expires_at,
     };
-    let client = args.target.client()?;
-    let answer = client.send_json(Method::POST, PATH, &order).await?;
-    let made: CreatedServiceToken = answer.json()?;
-    match args.output.output {
-        // The value alone on standard output, so that a script can take it.
-        Format::Table => {
-            let said = format!(
-                "Service token {} is made; its value is shown this once:",
-                made.token.name
-            );
-            eprintln!("{}", output::printable(&said));
-            output::print(&format!("{}\n", output::printable(&made.value)))
+    let (format, columns) = (args.output.output, ["id", "name", "value"]);
+    let shown = |made: &CreatedServiceToken| {
+        let CreatedServiceToken { token, value } = made;
+        Shown {
+            what: token.name.clone(),
+            value: value.clone(),
+            cells: vec![token.id.to_string(), token.name.clone(), value.clone()],
         }
-        format => output::list(format, &[made], &["id", "name", "value"], |made| {
-            vec![
-                made.token.id.to_string(),
-                made.token.name.clone(),
-                made.value.clone(),
-            ]
-        }),
-    }
-}
-
-async fn switch(args: OneArgs, enabled: bool) -> anyhow::Result<()> {
-    let patch = ServiceTokenPatch {
-        enabled: Some(enabled),
     };
-    let path = format!("{PATH}/{}", args.id);
-    args.target
-        .client()?
-        .send_json(Method::PATCH, &path, &patch)
-        .await?;
-    let state = if enabled { "enabled" } else { "disabled" };
-    output::print(&format!("Service token {} is {state}.\n", args.id))
+    KIND.create(args.target, &order, format, &columns, shown)
+        .await
 }
 
 fn row(token: &ServiceTokenItem) -> Vec<String> {
