@@ -283,10 +283,12 @@ fn rendered(markdown: &str) -> String {
     body
 }
 
-/// Where a document is served that others link to by its place in the repository.
+/// Where a document is served that others link to by its place in the repository, or beside them.
 fn served_at(link: &str) -> Option<String> {
-    let name = link.strip_prefix("docs/")?.strip_suffix(".md")?;
-    Some(format!("/docs/{name}"))
+    let name = link.strip_prefix("docs/").unwrap_or(link);
+    let name = name.strip_suffix(".md")?;
+    let is_served = DOCUMENTS.iter().any(|(served, ..)| *served == name);
+    is_served.then(|| format!("/docs/{name}"))
 }
 
 fn html(title: &str, body: &str) -> HttpResponse {
