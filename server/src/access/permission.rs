@@ -2,6 +2,12 @@
 
 use std::fmt;
 
+/// Where a permission can hold.
+enum Holds {
+    InTenants,
+    OnPlatform,
+}
+
 macro_rules! permissions {
     ($($reach:ident $name:ident = $word:literal, $doc:literal;)*) => {
         /// What somebody may do, as `resource:action`.
@@ -30,7 +36,7 @@ macro_rules! permissions {
             /// Whether it can hold in one tenant; if not, only the platform's people can have it.
             pub fn is_for_tenants(self) -> bool {
                 match self {
-                    $(Self::$name => stringify!($reach).len() == "tenant".len(),)*
+                    $(Self::$name => matches!(Holds::$reach, Holds::InTenants),)*
                 }
             }
         }
@@ -38,23 +44,23 @@ macro_rules! permissions {
 }
 
 permissions! {
-    tenant TenantsRead = "tenants:read", "See tenants.";
-    tenant UsersRead = "users:read", "See users, their roles and groups.";
-    tenant KeysRead = "keys:read", "See proxy keys, without their values.";
-    tenant KeysWrite = "keys:write", "Make, change and delete proxy keys.";
-    tenant ChannelsRead = "channels:read", "See channels and how their credentials are.";
-    tenant ModelsRead = "models:read", "See models, their routes and prices.";
-    tenant LimitsRead = "limits:read", "See limits and what is left of them.";
-    tenant BudgetsRead = "budgets:read", "See budgets and what is spent of them.";
-    tenant AlertsRead = "alerts:read", "See what budgets have told.";
-    tenant UsageRead = "usage:read", "Ask for usage and cost.";
-    tenant ServiceTokensRead = "service_tokens:read", "See service tokens, without their values.";
-    tenant ServiceTokensWrite = "service_tokens:write", "Make, change and delete service tokens that may do no more than oneself.";
-    tenant AuditRead = "audit:read", "See what was changed, by whom.";
-    platform AuditVerify = "audit:verify", "Have the audit log's chain checked.";
-    platform ResourcesRead = "resources:read", "Export the whole configuration.";
-    platform ResourcesWrite = "resources:write", "Apply a configuration file.";
-    platform InstancesRead = "instances:read", "See the living instances.";
+    InTenants TenantsRead = "tenants:read", "See tenants.";
+    InTenants UsersRead = "users:read", "See users, their roles and groups.";
+    InTenants KeysRead = "keys:read", "See proxy keys, without their values.";
+    InTenants KeysWrite = "keys:write", "Make, change and delete proxy keys.";
+    InTenants ChannelsRead = "channels:read", "See channels and how their credentials are.";
+    InTenants ModelsRead = "models:read", "See models, their routes and prices.";
+    InTenants LimitsRead = "limits:read", "See limits and what is left of them.";
+    InTenants BudgetsRead = "budgets:read", "See budgets and what is spent of them.";
+    InTenants AlertsRead = "alerts:read", "See what budgets have told.";
+    InTenants UsageRead = "usage:read", "Ask for usage and cost.";
+    InTenants ServiceTokensRead = "service_tokens:read", "See service tokens, without their values.";
+    InTenants ServiceTokensWrite = "service_tokens:write", "Make, change and delete service tokens that may do no more than oneself.";
+    InTenants AuditRead = "audit:read", "See what was changed, by whom.";
+    OnPlatform AuditVerify = "audit:verify", "Have the audit log's chain checked.";
+    OnPlatform ResourcesRead = "resources:read", "Export the whole configuration.";
+    OnPlatform ResourcesWrite = "resources:write", "Apply a configuration file.";
+    OnPlatform InstancesRead = "instances:read", "See the living instances.";
 }
 
 impl Permission {

@@ -49,7 +49,7 @@ pub async fn create(
     state: web::Data<State>,
 ) -> Result<HttpResponse, ApiError> {
     let tenant = state.tenant_named(&caller, &order.0.tenant).await?;
-    tenant.ok_or_else(no_tenant)?;
+    let tenant = tenant.ok_or_else(no_tenant)?;
     let made = resources::make_key(&state.stores, &state.sealer, &author, order.0).await;
     let (made, version) = made.map_err(|error| match error {
         NotMade::NoTenant => no_tenant(),
@@ -60,8 +60,8 @@ pub async fn create(
         NotMade::Refused(error) => error.into(),
     })?;
     state.catch_up(version).await;
-    let (tenant, id) = find(&state, &caller, &made.id.to_string()).await?;
-    let key = store::keys::find(&state.stores.config.read, tenant, id).await?;
+    let db = &state.stores.config.read;
+    let key = store::keys::find(db, tenant, KeyId(made.id)).await?;
     Ok(HttpResponse::Created().json(CreatedKey {
         key,
         value: made.value,

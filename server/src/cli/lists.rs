@@ -211,10 +211,7 @@ pub(super) async fn show_sorted<T: Serialize + DeserializeOwned, K: Ord>(
     key: impl Fn(&T) -> K,
     row: impl Fn(&T) -> Vec<String>,
 ) -> anyhow::Result<()> {
-    let words = [("tenant", args.tenant.as_deref())];
-    let mut items: Vec<T> = args.list.target.client()?.list(path, &words).await?;
-    items.sort_by_cached_key(key);
-    output::list(args.list.output.output, &items, columns, row)
+    show_by(path, args.tenant, args.list, columns, key, row).await
 }
 
 async fn show<T: Serialize + DeserializeOwned>(
@@ -224,8 +221,21 @@ async fn show<T: Serialize + DeserializeOwned>(
     columns: &[&str],
     row: impl Fn(&T) -> Vec<String>,
 ) -> anyhow::Result<()> {
+    // All are alike: they stay in the order in which they came.
+    show_by(path, tenant, args, columns, |_| (), row).await
+}
+
+async fn show_by<T: Serialize + DeserializeOwned, K: Ord>(
+    path: &str,
+    tenant: Option<String>,
+    args: ListArgs,
+    columns: &[&str],
+    key: impl Fn(&T) -> K,
+    row: impl Fn(&T) -> Vec<String>,
+) -> anyhow::Result<()> {
     let words = [("tenant", tenant.as_deref())];
-    let items: Vec<T> = args.target.client()?.list(path, &words).await?;
+    let mut items: Vec<T> = args.target.client()?.list(path, &words).await?;
+    items.sort_by_cached_key(key);
     output::list(args.output.output, &items, columns, row)
 }
 

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait as _, ConnectionTrait, EntityTrait as _, QueryFilter as _,
-    QueryOrder as _, QuerySelect as _, Statement,
+    ColumnTrait as _, ConnectionTrait, EntityTrait as _, QueryFilter as _, QueryOrder as _,
+    QuerySelect as _, Statement,
 };
 use serde_json::Value;
 use sha2::Sha256;
@@ -50,51 +50,31 @@ pub async fn append(
     }
     let backend = transaction.get_database_backend();
     let lock = "UPDATE audit_head SET seq = seq WHERE id = 1 RETURNING seq, hash";
-    let head = transaction
-        .query_one_raw(Statement::from_string(backend, lock))
-        .await?;
-    let head = head.ok_or_else(|| Error::other("the audit log has no head"))?;
-    let mut seq: i64 = head.try_get("", "seq")?;
-    let mut hash: Vec<u8> = head.try_get("", "hash")?;
+    let (mut seq, mut hash) = head(transaction, lock).await?;
     let mut rows = Vec::with_capacity(done.len());
     for one in done {
         seq += 1;
         let mut row = row(seq, sealer, author, one)?;
         row.hash = chained(sealer, &hash, &row).to_vec();
         hash.clone_from(&row.hash);
-        rows.push(ActiveModel {
-            seq: Set(row.seq),
-            at_ms: Set(row.at_ms),
-            actor: Set(row.actor),
-            actor_id: Set(row.actor_id),
-            actor_name: Set(row.actor_name),
-            address: Set(row.address),
-            request_id: Set(row.request_id),
-            tenant_id: Set(row.tenant_id),
-            action: Set(row.action),
-            object: Set(row.object),
-            before: Set(row.before),
-            after: Set(row.after),
-            key_id: Set(row.key_id),
-            hash: Set(row.hash),
-        });
+        rows.push(ActiveModel::from(row));
     }
     for rows in rows.chunks(ROWS) {
         let insert = Entity::insert_many(rows.to_vec());
         insert.exec_without_returning(transaction).await?;
     }
-    let moved = Statement::from_sql_and_values(
-        backend,
-        match backend {
-            sea_orm::DbBackend::Postgres => {
-                "UPDATE audit_head SET seq = $1, hash = $2 WHERE id = 1"
-            }
-            _ => "UPDATE audit_head SET seq = ?, hash = ? WHERE id = 1",
-        },
-        [seq.into(), hash.into()],
-    );
+    let moved = "UPDATE audit_head SET seq = $1, hash = $2 WHERE id = 1";
+    let moved = Statement::from_sql_and_values(backend, moved, [seq.into(), hash.into()]);
     transaction.execute_raw(moved).await?;
     Ok(())
+}
+
+/// The last row's number and hash, as this statement gives them.
+async fn head(db: &impl ConnectionTrait, sql: &str) -> Result<(i64, Vec<u8>)> {
+    let statement = Statement::from_string(db.get_database_backend(), sql);
+    let row = db.query_one_raw(statement).await?;
+    let row = row.ok_or_else(|| Error::other("the audit log has no head"))?;
+    Ok((row.try_get("", "seq")?, row.try_get("", "hash")?))
 }
 
 fn row(seq: i64, sealer: &Sealer, author: &Author, done: &Done) -> Result<Model> {
@@ -167,13 +147,8 @@ fn chained(sealer: &Sealer, before: &[u8], row: &Model) -> Hash {
 /// Follows the chain from its beginning, and names the first row that does not fit.
 pub async fn verify(db: &impl ConnectionTrait, sealer: &Sealer) -> Result<AuditVerdict> {
     // The head first: rows that come meanwhile are behind it.
-    let head = Statement::from_string(
-        db.get_database_backend(),
-        "SELECT seq, hash FROM audit_head WHERE id = 1",
-    );
-    let head = db.query_one_raw(head).await?;
-    let head = head.ok_or_else(|| Error::other("the audit log has no head"))?;
-    let (last, last_hash): (i64, Vec<u8>) = (head.try_get("", "seq")?, head.try_get("", "hash")?);
+    let look = "SELECT seq, hash FROM audit_head WHERE id = 1";
+    let (last, last_hash) = head(db, look).await?;
     let (mut seq, mut hash) = (0_i64, vec![0_u8; 32]);
     let bad = |seq: i64, why: &str| AuditVerdict {
         rows: seq - 1,

@@ -25,6 +25,14 @@ pub enum Error {
     Other(#[source] DbErr),
 }
 
+/// Whether a statement about one row met it.
+pub fn found(rows: u64) -> Result<()> {
+    match rows {
+        0 => Err(Error::NotFound),
+        _ => Ok(()),
+    }
+}
+
 /// What functions of the store return.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 

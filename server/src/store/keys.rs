@@ -12,7 +12,9 @@ use weir_api_types::manage::KeyItem;
 use weir_entity::{key_secret, proxy_key};
 
 use super::{
-    Error, Page, Result, Scope, document, moment,
+    Error, Page, Result, Scope, document,
+    error::found,
+    moment,
     names::{self, Named},
 };
 use crate::tenancy::{KeyId, Owner, ProxyKey, TenantId, key::Digest};
@@ -209,12 +211,4 @@ async fn put_secrets(
         Entity::insert(row).exec_without_returning(db).await?;
     }
     Ok(())
-}
-
-fn found(rows: u64) -> Result<()> {
-    if rows == 0 {
-        Err(Error::NotFound)
-    } else {
-        Ok(())
-    }
 }

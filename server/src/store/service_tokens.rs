@@ -11,7 +11,9 @@ use weir_entity::{
 };
 
 use super::{
-    Error, Page, Result, Scope, moment,
+    Error, Page, Result, Scope,
+    error::found,
+    moment,
     names::{self, Named},
 };
 use crate::tenancy::{TenantId, key::Digest};
@@ -168,11 +170,4 @@ async fn items(db: &impl ConnectionTrait, rows: Vec<Model>) -> Result<Vec<Servic
 fn role(row: &Model) -> Result<AnyRole> {
     let role = row.role.parse();
     role.map_err(|error: String| Error::other(format!("service_tokens.role: {error}")))
-}
-
-fn found(rows: u64) -> Result<()> {
-    match rows {
-        0 => Err(Error::NotFound),
-        _ => Ok(()),
-    }
 }

@@ -81,11 +81,7 @@ impl Shared {
             key,
             scope: alone.scope,
             shape: alone.shape,
-            taken: Taken {
-                cost: 0,
-                place: 0,
-                wait_us: 0,
-            },
+            taken: Taken::at(0, 0),
             // Long away, most has flowed back; and of what has not, some was counted by Redis before.
             actual: alone.units.min(self.local.used_of(key)),
             metric: alone.metric,

@@ -2,7 +2,8 @@
 --
 -- KEYS: where the last batch of this instance is noted, then one for each item. ARGV: this instance's id, the batch's number,
 -- then for each item six values: kind, window in microseconds, max, the place that was counted in ('' where nothing was counted
--- here: the instance let calls through on its own), what was taken, what it really was. Answers 1, or 0 where the batch was here before: so one that is sent twice counts once.
+-- here: the instance let calls through on its own), what was taken, what it really was. Answers 1, or 0 where the batch was
+-- here before: so one that is sent twice counts once.
 
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
