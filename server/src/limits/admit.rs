@@ -39,6 +39,37 @@ use crate::{
 /// How many times as long as for what others have reserved a call waits for the past of a budget.
 const PAST_WAITS: u32 = 5;
 
+/// Until when a call waits for what its budgets lack.
+pub(super) struct Patience<'a> {
+    limits: &'a Limits,
+    began: time::Instant,
+    /// Since when what was spent of all of them is known.
+    known: Option<time::Instant>,
+}
+
+impl<'a> Patience<'a> {
+    pub(super) fn new(limits: &'a Limits) -> Self {
+        Self {
+            limits,
+            began: time::Instant::now(),
+            known: None,
+        }
+    }
+
+    /// As long as the setting says, from when the budgets' past is known: before, as of a budget that is new, nobody else has
+    /// reserved what lacks, and the books are waited for longer.
+    pub(super) fn deadline(&mut self, budgets: &[Watched<'_>]) -> time::Instant {
+        let wait = self.limits.config.reserved_wait;
+        if self.known.is_none() && self.limits.inner.lock().accounts.know(budgets) {
+            self.known = Some(time::Instant::now());
+        }
+        match self.known {
+            Some(known) => known + wait,
+            None => self.began + wait * PAST_WAITS,
+        }
+    }
+}
+
 /// What the process counts with.
 #[derive(Debug, Clone, Copy)]
 pub struct Config {
@@ -144,7 +175,7 @@ impl Limits {
     /// setting says, where a hard budget has something left that others have reserved.
     pub async fn admit(self: &Arc<Self>, claim: &Claim<'_>) -> Result<Admitted, Rejected> {
         let mut waiting = Waiting::new(self, &claim.budgets);
-        let began = time::Instant::now();
+        let mut patience = Patience::new(self);
         // Most calls need not wait, and to listen for what is freed would cost them more than to ask.
         let mut listens = false;
         loop {
@@ -170,7 +201,7 @@ impl Limits {
             if !std::mem::replace(&mut listens, true) {
                 continue;
             }
-            let deadline = began + self.patience(&claim.budgets);
+            let deadline = patience.deadline(&claim.budgets);
             if time::timeout_at(deadline, freed).await.is_err() {
                 let mut budgets = claim.budgets.iter().map(|watched| watched.budget);
                 let scope = budgets
@@ -180,13 +211,6 @@ impl Limits {
                 return Err(Rejected::Reserved { budget, scope });
             }
         }
-    }
-
-    /// How long a call waits for what these budgets lack: longer where the books are still being asked what was spent of one
-    /// of them, as of a budget that is new, for then nobody else has reserved it.
-    pub(super) fn patience(&self, budgets: &[Watched<'_>]) -> Duration {
-        let is_known = self.inner.lock().accounts.know(budgets);
-        self.config.reserved_wait * if is_known { 1 } else { PAST_WAITS }
     }
 
     /// Reserves what a call may come to, and holds it under the call's id.

@@ -7,7 +7,7 @@ use weir_api_types::limit::Metric;
 
 use super::{
     AttemptPermit, Limits, Rejected,
-    admit::{HeldAttempt, Waiting},
+    admit::{HeldAttempt, Patience, Waiting},
     budget::{Outcome, Reserved, Ticket},
     claim::{Counted, Most, Watched},
     rates::Passed,
@@ -55,7 +55,7 @@ impl Limits {
             return self.count_attempt(attempt, Vec::new()).await;
         }
         let mut waiting = Waiting::new(self, &attempt.budgets);
-        let began = time::Instant::now();
+        let (began, mut patience) = (time::Instant::now(), Patience::new(self));
         loop {
             let freed = self.freed.notified();
             tokio::pin!(freed);
@@ -68,7 +68,7 @@ impl Limits {
                 Err(rejected) => rejected,
             };
             let waits = matches!(rejected, Rejected::Reserved { .. });
-            let deadline = began + self.patience(&attempt.budgets);
+            let deadline = patience.deadline(&attempt.budgets);
             let until = match (is_last, may_be_more) {
                 (true, _) => Some(deadline),
                 (false, true) => Some(deadline.min(began + ASKED_FOR)),

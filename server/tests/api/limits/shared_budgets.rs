@@ -133,6 +133,47 @@ async fn charged_in_all(bench: &Bench) -> i64 {
     last
 }
 
+/// Nobody has reserved anything of a budget that is new: a call waits for it for as long as its past is being asked for, and from
+/// then on as long as for any other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_budget_that_takes_long_to_be_built_is_waited_for() {
+    if !Store::cluster_is_there() {
+        return;
+    }
+    let setup = Setup {
+        environment: vec![
+            ("WEIR_REDIS_TIMEOUT", "1s".to_owned()),
+            ("WEIR_LIMITS_RESERVED_WAIT", "600ms".to_owned()),
+        ],
+        ..Setup::default()
+    };
+    let mut bench = Bench::without_gateway(Store::Cluster, setup).await;
+    let pair = Pair::start(&mut bench).await;
+    bench.apply(PRICED).await;
+    let body = hello("gpt-test");
+    let first = call(&bench.http, &pair.first.url, &body).await;
+    assert_eq!(first.expect("an answer").0, 200);
+    // Without its word about what it holds nothing is built.
+    pair.second.pause();
+    bench
+        .apply(&tenant("{amount: '1.00', period: month, mode: hard}"))
+        .await;
+    // More of them than the first slice of the budget is for.
+    let calls = (0..24).map(|_| {
+        let (http, url, body) = (bench.http.clone(), pair.first.url.clone(), body.clone());
+        tokio::spawn(async move { call(&http, &url, &body).await })
+    });
+    let calls: Vec<_> = calls.collect();
+    // Longer than a call waits for what others have reserved.
+    tokio::time::sleep(Duration::from_millis(1_300)).await;
+    assert!(calls.iter().all(|call| !call.is_finished()));
+    pair.second.resume();
+    for call in calls {
+        let answer = call.await.unwrap().expect("an answer");
+        assert_eq!(answer, (200, String::new()));
+    }
+}
+
 async fn two_instances(bound: Option<u32>) {
     if !Store::cluster_is_there() {
         return;
