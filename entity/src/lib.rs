@@ -21,6 +21,11 @@ pub mod membership;
 pub mod tenant;
 pub mod user;
 
+pub mod session;
+pub mod sign_in;
+pub mod sign_in_failure;
+pub mod signing_key;
+
 pub mod key_secret;
 pub mod proxy_key;
 pub mod service_token;

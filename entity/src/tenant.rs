@@ -22,6 +22,9 @@ pub struct Model {
     /// [..]}`, names or `"*"`. None: every model.
     #[sea_orm(column_type = "JsonBinary", nullable)]
     pub grants: Option<Json>,
+    /// What its own people may do: `{"keys_per_user": 1, "own_channels": true}`. None: the usual.
+    #[sea_orm(column_type = "JsonBinary", nullable)]
+    pub policies: Option<Json>,
     /// When the row was made, Unix milliseconds.
     pub created_ms: i64,
     /// When the row was last changed, Unix milliseconds.

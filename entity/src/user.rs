@@ -24,6 +24,9 @@ pub struct Model {
     pub contact: String,
     /// Off: they cannot sign in, and their keys are refused.
     pub enabled: bool,
+    /// `platform_admin` or `platform_viewer`. None: they are nobody on the platform itself.
+    #[sea_orm(column_type = "Text", nullable)]
+    pub platform_role: Option<String>,
     /// When the row was made, Unix milliseconds.
     pub created_ms: i64,
     /// When the row was last changed, Unix milliseconds.

@@ -85,6 +85,8 @@ pub struct Sealer {
     spool_key: Zeroizing<[u8; 32]>,
     /// The same for the rows of the audit log.
     audit_key: Zeroizing<[u8; 32]>,
+    /// The same for refresh tokens.
+    session_key: Zeroizing<[u8; 32]>,
 }
 
 impl Sealer {
@@ -111,6 +113,7 @@ impl Sealer {
             key_id: id[..6].iter().map(|byte| format!("{byte:02x}")).collect(),
             spool_key: Zeroizing::new(derive(b"weir spool records", key)),
             audit_key: Zeroizing::new(derive(b"weir audit log", key)),
+            session_key: Zeroizing::new(derive(b"weir refresh tokens", key)),
         }
     }
 
@@ -134,6 +137,11 @@ impl Sealer {
     /// The key that chains the rows of the audit log.
     pub fn audit_key(&self) -> &[u8; 32] {
         &self.audit_key
+    }
+
+    /// The key that refresh tokens are authenticated with.
+    pub fn session_key(&self) -> &[u8; 32] {
+        &self.session_key
     }
 
     /// Seals a secret for one place.

@@ -25,6 +25,11 @@ mod m0018_instances;
 mod m0019_models_max_image_tokens;
 mod m0020_service_tokens;
 mod m0021_audit_log;
+mod m0022_tenants_policies;
+mod m0023_sign_ins;
+mod m0024_sessions;
+mod m0025_signing_keys;
+mod m0026_sign_in_failures;
 
 use sea_orm_migration::prelude::*;
 
@@ -56,6 +61,11 @@ impl MigratorTrait for Migrator {
             Box::new(m0019_models_max_image_tokens::Migration),
             Box::new(m0020_service_tokens::Migration),
             Box::new(m0021_audit_log::Migration),
+            Box::new(m0022_tenants_policies::Migration),
+            Box::new(m0023_sign_ins::Migration),
+            Box::new(m0024_sessions::Migration),
+            Box::new(m0025_signing_keys::Migration),
+            Box::new(m0026_sign_in_failures::Migration),
         ]
     }
 

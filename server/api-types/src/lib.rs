@@ -8,6 +8,8 @@ pub mod apply;
 pub mod channel;
 pub mod limit;
 pub mod manage;
+pub mod orders;
+pub mod people;
 pub mod problem;
 pub mod resources;
 pub mod secret;

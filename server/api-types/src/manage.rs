@@ -28,6 +28,18 @@ pub struct TenantItem {
     pub created_at: String,
 }
 
+/// A group in a list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupItem {
+    pub id: Uuid,
+    pub tenant: String,
+    pub name: String,
+    /// How many users are in it.
+    pub members: u64,
+    /// RFC 3339.
+    pub created_at: String,
+}
+
 /// A user in a list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UserItem {
@@ -147,10 +159,10 @@ pub struct AuditItem {
     pub seq: i64,
     /// RFC 3339.
     pub at: String,
-    /// `admin_token`, `service_token` or `process`.
+    /// `admin_token`, `service_token`, `user` or `process`.
     pub actor: String,
     pub actor_id: Option<Uuid>,
-    /// The token's name then; of a process what it did.
+    /// The token's name then, or the person's address; of a process what it did.
     pub actor_name: String,
     /// Where the call came from; empty: from the process itself.
     pub address: String,
@@ -198,52 +210,6 @@ pub struct KeyItem {
     pub expires_at: Option<String>,
     /// RFC 3339.
     pub created_at: String,
-}
-
-/// The order for a new key.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct NewKey {
-    /// The tenant's name.
-    pub tenant: String,
-    pub name: String,
-    /// The e-mail of the user it shall belong to.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub user: Option<String>,
-    /// The group it shall belong to.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub group: Option<String>,
-    /// Patterns of model names; absent: all that the tenant may use.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub models: Option<Vec<String>>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub ip_allow: Vec<String>,
-    /// RFC 3339.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub expires_at: Option<String>,
-}
-
-/// A key that was made, with its value: shown this once.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CreatedKey {
-    #[serde(flatten)]
-    pub key: KeyItem,
-    pub value: String,
-}
-
-/// What may be changed in a key. A field that is absent stays.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct KeyPatch {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub enabled: Option<bool>,
-    /// RFC 3339; `null`: never.
-    #[serde(
-        default,
-        deserialize_with = "crate::resources::given",
-        skip_serializing_if = "Option::is_none"
-    )]
-    pub expires_at: Option<Option<String>>,
 }
 
 /// A living instance.

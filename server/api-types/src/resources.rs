@@ -172,6 +172,8 @@ pub struct Tenant {
     #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub grants: Option<Option<Grants>>,
     #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    pub policies: Option<Policies>,
+    #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub groups: Option<Vec<Group>>,
     #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub users: Option<Vec<User>>,
@@ -183,6 +185,17 @@ pub struct Tenant {
     pub budgets: Option<Vec<Budget>>,
     #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub enabled: Option<bool>,
+}
+
+/// What a tenant's own people may do in it. The platform's may do everything.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Policies {
+    /// The most keys that one user may have; absent: as many as they like.
+    #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    pub keys_per_user: Option<u32>,
+    /// Whether they may bring channels of their own.
+    pub own_channels: bool,
 }
 
 /// What a tenant may use of the platform: names, or patterns with `*`. An absent list grants everything of its kind.

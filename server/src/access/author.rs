@@ -7,7 +7,7 @@ use uuid::Uuid;
 /// Whose doing a change is.
 #[derive(Debug, Clone)]
 pub struct Author {
-    /// `admin_token`, `service_token` or `process`.
+    /// `admin_token`, `service_token`, `user` or `process`.
     pub kind: &'static str,
     pub id: Option<Uuid>,
     pub name: String,

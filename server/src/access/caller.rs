@@ -5,7 +5,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::{Permission, Permissions};
-use crate::tenancy::TenantId;
+use crate::tenancy::{TenantId, UserId};
 
 /// Who calls.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +15,12 @@ pub enum Subject {
     ServiceToken {
         id: Uuid,
         name: Arc<str>,
+    },
+    /// Somebody who is signed in.
+    User {
+        id: UserId,
+        email: Arc<str>,
+        session: Uuid,
     },
 }
 

@@ -45,13 +45,22 @@ macro_rules! permissions {
 
 permissions! {
     InTenants TenantsRead = "tenants:read", "See tenants.";
+    OnPlatform TenantsWrite = "tenants:write", "Make, change, suspend and delete tenants, with the limits and budgets that stand on them.";
     InTenants UsersRead = "users:read", "See users, their roles and groups.";
+    InTenants UsersWrite = "users:write", "Change users and take them out of a tenant; nobody gives a role that allows more than their own.";
+    OnPlatform UsersCreate = "users:create", "Put people into tenants without asking them.";
+    InTenants GroupsRead = "groups:read", "See groups.";
+    InTenants GroupsWrite = "groups:write", "Make, change and delete groups.";
     InTenants KeysRead = "keys:read", "See proxy keys, without their values.";
     InTenants KeysWrite = "keys:write", "Make, change and delete proxy keys.";
     InTenants ChannelsRead = "channels:read", "See channels and how their credentials are.";
+    InTenants ChannelsWrite = "channels:write", "Make, change and delete channels and their credentials; a tenant's own only where the platform lets it have any.";
     InTenants ModelsRead = "models:read", "See models, their routes and prices.";
+    InTenants ModelsWrite = "models:write", "Make, change and delete models, their routes and prices.";
     InTenants LimitsRead = "limits:read", "See limits and what is left of them.";
+    InTenants LimitsWrite = "limits:write", "Set, change and delete limits on what is in one's reach; on tenants and the platform, the platform's people alone.";
     InTenants BudgetsRead = "budgets:read", "See budgets and what is spent of them.";
+    InTenants BudgetsWrite = "budgets:write", "Set, change and delete budgets, as limits.";
     InTenants AlertsRead = "alerts:read", "See what budgets have told.";
     InTenants UsageRead = "usage:read", "Ask for usage and cost.";
     InTenants ServiceTokensRead = "service_tokens:read", "See service tokens, without their values.";

@@ -15,10 +15,12 @@ pub fn of_role(role: Role) -> Permissions {
                     permission,
                     P::TenantsRead
                         | P::UsersRead
+                        | P::GroupsRead
                         | P::KeysRead
                         | P::ModelsRead
                         | P::LimitsRead
                         | P::BudgetsRead
+                        | P::BudgetsWrite
                         | P::AlertsRead
                         | P::UsageRead
                         | P::AuditRead

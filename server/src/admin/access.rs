@@ -3,7 +3,11 @@
 //!
 //! [`needs`] stands before every route of the table in [`super::routes`]; behind it a handler takes its [`Caller`] as an argument.
 
-use std::future::{Ready, ready};
+use std::{
+    fmt,
+    future::{Ready, ready},
+    net::IpAddr,
+};
 
 use actix_web::{
     Error, FromRequest, HttpMessage as _, HttpRequest,
@@ -15,6 +19,7 @@ use actix_web::{
 };
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
+use uuid::Uuid;
 use weir_api_types::manage::{AnyRole, PlatformRole};
 
 use super::{
@@ -24,10 +29,12 @@ use super::{
 use crate::{
     access::{Author, Caller, Permission, Permissions, Reach, Subject, of_platform_role, of_role},
     clock::now_ms,
-    store::service_tokens,
-    tenancy::{RequestId, address, key},
+    store::{service_tokens, sessions, users},
+    tenancy::{RequestId, TenantId, address, key},
 };
 
+/// In which tenant somebody who is in several calls.
+const TENANT: &str = "x-weir-tenant";
 /// Shortest admin token, in bytes: what is shorter could be guessed.
 pub const MIN_TOKEN_BYTES: usize = 32;
 
@@ -58,19 +65,43 @@ impl Token {
     }
 }
 
+/// What a route asks of its caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Needs {
+    /// Nothing: it is how one comes in.
+    Nothing,
+    /// To be known, whoever it is.
+    Caller,
+    /// A permission, in some tenant or on the platform.
+    To(Permission),
+}
+
+impl fmt::Display for Needs {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nothing => formatter.write_str("nothing"),
+            Self::Caller => formatter.write_str("any caller"),
+            Self::To(permission) => permission.fmt(formatter),
+        }
+    }
+}
+
 /// Lets a caller through who may do this somewhere. Where, the handler asks.
 pub async fn needs<B: MessageBody + 'static>(
-    permission: Permission,
+    needs: Needs,
     request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<EitherBody<B>>, Error> {
+    if needs == Needs::Nothing {
+        return Ok(next.call(request).await?.map_into_left_body());
+    }
     let caller = identify(request.request()).await;
-    let allowed = caller.and_then(|caller| match caller.may(permission) {
-        true => Ok(caller),
-        false => {
+    let allowed = caller.and_then(|caller| match needs {
+        Needs::To(permission) if !caller.may(permission) => {
             let detail = format!("This needs {permission}.");
             Err(ApiError::new(Code::Forbidden, detail))
         }
+        _ => Ok(caller),
     });
     match allowed {
         Ok(caller) => {
@@ -108,22 +139,48 @@ fn author(request: &HttpRequest) -> Result<Author, ApiError> {
     let extensions = request.extensions();
     let caller = extensions.get::<Caller>().ok_or_else(unknown)?;
     let (kind, id, name) = match &caller.subject {
-        Subject::AdminToken => ("admin_token", None, String::new()),
-        Subject::ServiceToken { id, name } => ("service_token", Some(*id), name.to_string()),
+        Subject::AdminToken => ("admin_token", None, ""),
+        Subject::ServiceToken { id, name } => ("service_token", Some(*id), &**name),
+        Subject::User { id, email, .. } => ("user", Some(id.0), &**email),
     };
-    let lines = request.headers().get_all("x-forwarded-for");
-    let lines: Vec<&str> = lines.filter_map(|line| line.to_str().ok()).collect();
-    let peer = request.peer_addr().map(|peer| peer.ip());
-    Ok(Author {
+    let (name, subject) = (name.to_owned(), (kind, id));
+    drop(extensions);
+    Ok(author_of(request, state, subject.0, subject.1, &name))
+}
+
+/// The author of what a request does, whoever that is.
+pub fn author_of(
+    request: &HttpRequest,
+    state: &State,
+    kind: &'static str,
+    id: Option<Uuid>,
+    name: &str,
+) -> Author {
+    let id_of_request = request.extensions().get::<RequestId>().copied();
+    Author {
         kind,
         id,
-        name,
-        address: peer.map(|peer| address::caller(peer, &state.trusted_proxies, lines.into_iter())),
-        request: extensions
-            .get::<RequestId>()
-            .map(ToString::to_string)
-            .unwrap_or_default(),
-    })
+        name: name.to_owned(),
+        address: request.peer_addr().map(|_| address(request, state)),
+        request: id_of_request.map(|id| id.to_string()).unwrap_or_default(),
+    }
+}
+
+/// Where a request comes from, as far as proxies that are believed say; nowhere is 0.0.0.0.
+pub fn address(request: &HttpRequest, state: &State) -> IpAddr {
+    let lines = request.headers().get_all("x-forwarded-for");
+    let lines: Vec<&str> = lines.filter_map(|line| line.to_str().ok()).collect();
+    let nowhere = IpAddr::from([0, 0, 0, 0]);
+    let peer = request.peer_addr().map_or(nowhere, |peer| peer.ip());
+    address::caller(peer, &state.trusted_proxies, lines.into_iter())
+}
+
+/// Whether a proxy that is believed says that the caller spoke https to it.
+pub fn came_by_https(request: &HttpRequest, state: &State) -> bool {
+    let peer = request.peer_addr().map(|peer| peer.ip());
+    let is_believed = peer.is_some_and(|peer| address::contains(&state.trusted_proxies, peer));
+    let said = request.headers().get("x-forwarded-proto");
+    is_believed && said.is_some_and(|said| said.as_bytes().eq_ignore_ascii_case(b"https"))
 }
 
 /// What a role allows, wherever it holds.
@@ -136,7 +193,7 @@ pub fn permissions_of(role: AnyRole) -> Permissions {
 
 /// One answer for no token and a wrong one, an ended and a disabled one.
 fn unknown() -> ApiError {
-    let detail = "Send `authorization: Bearer` with the admin token or a service token.";
+    let detail = "Send `authorization: Bearer` with an access token of a sign-in, a service token or the admin token.";
     ApiError::new(Code::Unauthorized, detail)
 }
 
@@ -155,10 +212,58 @@ async fn identify(request: &HttpRequest) -> Result<Caller, ApiError> {
         let all = of_platform_role(PlatformRole::PlatformAdmin);
         return Ok(Caller::new(Subject::AdminToken, Reach::Platform, all));
     }
-    if !token.starts_with(key::SERVICE_PREFIX) {
-        return Err(unknown());
+    if token.starts_with(key::SERVICE_PREFIX) {
+        return service_token(state, token).await;
     }
-    service_token(state, token).await
+    let named = request.headers().get(TENANT);
+    let named = named
+        .map(|name| name.to_str().map_err(|_| unknown()))
+        .transpose()?;
+    person(state, token, named).await
+}
+
+/// Whoever is signed in with this access token, in the tenant that they name. Role and session are as the store has them now.
+async fn person(state: &State, token: &str, named: Option<&str>) -> Result<Caller, ApiError> {
+    let tokens = &state.login.tokens;
+    let bearer = tokens.bearer(&state.stores, &state.sealer, token).await?;
+    let bearer = bearer.ok_or_else(unknown)?;
+    let db = &state.stores.config.read;
+    let session = sessions::living(db, bearer.session, now_ms()).await?;
+    session
+        .filter(|session| session.user == bearer.user)
+        .ok_or_else(unknown)?;
+    let person = users::some(db, &[bearer.user]).await?.pop();
+    let person = person.filter(|person| person.enabled).ok_or_else(unknown)?;
+    let subject = Subject::User {
+        id: person.id,
+        email: person.email.as_str().into(),
+        session: bearer.session,
+    };
+    if let (None, Some(role)) = (named, person.platform_role) {
+        return Ok(Caller::new(
+            subject,
+            Reach::Platform,
+            of_platform_role(role),
+        ));
+    }
+    let places = users::places(db, person.id).await?;
+    let place = match (named, places.as_slice()) {
+        (Some(name), places) => places.iter().find(|(_, known, _)| known == name),
+        (None, [only]) => Some(only),
+        (None, _) => None,
+    };
+    match (place, named, places.as_slice()) {
+        (Some((tenant, _, role)), ..) => {
+            let reach = Reach::Tenant(*tenant);
+            Ok(Caller::new(subject, reach, of_role(*role)))
+        }
+        (None, Some(_), _) => Err(ApiError::not_found("tenant")),
+        // Whoever is in several and names none, or is in none, may do nothing but look at themselves.
+        (None, None, _) => {
+            let nowhere = Reach::Tenant(TenantId(Uuid::nil()));
+            Ok(Caller::new(subject, nowhere, Permissions::default()))
+        }
+    }
 }
 
 /// The look-up is by digest alone: it takes as long for every value that is none.

@@ -40,17 +40,30 @@ codes! {
     InvalidQuery = "invalid_query", BAD_REQUEST, "The query has something that this path does not know";
     /// One answer for no token and a wrong one.
     Unauthorized = "unauthorized", UNAUTHORIZED, "A valid token is needed";
+    /// One answer for a wrong password, for nobody's address and for somebody who is switched off.
+    SignInFailed = "sign_in_failed", UNAUTHORIZED, "Address, password or code is wrong";
+    /// The password was right.
+    SecondFactorNeeded = "second_factor_needed", UNAUTHORIZED, "A code of the second factor is needed";
+    SessionOver = "session_over", UNAUTHORIZED, "The session is over";
+    Insecure = "insecure_connection", FORBIDDEN, "Sign-in works over https alone";
     Forbidden = "forbidden", FORBIDDEN, "This is not allowed to you";
     NotFound = "not_found", NOT_FOUND, "There is nothing here";
     MethodNotAllowed = "method_not_allowed", METHOD_NOT_ALLOWED, "This path does not take this method";
     BodyTimeout = "body_timeout", REQUEST_TIMEOUT, "The body did not arrive";
     NameTaken = "name_taken", CONFLICT, "Something else has this name";
+    /// A tenant always has somebody who can do everything in it.
+    LastOwner = "last_owner", CONFLICT, "A tenant keeps at least one owner";
+    InUse = "in_use", CONFLICT, "Something else needs it";
+    /// Somebody else changed it since the caller looked.
+    Changed = "changed_meanwhile", PRECONDITION_FAILED, "It is not as it was when you looked";
     TooLarge = "request_too_large", PAYLOAD_TOO_LARGE, "The body is too large";
     UnsupportedMediaType = "unsupported_media_type", UNSUPPORTED_MEDIA_TYPE, "The body's content type is not taken here";
     /// The name in `Host` is not one of this installation's.
     Misdirected = "misdirected", MISDIRECTED_REQUEST, "This is not the host you asked for";
+    TooManyTries = "too_many_tries", TOO_MANY_REQUESTS, "Wait before the next try";
     InvalidFields = "invalid_fields", UNPROCESSABLE_ENTITY, "Some fields are refused";
     Internal = "internal_error", INTERNAL_SERVER_ERROR, "Something went wrong on our side";
+    Overloaded = "overloaded", SERVICE_UNAVAILABLE, "Too much is under way";
     Unavailable = "store_unavailable", SERVICE_UNAVAILABLE, "The database is unavailable";
 }
 
@@ -60,6 +73,8 @@ pub struct ApiError {
     code: Code,
     detail: String,
     errors: Vec<FieldError>,
+    /// Milliseconds until it is worth another try.
+    wait_ms: Option<i64>,
 }
 
 impl ApiError {
@@ -68,6 +83,19 @@ impl ApiError {
             code,
             detail: detail.into(),
             errors: Vec::new(),
+            wait_ms: None,
+        }
+    }
+
+    /// Too early.
+    pub fn wait(wait_ms: i64, detail: &str) -> Self {
+        let seconds = (wait_ms + 999) / 1_000;
+        Self {
+            wait_ms: Some(wait_ms),
+            ..Self::new(
+                Code::TooManyTries,
+                format!("{detail} The next one is looked at in {seconds} s."),
+            )
         }
     }
 
@@ -88,6 +116,7 @@ impl ApiError {
             code: Code::InvalidFields,
             detail,
             errors,
+            wait_ms: None,
         }
     }
 
@@ -123,6 +152,10 @@ impl ApiError {
             errors: self.errors.clone(),
         };
         let mut response = HttpResponse::build(status);
+        if let Some(wait_ms) = self.wait_ms {
+            let seconds = (wait_ms + 999) / 1_000;
+            response.insert_header((header::RETRY_AFTER, seconds.to_string()));
+        }
         if self.code == Code::Unauthorized {
             response.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
         }

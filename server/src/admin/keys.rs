@@ -1,23 +1,41 @@
-//! Proxy keys: listed, made, switched on and off, deleted.
+//! Proxy keys: listed, made, changed, rotated, deleted.
 
-use actix_web::{HttpResponse, web};
+use actix_web::{HttpResponse, http::StatusCode, web};
+use sea_orm::ConnectionTrait;
 use uuid::Uuid;
-use weir_api_types::manage::{CreatedKey, KeyItem, KeyPatch, NewKey, Page};
+use weir_api_types::{
+    manage::{KeyItem, Page},
+    orders::{Key as Order, KeyDetail, Rotation},
+    resources::{Key, Resources, Tenant},
+    secret::{Secret, Sensitive},
+};
 
 use super::{
-    State, audit,
-    body::Order,
+    State,
+    body::Order as Body,
     error::{ApiError, Code},
     list::Asked,
+    thing::{self, IfMatch, Thing, normal_name},
 };
 use crate::{
     access::{Author, Caller},
     catalog::Kind,
     clock::now_ms,
-    resources::{self, NotMade},
-    store::{self, Change},
-    tenancy::{KeyId, TenantId},
+    resources::{Edit, Picture, export},
+    store::{self, catalog::Slice},
+    tenancy::{
+        KeyId, TenantId,
+        key::{KeySecret, Value},
+    },
 };
+
+/// For so long the value before stays valid too, unless the order says otherwise.
+const USUAL_GRACE_SECONDS: u32 = 3_600;
+/// The longest that two values are valid.
+const MAX_GRACE_SECONDS: u32 = 30 * 24 * 3_600;
+
+/// `/v1/admin/keys/{id}`
+pub struct Keys;
 
 /// `GET /v1/admin/keys`
 pub async fn list(
@@ -30,109 +48,223 @@ pub async fn list(
     Ok(asked.answer(items, |item| item.id))
 }
 
-/// `GET /v1/admin/keys/{id}`
-pub async fn show(
-    caller: Caller,
-    id: web::Path<String>,
-    state: web::Data<State>,
-) -> Result<web::Json<KeyItem>, ApiError> {
-    let (tenant, id) = find(&state, &caller, &id).await?;
-    let key = store::keys::find(&state.stores.config.read, tenant, id).await?;
-    Ok(web::Json(key))
-}
-
 /// `POST /v1/admin/keys`: the one answer that shows the value.
 pub async fn create(
     caller: Caller,
     author: Author,
-    order: Order<NewKey>,
+    order: Body<Order>,
     state: web::Data<State>,
 ) -> Result<HttpResponse, ApiError> {
-    let tenant = state.tenant_named(&caller, &order.0.tenant).await?;
-    let tenant = tenant.ok_or_else(no_tenant)?;
-    let made = resources::make_key(&state.stores, &state.sealer, &author, order.0).await;
-    let (made, version) = made.map_err(|error| match error {
-        NotMade::NoTenant => no_tenant(),
-        NotMade::Taken => ApiError::new(
-            Code::NameTaken,
-            "The tenant has a key of this name already.",
-        ),
-        NotMade::Refused(error) => error.into(),
-    })?;
-    state.catch_up(version).await;
-    let db = &state.stores.config.read;
-    let key = store::keys::find(db, tenant, KeyId(made.id)).await?;
-    Ok(HttpResponse::Created().json(CreatedKey {
-        key,
-        value: made.value,
-    }))
+    let owner = state.tenant_of(&caller, order.0.tenant.as_deref()).await?;
+    let made = thing::make::<Keys>(&state, &caller, &author, order.0, Some(owner)).await?;
+    let (status, value) = (StatusCode::CREATED, made.value);
+    let show = |shown: &mut KeyDetail| shown.key.value = value.map(Sensitive::new);
+    thing::answer::<Keys>(&state, status, &made.picture, made.id, made.times, show).await
 }
 
-/// `PATCH /v1/admin/keys/{id}`
-pub async fn change(
+/// `POST /v1/admin/keys/{id}/rotate`: another value, shown in this one answer. The key stays who it is.
+pub async fn rotate(
     caller: Caller,
     author: Author,
     id: web::Path<String>,
-    patch: Order<KeyPatch>,
-    state: web::Data<State>,
-) -> Result<web::Json<KeyItem>, ApiError> {
-    let KeyPatch {
-        enabled,
-        expires_at,
-    } = patch.0;
-    let expires_ms = match expires_at {
-        Some(Some(text)) => {
-            let moment = resources::instant(&text);
-            Some(Some(
-                moment.map_err(|refusal| ApiError::field("expires_at", refusal))?,
-            ))
-        }
-        Some(None) => Some(None),
-        None => None,
-    };
-    let (tenant, id) = find(&state, &caller, &id).await?;
-    let mut change = Change::begin(&state.stores).await?;
-    let db = change.transaction();
-    let before = store::keys::find(db, tenant, id).await?;
-    store::keys::change(db, tenant, id, enabled, expires_ms, now_ms()).await?;
-    let key = store::keys::find(db, tenant, id).await?;
-    let done = audit::differs("key", tenant, &key.name, Some(&before), Some(&key))?;
-    store::audit::append(db, &state.sealer, &author, &done).await?;
-    change.changed(Kind::Key, id.0);
-    state.catch_up(change.commit().await?).await;
-    Ok(web::Json(key))
-}
-
-/// `DELETE /v1/admin/keys/{id}`
-pub async fn delete(
-    caller: Caller,
-    author: Author,
-    id: web::Path<String>,
+    if_match: IfMatch,
+    order: Body<Rotation>,
     state: web::Data<State>,
 ) -> Result<HttpResponse, ApiError> {
-    let (tenant, id) = find(&state, &caller, &id).await?;
-    let mut change = Change::begin(&state.stores).await?;
-    change.deletes(Kind::Key, id.0).await?;
-    let db = change.transaction();
-    let key = store::keys::find(db, tenant, id).await?;
-    store::keys::delete(db, tenant, id).await?;
-    let done = audit::differs("key", tenant, &key.name, Some(&key), None)?;
-    store::audit::append(db, &state.sealer, &author, &done).await?;
-    state.catch_up(change.commit().await?).await;
-    Ok(HttpResponse::NoContent().finish())
-}
-
-fn no_tenant() -> ApiError {
-    ApiError::field("tenant", "there is no tenant of this name")
-}
-
-/// The key of an id in a path. What is no id, or not within reach, is as absent as an id that nothing has.
-async fn find(state: &State, caller: &Caller, id: &str) -> Result<(TenantId, KeyId), ApiError> {
+    let id = thing::id(Kind::Key, &id)?;
+    let owner = state.row(&caller, Kind::Key, id).await?.owner;
+    let grace_seconds = order.0.grace_seconds.unwrap_or(USUAL_GRACE_SECONDS);
+    if grace_seconds > MAX_GRACE_SECONDS {
+        let message = format!("is at most {MAX_GRACE_SECONDS}");
+        return Err(ApiError::field("grace_seconds", message));
+    }
+    let mut edit = Edit::begin(&state.stores, &state.sealer, &author).await?;
+    let slice = Keys::slice(edit.db(), owner, Some(id), None).await?;
+    let before = edit.read(&slice).await?;
     let absent = || ApiError::not_found("key");
-    let id = KeyId(Uuid::parse_str(id).map_err(|_| absent())?);
-    match store::keys::tenant_of(&state.stores.config.read, id).await {
-        Ok(tenant) if caller.reaches(Some(tenant)) => Ok((tenant, id)),
-        Ok(_) | Err(store::Error::NotFound) => Err(absent()),
-        Err(error) => Err(error.into()),
+    if_match.check(&Keys::stored(&before, id).ok_or_else(absent)?)?;
+    let (mut rotated, value) = (before.clone(), Value::generate());
+    let key = rotated.keys.get_mut(&KeyId(id)).ok_or_else(absent)?;
+    let ends_ms = now_ms() + i64::from(grace_seconds) * 1_000;
+    // Of two that are valid, the one that was to end goes now.
+    let kept = key
+        .secrets
+        .iter()
+        .find(|secret| secret.expires_ms.is_none());
+    let kept = kept.filter(|_| grace_seconds > 0).map(|secret| KeySecret {
+        digest: secret.digest,
+        expires_ms: Some(ends_ms),
+    });
+    let new = KeySecret {
+        digest: value.digest(),
+        expires_ms: None,
+    };
+    key.secrets = kept.into_iter().chain([new]).collect();
+    edit.brings(value.digest(), value.hint());
+    let file = Resources::default();
+    let laid = edit.lay(&before, &rotated, &file, "").await?;
+    state.catch_up(laid.version).await;
+    let row = store::catalog::row(&state.stores.config.read, Kind::Key, id).await?;
+    let show = |shown: &mut KeyDetail| shown.key.value = Some(Sensitive::new(value.reveal()));
+    thing::answer::<Keys>(&state, StatusCode::OK, &laid.picture, id, row.times, show).await
+}
+
+impl Thing for Keys {
+    type Order = Order;
+    type Shown = KeyDetail;
+
+    const KIND: Kind = Kind::Key;
+    const PLACE: &'static str = "tenants[0].keys[0]";
+
+    fn tenant(order: &Order) -> Option<&str> {
+        order.tenant.as_deref()
+    }
+
+    fn name(order: &Order) -> Option<&str> {
+        order.name.as_deref()
+    }
+
+    fn normal(name: &str) -> Result<String, ApiError> {
+        normal_name(name)
+    }
+
+    /// A value that is given could be one that another tenant's programs use: only operators may say it.
+    fn allow(
+        caller: &Caller,
+        _: &Picture,
+        _: Option<TenantId>,
+        order: &Order,
+        is_new: bool,
+    ) -> Result<(), ApiError> {
+        let given = [
+            ("value", order.value.is_some()),
+            ("sha256", order.sha256.is_some()),
+        ];
+        let Some((field, _)) = given.into_iter().find(|(_, is)| *is) else {
+            return Ok(());
+        };
+        if !is_new {
+            return Err(ApiError::field(field, "never changes: rotate the key"));
+        }
+        if caller.reaches(None) {
+            return Ok(());
+        }
+        let detail = format!("Only the platform's operators may give a key its {field}.");
+        Err(ApiError::new(Code::Forbidden, detail))
+    }
+
+    /// The key, its namesake, and the one whom it belongs to or shall belong to.
+    async fn slice(
+        db: &impl ConnectionTrait,
+        owner: Option<TenantId>,
+        id: Option<Uuid>,
+        order: Option<&Order>,
+    ) -> Result<Slice, ApiError> {
+        let owner = owner.ok_or(store::Error::NotFound)?;
+        let mut keys: Vec<KeyId> = id.into_iter().map(Into::into).collect();
+        let mut people = Vec::new();
+        if let Some(id) = id {
+            people.extend(store::keys::user_of(db, id.into()).await?);
+        }
+        if let Some(name) = order.and_then(|order| order.name.as_deref()) {
+            keys.extend(store::keys::named(db, owner, &normal_name(name)?).await?);
+        }
+        // With all keys of whoever gets it: a tenant may say how many that may be.
+        if let Some(Some(email)) = order.and_then(|order| order.user.as_ref())
+            && let Some(user) = store::users::of_email(db, &email.trim().to_lowercase()).await?
+        {
+            keys.extend(store::keys::of_user(db, owner, user).await?);
+            people.push(user);
+        }
+        Ok(Slice {
+            owner: Some(owner),
+            keys,
+            people,
+            ..Slice::default()
+        })
+    }
+
+    fn find(picture: &Picture, owner: Option<TenantId>, name: &str) -> Option<Uuid> {
+        let mut keys = picture.keys.values();
+        let key = keys.find(|key| Some(key.tenant) == owner && key.name == name);
+        key.map(|key| key.id.0)
+    }
+
+    fn name_in(picture: &mut Picture, id: Uuid) -> Option<&mut String> {
+        let key = picture.keys.get_mut(&KeyId(id))?;
+        Some(&mut key.name)
+    }
+
+    fn file(order: Order, tenant: Option<String>, name: String) -> Resources {
+        let key = Key {
+            name,
+            user: order.user,
+            group: order.group,
+            value: order.value.map(Secret::Value),
+            sha256: order.sha256,
+            models: order.models,
+            ip_allow: order.ip_allow,
+            channels: order.channels,
+            expires_at: order.expires_at,
+            limits: order.limits,
+            budgets: order.budgets,
+            enabled: order.enabled,
+        };
+        let tenant = Tenant {
+            name: tenant.unwrap_or_default(),
+            keys: Some(vec![key]),
+            ..Tenant::default()
+        };
+        Resources {
+            tenants: Some(vec![tenant]),
+            ..Resources::default()
+        }
+    }
+
+    fn stored(picture: &Picture, id: Uuid) -> Option<Order> {
+        let stored = picture.keys.get(&KeyId(id))?;
+        let key = export::key(picture, stored);
+        Some(Order {
+            tenant: picture.tenant_name(Some(stored.tenant)).map(str::to_owned),
+            name: Some(key.name),
+            user: key.user,
+            group: key.group,
+            value: None,
+            sha256: None,
+            models: key.models,
+            ip_allow: key.ip_allow,
+            channels: key.channels,
+            expires_at: key.expires_at,
+            limits: key.limits,
+            budgets: key.budgets,
+            enabled: key.enabled,
+        })
+    }
+
+    async fn shown(
+        state: &State,
+        picture: &Picture,
+        id: Uuid,
+        stored: Order,
+    ) -> Result<KeyDetail, ApiError> {
+        let secrets = picture.keys.get(&KeyId(id));
+        let secrets = secrets
+            .map(|key| key.secrets.as_slice())
+            .unwrap_or_default();
+        let ends_ms = secrets.iter().find_map(|secret| secret.expires_ms);
+        Ok(KeyDetail {
+            hints: store::keys::hints(&state.stores.config.read, id.into()).await?,
+            old_value_until: ends_ms.map(export::moment),
+            key: stored,
+        })
+    }
+
+    async fn delete(
+        db: &impl ConnectionTrait,
+        owner: Option<TenantId>,
+        id: Uuid,
+    ) -> store::Result<()> {
+        let owner = owner.ok_or(store::Error::NotFound)?;
+        store::keys::delete(db, owner, id.into()).await
     }
 }

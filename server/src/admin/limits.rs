@@ -28,16 +28,21 @@ pub async fn limits(
     let scope = asked.scope(&state, &caller).await?;
     let db = &state.stores.config.read;
     let limits = store::limits::list(db, scope, asked.page, &state.sealer).await?;
+    let items = limits.into_iter().map(|limit| limit_item(&state, limit));
+    Ok(asked.answer(items.collect(), |item| item.id))
+}
+
+/// A limit, and what is left of it here and now.
+pub(super) fn limit_item(state: &State, limit: Limit) -> LimitItem {
     let catalog = state.catalog.load();
-    let item = |limit: Limit| LimitItem {
+    LimitItem {
         id: limit.id.0,
         tenant: owner(&catalog, limit.scope),
         scope: limit.scope.word().to_owned(),
         name: name_of(&catalog, limit.scope),
         remaining: state.limits.left(limit.id).map(|left| left.remaining),
         rule: limit.rule,
-    };
-    Ok(asked.answer(limits.into_iter().map(item).collect(), |item| item.id))
+    }
 }
 
 /// `GET /v1/admin/budgets`
@@ -49,6 +54,12 @@ pub async fn budgets(
     let scope = asked.scope(&state, &caller).await?;
     let db = &state.stores.config.read;
     let budgets = store::budgets::list(db, scope, asked.page, &state.sealer).await?;
+    let items = budget_items(&state, budgets).await;
+    Ok(asked.answer(items, |item| item.id))
+}
+
+/// Budgets, and what is spent of them.
+pub(super) async fn budget_items(state: &State, budgets: Vec<Budget>) -> Vec<BudgetItem> {
     let (catalog, at_ms) = (state.catalog.load(), now_ms());
     let accounts: Vec<(Account, Window)> = budgets
         .iter()
@@ -74,8 +85,7 @@ pub async fn budgets(
                 rule: budget.rule(),
             }
         };
-    let items = budgets.into_iter().zip(known).map(item).collect();
-    Ok(asked.answer(items, |item| item.id))
+    budgets.into_iter().zip(known).map(item).collect()
 }
 
 /// `GET /v1/admin/alerts`

@@ -8,19 +8,24 @@
 pub mod access;
 mod audit;
 mod body;
+mod bounds;
 mod channels;
 pub mod error;
+mod groups;
 mod guard;
 mod hosts;
 mod instances;
 mod keys;
 mod limits;
 mod list;
+pub mod login;
+mod me;
 mod models;
 mod resources;
 mod routes;
 mod service_tokens;
 mod tenants;
+mod thing;
 mod usage;
 mod users;
 
@@ -32,19 +37,20 @@ use actix_web::{
 };
 use futures_util::future::BoxFuture;
 use ipnet::IpNet;
+use uuid::Uuid;
 use weir_api_types::manage::CredentialState;
 
-pub use access::Token;
+pub use access::{Needs, Token};
 pub use guard::panicked;
 pub use hosts::Hosts;
 pub use routes::{Route, TABLE};
 
 use crate::{
-    access::Caller,
-    catalog::{Credential, Current},
+    access::{Caller, Reach},
+    catalog::{Credential, Current, Kind},
     limits::Limits,
     secrets::Sealer,
-    store::{self, Stores},
+    store::{self, Stores, catalog::Row},
     tenancy::{TenantId, name},
 };
 use error::ApiError;
@@ -78,6 +84,7 @@ pub struct State {
     pub flush: Flush,
     /// For the list of channels.
     pub health: Health,
+    pub login: login::Login,
 }
 
 impl State {
@@ -87,6 +94,26 @@ impl State {
         let caught_up = versions.wait_for(|seen| seen.number >= version);
         if tokio::time::timeout(CATALOG_WAIT, caught_up).await.is_err() {
             tracing::warn!(version, "this instance lags behind the configuration");
+        }
+    }
+
+    /// The row of an id, if the caller may know of it.
+    async fn row(&self, caller: &Caller, kind: Kind, id: Uuid) -> Result<Row, ApiError> {
+        let absent = || ApiError::not_found(kind.as_str());
+        match store::catalog::row(&self.stores.config.read, kind, id).await {
+            Ok(row) if caller.reaches(row.owner) => Ok(row),
+            Ok(_) | Err(store::Error::NotFound) => Err(absent()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The tenant that an order names, or that its caller is in anyway.
+    async fn tenant_of(&self, caller: &Caller, named: Option<&str>) -> Result<TenantId, ApiError> {
+        let absent = || ApiError::field("tenant", "there is no tenant of this name");
+        match (named, caller.reach) {
+            (Some(name), _) => self.tenant_named(caller, name).await?.ok_or_else(absent),
+            (None, Reach::Tenant(own)) => Ok(own),
+            (None, Reach::Platform) => Err(ApiError::field("tenant", "is needed")),
         }
     }
 

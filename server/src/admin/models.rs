@@ -1,24 +1,34 @@
-//! Models with their routes and prices.
+//! Models with their routes and prices: listed, made, changed, deleted.
 
 use std::collections::HashMap;
 
 use actix_web::web;
+use sea_orm::ConnectionTrait;
 use uuid::Uuid;
 use weir_api_types::{
     manage::{ModelItem, Page},
-    resources::Route,
+    resources::{Model as Order, Resources, Route},
 };
 
-use super::{State, error::ApiError, list::Asked};
+use super::{
+    State,
+    error::ApiError,
+    list::Asked,
+    thing::{Thing, normal_name},
+};
 use crate::{
     access::Caller,
-    catalog::Model,
-    resources::export,
+    catalog::{Kind, Model},
+    resources::{Picture, export},
     store::{
         self,
         names::{self, Named},
     },
+    tenancy::{ModelId, TenantId},
 };
+
+/// `/v1/admin/models/{id}`
+pub struct Models;
 
 /// `GET /v1/admin/models`
 pub async fn list(
@@ -67,5 +77,64 @@ fn item(
         context_tokens: model.context_tokens,
         max_output_tokens: model.max_output_tokens,
         max_image_tokens: model.max_image_tokens,
+    }
+}
+
+impl Thing for Models {
+    type Order = Order;
+    type Shown = Order;
+
+    const KIND: Kind = Kind::Model;
+    const PLACE: &'static str = "models[0]";
+
+    fn tenant(order: &Order) -> Option<&str> {
+        order.tenant.as_deref()
+    }
+
+    fn name(order: &Order) -> Option<&str> {
+        // A file has no model without a name, an order may say nothing about it.
+        Some(order.name.as_str()).filter(|name| !name.is_empty())
+    }
+
+    fn normal(name: &str) -> Result<String, ApiError> {
+        normal_name(name)
+    }
+
+    fn find(picture: &Picture, owner: Option<TenantId>, name: &str) -> Option<Uuid> {
+        picture.model_of(owner, name).map(|id| id.0)
+    }
+
+    fn name_in(picture: &mut Picture, id: Uuid) -> Option<&mut String> {
+        let model = picture.models.get_mut(&ModelId(id))?;
+        Some(&mut model.name)
+    }
+
+    fn file(order: Order, tenant: Option<String>, name: String) -> Resources {
+        let model = Order {
+            name,
+            tenant,
+            ..order
+        };
+        Resources {
+            models: Some(vec![model]),
+            ..Resources::default()
+        }
+    }
+
+    fn stored(picture: &Picture, id: Uuid) -> Option<Order> {
+        let model = picture.models.get(&ModelId(id))?;
+        Some(export::model(picture, model))
+    }
+
+    async fn shown(_: &State, _: &Picture, _: Uuid, stored: Order) -> Result<Order, ApiError> {
+        Ok(stored)
+    }
+
+    async fn delete(
+        db: &impl ConnectionTrait,
+        owner: Option<TenantId>,
+        id: Uuid,
+    ) -> store::Result<()> {
+        store::models::delete(db, owner, id.into()).await
     }
 }

@@ -3,25 +3,47 @@
 use actix_web::{Scope, http::Method, middleware::from_fn, web};
 
 use super::{
-    access, audit, channels, error, instances, keys, limits, models, resources, service_tokens,
-    tenants, usage, users,
+    access::{self, Needs},
+    audit, bounds,
+    channels::{self, Channels},
+    error,
+    groups::{self, Groups},
+    instances,
+    keys::{self, Keys},
+    limits, login, me,
+    models::{self, Models},
+    resources, service_tokens,
+    tenants::{self, Tenants},
+    thing, usage, users,
 };
 use crate::access::Permission;
 
-/// A route, and the permission without which nobody gets in.
+/// A route, and what its caller needs to get in.
 #[derive(Debug, Clone, Copy)]
 pub struct Route {
     pub method: &'static str,
     /// Below `/v1/admin`.
     pub path: &'static str,
-    pub needs: Permission,
+    pub needs: Needs,
+}
+
+macro_rules! needs {
+    (Nothing) => {
+        Needs::Nothing
+    };
+    (Caller) => {
+        Needs::Caller
+    };
+    ($permission:ident) => {
+        Needs::To(Permission::$permission)
+    };
 }
 
 macro_rules! routes {
     ($($path:literal { $($method:ident $needs:ident => $handler:path;)+ })+) => {
         /// All routes.
         pub const TABLE: &[Route] = &[$($(
-            Route { method: stringify!($method), path: $path, needs: Permission::$needs },
+            Route { method: stringify!($method), path: $path, needs: needs!($needs) },
         )+)+];
 
         /// Mounts them. A path says 405 to every method that it has no route for.
@@ -29,7 +51,7 @@ macro_rules! routes {
             scope$(.service(
                 web::resource($path)
                     $(.route(web::method(Method::$method).to($handler).wrap(from_fn(
-                        |request, next| access::needs(Permission::$needs, request, next),
+                        |request, next| access::needs(needs!($needs), request, next),
                     ))))+
                     .default_service(web::to(error::method_not_allowed)),
             ))+
@@ -38,25 +60,104 @@ macro_rules! routes {
 }
 
 routes! {
+    "/sign-in" { POST Nothing => login::sign_in; }
+    "/sign-in/refresh" { POST Nothing => login::refresh; }
+    "/sign-out" { POST Nothing => login::sign_out; }
+    "/me" {
+        GET Caller => me::show;
+        PATCH Caller => me::change;
+    }
+    "/me/password" { POST Caller => me::change_password; }
+    "/me/second-factor" { POST Caller => me::begin_factor; }
+    "/me/second-factor/confirm" { POST Caller => me::confirm_factor; }
+    "/me/second-factor/remove" { POST Caller => me::remove_factor; }
+    "/me/sessions" {
+        GET Caller => me::list_sessions;
+        DELETE Caller => me::end_all_sessions;
+    }
+    "/me/sessions/{id}" { DELETE Caller => me::end_session; }
     "/resources" { GET ResourcesRead => resources::export; }
     "/resources/apply" { POST ResourcesWrite => resources::apply; }
-    "/tenants" { GET TenantsRead => tenants::list; }
-    "/users" { GET UsersRead => users::list; }
-    "/models" { GET ModelsRead => models::list; }
+    "/tenants" {
+        GET TenantsRead => tenants::list;
+        POST TenantsWrite => thing::create::<Tenants>;
+    }
+    "/tenants/{id}" {
+        GET TenantsRead => thing::show::<Tenants>;
+        PATCH TenantsWrite => thing::change::<Tenants>;
+        DELETE TenantsWrite => thing::delete::<Tenants>;
+    }
+    "/groups" {
+        GET GroupsRead => groups::list;
+        POST GroupsWrite => thing::create::<Groups>;
+    }
+    "/groups/{id}" {
+        GET GroupsRead => thing::show::<Groups>;
+        PATCH GroupsWrite => thing::change::<Groups>;
+        DELETE GroupsWrite => thing::delete::<Groups>;
+    }
+    "/users" {
+        GET UsersRead => users::list;
+        POST UsersCreate => users::create;
+    }
+    "/users/{id}" {
+        GET UsersRead => users::show;
+        PATCH UsersWrite => users::change;
+        DELETE UsersWrite => users::delete;
+    }
+    "/models" {
+        GET ModelsRead => models::list;
+        POST ModelsWrite => thing::create::<Models>;
+    }
+    "/models/{id}" {
+        GET ModelsRead => thing::show::<Models>;
+        PATCH ModelsWrite => thing::change::<Models>;
+        DELETE ModelsWrite => thing::delete::<Models>;
+    }
     "/instances" { GET InstancesRead => instances::list; }
-    "/limits" { GET LimitsRead => limits::limits; }
-    "/budgets" { GET BudgetsRead => limits::budgets; }
+    "/limits" {
+        GET LimitsRead => limits::limits;
+        POST LimitsWrite => bounds::set_limit;
+    }
+    "/limits/{id}" {
+        GET LimitsRead => bounds::show_limit;
+        PATCH LimitsWrite => bounds::change_limit;
+        DELETE LimitsWrite => bounds::delete_limit;
+    }
+    "/budgets" {
+        GET BudgetsRead => limits::budgets;
+        POST BudgetsWrite => bounds::set_budget;
+    }
+    "/budgets/{id}" {
+        GET BudgetsRead => bounds::show_budget;
+        PATCH BudgetsWrite => bounds::change_budget;
+        DELETE BudgetsWrite => bounds::delete_budget;
+    }
     "/alerts" { GET AlertsRead => limits::alerts; }
-    "/channels" { GET ChannelsRead => channels::list; }
+    "/channels" {
+        GET ChannelsRead => channels::list;
+        POST ChannelsWrite => thing::create::<Channels>;
+    }
+    "/channels/{id}" {
+        GET ChannelsRead => thing::show::<Channels>;
+        PATCH ChannelsWrite => thing::change::<Channels>;
+        DELETE ChannelsWrite => thing::delete::<Channels>;
+    }
+    "/channels/{id}/credentials" { POST ChannelsWrite => channels::add_credential; }
+    "/channels/{id}/credentials/{credential}" {
+        PATCH ChannelsWrite => channels::change_credential;
+        DELETE ChannelsWrite => channels::delete_credential;
+    }
     "/keys" {
         GET KeysRead => keys::list;
         POST KeysWrite => keys::create;
     }
     "/keys/{id}" {
-        GET KeysRead => keys::show;
-        PATCH KeysWrite => keys::change;
-        DELETE KeysWrite => keys::delete;
+        GET KeysRead => thing::show::<Keys>;
+        PATCH KeysWrite => thing::change::<Keys>;
+        DELETE KeysWrite => thing::delete::<Keys>;
     }
+    "/keys/{id}/rotate" { POST KeysWrite => keys::rotate; }
     "/service-tokens" {
         GET ServiceTokensRead => service_tokens::list;
         POST ServiceTokensWrite => service_tokens::create;

@@ -47,6 +47,11 @@ fn state(test: &TestStores) -> web::Data<State> {
         hosts: Hosts::new(["https://weir.example"]),
         flush: Box::new(|_| Box::pin(std::future::ready(true))),
         health: Box::new(|_| CredentialState::SetAside { status: 401 }),
+        login: super::login::Login {
+            passwords: super::login::Passwords::new(),
+            tokens: super::login::Tokens::default(),
+            has_tls: false,
+        },
     })
 }
 
@@ -117,7 +122,9 @@ macro_rules! app {
 }
 
 mod audit;
+mod login;
 mod roles;
+mod things;
 
 fn document(text: &str, query: &str) -> TestRequest {
     request(Method::POST, &format!("/resources/apply{query}"))

@@ -1,10 +1,35 @@
-//! Users.
+//! People in tenants: listed, put into one, changed, taken out of one.
+//!
+//! A person may be a member of several tenants. Role, groups, limits and budgets are a tenant's, and its people's to change;
+//! name, address and the switch are the person's in all of them, so only the platform, or the one tenant that they are in, may.
 
-use actix_web::web;
-use weir_api_types::manage::{Page, UserItem};
+use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web};
+use weir_api_types::{
+    manage::{Page, UserItem},
+    orders::User as Order,
+    resources::{Resources, Tenant, User},
+};
 
-use super::{State, error::ApiError, list::Asked};
-use crate::{access::Caller, store};
+use super::{
+    State, audit,
+    body::Order as Body,
+    error::{ApiError, Code},
+    list::{self, Asked},
+    thing::{self, IfMatch},
+};
+use crate::{
+    access::{Author, Caller, Reach, of_role},
+    catalog::Kind,
+    resources::{self, Edit, Picture, export},
+    store::{
+        self, Change,
+        catalog::{Slice, Times},
+    },
+    tenancy::{Person, TenantId, UserId},
+};
+
+/// Where the person stands in the file of one.
+const PLACE: &str = "tenants[0].users[0]";
 
 /// `GET /v1/admin/users`
 pub async fn list(
@@ -15,4 +40,354 @@ pub async fn list(
     let scope = asked.scope(&state, &caller).await?;
     let items = store::users::list(&state.stores.config.read, scope, asked.page).await?;
     Ok(asked.answer(items, |item| item.id))
+}
+
+/// `GET /v1/admin/users/{id}`, with `tenant` where the person is in several.
+pub async fn show(
+    caller: Caller,
+    id: web::Path<String>,
+    request: HttpRequest,
+    state: web::Data<State>,
+) -> Result<HttpResponse, ApiError> {
+    let snapshot = state.stores.config.begin_snapshot().await?;
+    let (id, named) = (id_of(&id)?, tenant_in(&request)?);
+    let person = find(&snapshot, &caller, id).await?;
+    let tenant = tenant_of(&state, &caller, &person, named.as_deref()).await?;
+    let row = store::catalog::row(&snapshot, Kind::User, id.0).await?;
+    let slice = slice(tenant, id);
+    let picture = resources::read_slice(&snapshot, &slice, &state.sealer).await?;
+    snapshot.rollback().await.map_err(store::Error::from)?;
+    answer(StatusCode::OK, &picture, tenant, id, row.times)
+}
+
+/// `POST /v1/admin/users`: a person in a tenant, by the platform. A tenant's people invite instead, as nobody can be made a
+/// member without their word.
+pub async fn create(
+    caller: Caller,
+    author: Author,
+    order: Body<Order>,
+    state: web::Data<State>,
+) -> Result<HttpResponse, ApiError> {
+    let order = order.0;
+    let tenant = state.tenant_of(&caller, order.tenant.as_deref()).await?;
+    let email = order.email.clone();
+    let email = email.ok_or_else(|| ApiError::field("email", "is needed"))?;
+    let email = resources::email(&email).map_err(|error| ApiError::field("email", error))?;
+    let edit = Edit::begin(&state.stores, &state.sealer, &author).await?;
+    let known = store::users::of_email(edit.db(), &email).await?;
+    let slice = Slice {
+        owner: Some(tenant),
+        people: known.into_iter().collect(),
+        ..Slice::default()
+    };
+    let before = edit.read(&slice).await?;
+    if member(&before, tenant, &email).is_some() {
+        let detail = "The tenant has a user of this address.";
+        return Err(ApiError::new(Code::NameTaken, detail));
+    }
+    let file = file(&before, tenant, order, email.clone());
+    let laid = edit.lay(&before, &before, &file, PLACE).await?;
+    state.catch_up(laid.version).await;
+    let id = member(&laid.picture, tenant, &email);
+    let id = id.ok_or_else(|| ApiError::not_found("user"))?;
+    let row = store::catalog::row(&state.stores.config.read, Kind::User, id.0).await?;
+    answer(StatusCode::CREATED, &laid.picture, tenant, id, row.times)
+}
+
+/// `PATCH /v1/admin/users/{id}`
+pub async fn change(
+    caller: Caller,
+    author: Author,
+    id: web::Path<String>,
+    if_match: IfMatch,
+    order: Body<Order>,
+    state: web::Data<State>,
+) -> Result<HttpResponse, ApiError> {
+    let (id, order) = (id_of(&id)?, order.0);
+    let edit = Edit::begin(&state.stores, &state.sealer, &author).await?;
+    let person = find(edit.db(), &caller, id).await?;
+    let tenant = tenant_of(&state, &caller, &person, order.tenant.as_deref()).await?;
+    let before = edit.read(&slice(tenant, id)).await?;
+    if_match.check(&stored(&before, tenant, id))?;
+    may_change(&caller, &person, tenant, &order)?;
+    let mut renamed = before.clone();
+    let mut email = person.email.clone();
+    if let Some(new) = &order.email {
+        email = resources::email(new).map_err(|error| ApiError::field("email", error))?;
+        let other = store::users::of_email(edit.db(), &email).await?;
+        if other.is_some_and(|other| other != id) {
+            return Err(ApiError::new(Code::NameTaken, "The user email is taken."));
+        }
+        if let Some(person) = renamed.people.get_mut(&id) {
+            person.email.clone_from(&email);
+        }
+    }
+    let file = file(&before, tenant, order, email);
+    let owned = owned_by(&before, id);
+    let laid = edit.lay_if::<ApiError>(&before, &renamed, &file, PLACE, async |db| {
+        let after = store::users::some(db, &[id]).await?;
+        keep_owners(db, &owned, after.first()).await
+    });
+    let laid = laid.await?;
+    state.catch_up(laid.version).await;
+    let row = store::catalog::row(&state.stores.config.read, Kind::User, id.0).await?;
+    answer(StatusCode::OK, &laid.picture, tenant, id, row.times)
+}
+
+/// `DELETE /v1/admin/users/{id}`: out of the tenant, with the keys that are theirs there. By the platform and without `tenant`:
+/// the person, out of all of them. Usage stays.
+pub async fn delete(
+    caller: Caller,
+    author: Author,
+    id: web::Path<String>,
+    if_match: IfMatch,
+    request: HttpRequest,
+    state: web::Data<State>,
+) -> Result<HttpResponse, ApiError> {
+    let (id, named) = (id_of(&id)?, tenant_in(&request)?);
+    let edit = Edit::begin(&state.stores, &state.sealer, &author).await?;
+    let person = find(edit.db(), &caller, id).await?;
+    let tenant = match (caller.reach, &named) {
+        (Reach::Platform, None) => None,
+        _ => Some(tenant_of(&state, &caller, &person, named.as_deref()).await?),
+    };
+    let place = tenant.and_then(|tenant| person.membership(tenant));
+    if let Some(place) = place
+        && !caller.covers(of_role(place.role))
+    {
+        return Err(above());
+    }
+    let of = tenant.or_else(|| person.memberships.first().map(|place| place.tenant));
+    if let Some(of) = of {
+        let before = edit.read(&slice(of, id)).await?;
+        if_match.check(&stored(&before, of, id))?;
+    }
+    let gone: Vec<TenantId> = match tenant {
+        Some(tenant) => vec![tenant],
+        None => person
+            .memberships
+            .iter()
+            .map(|place| place.tenant)
+            .collect(),
+    };
+    let before = shown_of(&person);
+    let mut left = person.clone();
+    left.memberships
+        .retain(|place| !gone.contains(&place.tenant));
+    // Nobody is left over who is nowhere.
+    let is_gone = left.memberships.is_empty() && (left.platform_role.is_none() || tenant.is_none());
+    let after = (!is_gone).then(|| shown_of(&left));
+    let done = audit::differs("user", tenant, &person.email, Some(&before), after.as_ref())?;
+    let owned: Vec<TenantId> = owner_in(&person).filter(|one| gone.contains(one)).collect();
+    let deleted = async |change: &mut Change| {
+        if is_gone {
+            change.deletes(Kind::User, id.0).await?;
+            store::users::delete(change.transaction(), id).await?;
+        } else {
+            for tenant in &gone {
+                for (kind, row) in store::users::theirs(change.transaction(), *tenant, id).await? {
+                    change.deletes(kind, row).await?;
+                }
+                store::users::leave(change.transaction(), *tenant, id).await?;
+            }
+            change.changed(Kind::User, id.0);
+        }
+        keep_owners(change.transaction(), &owned, None).await
+    };
+    state
+        .catch_up(edit.delete::<ApiError>(&done, deleted).await?)
+        .await;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// What a tenant's people may order of somebody.
+fn may_change(
+    caller: &Caller,
+    person: &Person,
+    tenant: TenantId,
+    order: &Order,
+) -> Result<(), ApiError> {
+    let now = person.membership(tenant).map(|place| of_role(place.role));
+    if now.is_some_and(|now| !caller.covers(now)) {
+        return Err(above());
+    }
+    if let Some(role) = order.role
+        && !caller.may_grant(Some(tenant), of_role(role))
+    {
+        return Err(above());
+    }
+    if caller.reaches(None) {
+        return Ok(());
+    }
+    if order.email.is_some() {
+        let detail = "They sign in with it: only they and the platform's operators change it.";
+        return Err(ApiError::new(Code::Forbidden, detail));
+    }
+    let own = [&order.name, &order.department, &order.contact];
+    let personal = own.iter().any(|field| field.is_some()) || order.enabled.is_some();
+    let is_elsewhere = person.memberships.len() > 1 || person.platform_role.is_some();
+    if personal && is_elsewhere {
+        let detail = "They are in other tenants too: take them out of this one, or ask the platform's operators.";
+        return Err(ApiError::new(Code::Forbidden, detail));
+    }
+    Ok(())
+}
+
+fn above() -> ApiError {
+    let detail = "Their role allows more than yours.";
+    ApiError::new(Code::Forbidden, detail)
+}
+
+/// Refuses what would leave a tenant without anybody who can do everything in it. `after` is the person as they are now.
+async fn keep_owners(
+    db: &impl sea_orm::ConnectionTrait,
+    owned: &[TenantId],
+    after: Option<&Person>,
+) -> Result<(), ApiError> {
+    for tenant in owned {
+        let stays = after
+            .is_some_and(|person| person.enabled && owner_in(person).any(|owned| owned == *tenant));
+        if !stays && store::users::owners(db, *tenant).await? == 0 {
+            let detail = "Make somebody else an owner first.";
+            return Err(ApiError::new(Code::LastOwner, detail));
+        }
+    }
+    Ok(())
+}
+
+/// The tenants that a person owns and can act in.
+fn owner_in(person: &Person) -> impl Iterator<Item = TenantId> {
+    let owned = person
+        .memberships
+        .iter()
+        .filter(|place| person.enabled && place.role == weir_api_types::resources::Role::Owner);
+    owned.map(|place| place.tenant)
+}
+
+fn owned_by(picture: &Picture, id: UserId) -> Vec<TenantId> {
+    let person = picture.people.get(&id);
+    person
+        .map(|person| owner_in(person).collect())
+        .unwrap_or_default()
+}
+
+/// What the audit log says of somebody who leaves.
+fn shown_of(person: &Person) -> serde_json::Value {
+    serde_json::json!({
+        "email": person.email,
+        "name": person.name,
+        "tenants": person.memberships.iter().map(|place| place.tenant).collect::<Vec<_>>(),
+    })
+}
+
+fn id_of(text: &str) -> Result<UserId, ApiError> {
+    thing::id(Kind::User, text).map(Into::into)
+}
+
+/// `tenant` of the query.
+fn tenant_in(request: &HttpRequest) -> Result<Option<String>, ApiError> {
+    let mut words = list::words(request)?;
+    let tenant = words.remove("tenant");
+    list::refuse_rest(&words)?;
+    Ok(tenant)
+}
+
+/// A person whom the caller may know of.
+async fn find(
+    db: &impl sea_orm::ConnectionTrait,
+    caller: &Caller,
+    id: UserId,
+) -> Result<Person, ApiError> {
+    let person = store::users::some(db, &[id]).await?.pop();
+    let person = person.filter(|person| {
+        let mut places = person.memberships.iter();
+        caller.reaches(None) || places.any(|place| caller.reaches(Some(place.tenant)))
+    });
+    person.ok_or_else(|| ApiError::not_found("user"))
+}
+
+/// Of which tenant's member a call speaks.
+async fn tenant_of(
+    state: &State,
+    caller: &Caller,
+    person: &Person,
+    named: Option<&str>,
+) -> Result<TenantId, ApiError> {
+    let tenant = match (named, caller.reach, person.memberships.as_slice()) {
+        (Some(name), ..) => state.tenant_named(caller, name).await?,
+        (None, Reach::Tenant(own), _) => Some(own),
+        (None, Reach::Platform, [only]) => Some(only.tenant),
+        (None, Reach::Platform, _) => {
+            return Err(ApiError::field("tenant", "is needed: they are in several"));
+        }
+    };
+    let tenant = tenant.filter(|tenant| person.membership(*tenant).is_some());
+    tenant.ok_or_else(|| ApiError::field("tenant", "they are in no tenant of this name"))
+}
+
+fn slice(tenant: TenantId, id: UserId) -> Slice {
+    Slice {
+        owner: Some(tenant),
+        people: vec![id],
+        ..Slice::default()
+    }
+}
+
+fn file(picture: &Picture, tenant: TenantId, order: Order, email: String) -> Resources {
+    let user = User {
+        email,
+        name: order.name,
+        department: order.department,
+        contact: order.contact,
+        role: order.role,
+        groups: order.groups,
+        limits: order.limits,
+        budgets: order.budgets,
+        enabled: order.enabled,
+    };
+    let tenant = Tenant {
+        name: picture
+            .tenant_name(Some(tenant))
+            .unwrap_or_default()
+            .to_owned(),
+        users: Some(vec![user]),
+        ..Tenant::default()
+    };
+    Resources {
+        tenants: Some(vec![tenant]),
+        ..Resources::default()
+    }
+}
+
+fn member(picture: &Picture, tenant: TenantId, email: &str) -> Option<UserId> {
+    let mut people = picture.people.values();
+    let person = people.find(|person| person.email == email && person.membership(tenant).is_some());
+    person.map(|person| person.id)
+}
+
+fn stored(picture: &Picture, tenant: TenantId, id: UserId) -> Option<Order> {
+    let user = export::user(picture, picture.people.get(&id)?, tenant)?;
+    Some(Order {
+        tenant: picture.tenant_name(Some(tenant)).map(str::to_owned),
+        email: Some(user.email),
+        name: user.name,
+        department: user.department,
+        contact: user.contact,
+        role: user.role,
+        groups: user.groups,
+        limits: user.limits,
+        budgets: user.budgets,
+        enabled: user.enabled,
+    })
+}
+
+fn answer(
+    status: StatusCode,
+    picture: &Picture,
+    tenant: TenantId,
+    id: UserId,
+    times: Times,
+) -> Result<HttpResponse, ApiError> {
+    let stored = stored(picture, tenant, id).ok_or_else(|| ApiError::not_found("user"))?;
+    thing::tagged(status, id.0, times, &stored, &stored)
 }

@@ -270,6 +270,11 @@ fn admin_state(
         health: Box::new(move |credential| {
             credential_state(health.health.condition(credential, now_ms()))
         }),
+        login: admin::login::Login {
+            passwords: admin::login::Passwords::new(),
+            tokens: admin::login::Tokens::default(),
+            has_tls: config.tls_cert.is_some(),
+        },
     })
 }
 

@@ -9,6 +9,7 @@ fn tenant(id: u128) -> Tenant {
         enabled: true,
         time_zone: "UTC".to_owned(),
         grants: None,
+        policies: Default::default(),
     }
 }
 

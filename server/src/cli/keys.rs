@@ -1,7 +1,10 @@
 //! `weir keys`: proxy keys, one by one.
 
 use clap::{Args, Subcommand};
-use weir_api_types::manage::{CreatedKey, KeyItem, NewKey};
+use weir_api_types::{
+    manage::KeyItem,
+    orders::{Detail, Key, KeyDetail},
+};
 
 use super::{
     client::Target,
@@ -79,27 +82,27 @@ pub async fn run(command: Command) -> anyhow::Result<()> {
 }
 
 async fn create(args: CreateArgs) -> anyhow::Result<()> {
-    let order = NewKey {
-        tenant: args.tenant,
-        name: args.name,
-        user: args.user,
-        group: args.group,
-        models: args.models,
-        ip_allow: args.ip_allow,
-        expires_at: args.expires_at,
+    let order = Key {
+        tenant: Some(args.tenant),
+        name: Some(args.name),
+        user: args.user.map(Some),
+        group: args.group.map(Some),
+        models: args.models.map(Some),
+        ip_allow: Some(args.ip_allow),
+        expires_at: args.expires_at.map(Some),
+        ..Key::default()
     };
     let (format, columns) = (args.output.output, ["id", "tenant", "name", "value"]);
-    let shown = |made: &CreatedKey| {
-        let CreatedKey { key, value } = made;
+    let shown = |made: &Detail<KeyDetail>| {
+        let key = &made.thing.key;
+        let tenant = key.tenant.clone().unwrap_or_default();
+        let name = key.name.clone().unwrap_or_default();
+        let value = key.value.as_ref().map(|value| value.expose().to_owned());
+        let value = value.unwrap_or_default();
         Shown {
-            what: format!("{} of {}", key.name, key.tenant),
+            what: format!("{name} of {tenant}"),
             value: value.clone(),
-            cells: vec![
-                key.id.to_string(),
-                key.tenant.clone(),
-                key.name.clone(),
-                value.clone(),
-            ],
+            cells: vec![made.id.to_string(), tenant, name, value],
         }
     };
     KIND.create(args.target, &order, format, &columns, shown)

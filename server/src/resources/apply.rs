@@ -15,8 +15,12 @@ use crate::{
     catalog::{Entry, Kind},
     clock::now_ms,
     secrets::Sealer,
-    store::{self, Change, Stores, audit::Done, catalog},
-    tenancy::key::Digest,
+    store::{
+        self, Change, Stores,
+        audit::Done,
+        catalog::{self, Reading, Slice},
+    },
+    tenancy::{Person, TenantId, key::Digest},
 };
 
 /// How a file is applied.
@@ -92,12 +96,20 @@ pub(super) async fn record(
         tenant: match (&change.tenant, change.kind.as_str()) {
             (Some(owner), _) => tenant(owner),
             (None, "tenant") => tenant(&change.name),
+            // Of people who are changed in one tenant, that tenant is told.
+            (None, "user") => only(&merged.picture),
             (None, _) => None,
         },
         change: change.clone(),
     });
     let done: Vec<Done> = done.collect();
     Ok(store::audit::append(change.transaction(), sealer, author, &done).await?)
+}
+
+/// The tenant of a picture that has one.
+fn only(picture: &Picture) -> Option<TenantId> {
+    let mut tenants = picture.tenants.keys();
+    tenants.next().copied().filter(|_| tenants.next().is_none())
 }
 
 /// Everything that is stored, secrets kept by their ids.
@@ -112,6 +124,21 @@ pub async fn stored(stores: &Stores, sealer: &Sealer) -> Result<Resources, Error
 pub async fn read(db: &impl ConnectionTrait, sealer: &Sealer) -> Result<Picture, Error> {
     let version = catalog::version(db).await?;
     let reading = catalog::whole(db, version, sealer).await?;
+    picture(reading, store::users::all(db).await?)
+}
+
+/// A part of it.
+pub async fn read_slice(
+    db: &impl ConnectionTrait,
+    slice: &Slice,
+    sealer: &Sealer,
+) -> Result<Picture, Error> {
+    let reading = catalog::slice(db, slice, sealer).await?;
+    picture(reading, store::users::some(db, &slice.people).await?)
+}
+
+/// People come by themselves, with what the catalog has no use for.
+fn picture(reading: Reading, people: Vec<Person>) -> Result<Picture, Error> {
     if reading.broken > 0 {
         return Err(Error::Broken(reading.broken));
     }
@@ -127,15 +154,11 @@ pub async fn read(db: &impl ConnectionTrait, sealer: &Sealer) -> Result<Picture,
             Entry::Budget(budget) => {
                 drop(picture.budgets.insert((budget.scope, budget.id), budget));
             }
-            // Read below, with what the catalog has no use for.
             Entry::User(_) => {}
         }
     }
-    let people = store::users::all(db).await?;
-    picture.people = people
-        .into_iter()
-        .map(|person| (person.id, person))
-        .collect();
+    let people = people.into_iter().map(|person| (person.id, person));
+    picture.people = people.collect();
     Ok(picture)
 }
 

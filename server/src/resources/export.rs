@@ -103,6 +103,7 @@ pub fn tenant(tenant: &tenancy::Tenant) -> Tenant {
         name: tenant.name.clone(),
         time_zone: Some(tenant.time_zone.clone()),
         grants: Some(grants),
+        policies: Some(tenant.policies),
         enabled: Some(tenant.enabled),
         ..Tenant::default()
     }
@@ -236,12 +237,14 @@ fn rates(rates: &billing::Rates) -> Rates {
     serde_json::from_value(object).unwrap_or_default()
 }
 
-fn limits(picture: &Picture, scope: Scope) -> Vec<weir_api_types::limit::Limit> {
+/// The limits that stand on a thing.
+pub fn limits(picture: &Picture, scope: Scope) -> Vec<weir_api_types::limit::Limit> {
     let limits = picture.limits_on(scope).into_iter();
     limits.map(|limit| limit.rule.clone()).collect()
 }
 
-fn budgets(picture: &Picture, scope: Scope) -> Vec<weir_api_types::limit::Budget> {
+/// The budgets that stand on a thing.
+pub fn budgets(picture: &Picture, scope: Scope) -> Vec<weir_api_types::limit::Budget> {
     let budgets = picture.budgets_on(scope).into_iter();
     budgets.map(tenancy::Budget::rule).collect()
 }

@@ -6,9 +6,9 @@
 //! expands files with the same code and sends them over HTTP.
 
 mod apply;
+mod edit;
 pub mod expand;
 pub mod export;
-mod make_key;
 pub mod merge;
 pub mod picture;
 mod place;
@@ -16,9 +16,9 @@ pub mod plan;
 pub mod read;
 pub mod watch;
 
-pub use apply::{Error, Options, apply, stored};
-pub use make_key::{NotMade, make_key};
-pub use merge::instant;
+pub use apply::{Error, Options, apply, read_slice, stored};
+pub use edit::{Edit, Laid};
+pub use merge::{email, instant, line};
 pub use picture::Picture;
 pub use watch::{apply_file, watch};
 

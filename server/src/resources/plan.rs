@@ -108,6 +108,8 @@ pub fn changes(before: &Picture, after: &Picture) -> Vec<Change> {
 struct Words {
     tenant: Option<String>,
     name: String,
+    /// What the field is called that has the name.
+    called: &'static str,
     fields: Map<String, Value>,
 }
 
@@ -122,6 +124,7 @@ impl Words {
         Self {
             tenant,
             name: name.to_owned(),
+            called: "name",
             fields,
         }
     }
@@ -152,10 +155,17 @@ fn of<I: Ord + Copy, T: PartialEq>(
         } else {
             Action::Create
         };
-        let fields = differing(
+        let renamed = then.as_ref().filter(|then| then.name != now.name);
+        let renamed = renamed.map(|then| FieldChange {
+            field: then.called.to_owned(),
+            before: then.name.clone().into(),
+            after: now.name.clone().into(),
+        });
+        let mut fields = differing(
             then.map(|words| words.fields).unwrap_or_default(),
             &now.fields,
         );
+        fields.extend(renamed);
         changes.push(change(kind, action, now, fields));
     }
     changes
@@ -211,6 +221,7 @@ fn describe_person(picture: &Picture, person: &Person) -> Words {
         "tenants": tenants,
     });
     let mut words = Words::new(None, &person.email, &fields);
+    words.called = "email";
     words
         .fields
         .insert("name".to_owned(), person.name.clone().into());

@@ -2,7 +2,7 @@
 
 use sea_orm::{
     ActiveValue::Set, ColumnTrait as _, ConnectionTrait, EntityTrait as _, QueryFilter as _,
-    sea_query::OnConflict,
+    Statement, sea_query::OnConflict,
 };
 use weir_entity::{channel, credential};
 
@@ -61,6 +61,17 @@ pub async fn delete(
         .exec(db)
         .await?;
     Ok(())
+}
+
+/// What a channel cannot be taken from: a model that is routed to it, or a key that may use it alone.
+pub async fn needed(db: &impl ConnectionTrait, id: ChannelId) -> Result<Option<String>> {
+    let sql = "SELECT 'model ' || models.name AS what FROM routes JOIN models ON models.id = routes.model_id \
+               WHERE routes.channel_id = $1 \
+               UNION ALL SELECT 'key ' || name FROM proxy_keys WHERE CAST(channels AS TEXT) LIKE $2 LIMIT 1";
+    let values = [id.0.into(), format!("%{id}%").into()];
+    let statement = Statement::from_sql_and_values(db.get_database_backend(), sql, values);
+    let row = db.query_one_raw(statement).await?;
+    Ok(row.map(|row| row.try_get("", "what")).transpose()?)
 }
 
 /// A page of the channels of one tenant, or of all, credentials opened.

@@ -1,12 +1,22 @@
-//! Groups, as they are written.
+//! Groups, as they are written and listed.
+
+use std::collections::HashMap;
 
 use sea_orm::{
     ActiveValue::Set, ColumnTrait as _, ConnectionTrait, EntityTrait as _, QueryFilter as _,
-    sea_query::OnConflict,
+    QuerySelect as _, sea_query::OnConflict,
 };
-use weir_entity::group::{ActiveModel, Column, Entity};
+use uuid::Uuid;
+use weir_api_types::manage::GroupItem;
+use weir_entity::{
+    group::{ActiveModel, Column, Entity, Model},
+    group_member,
+};
 
-use super::Result;
+use super::{
+    Page, Result, Scope, moment,
+    names::{self, Named},
+};
 use crate::tenancy::{Group, GroupId, TenantId};
 
 /// Makes a group, or brings its row up to date.
@@ -32,4 +42,34 @@ pub async fn delete(db: &impl ConnectionTrait, tenant: TenantId, id: GroupId) ->
     let own = Column::TenantId.eq(tenant.0);
     Entity::delete_by_id(id.0).filter(own).exec(db).await?;
     Ok(())
+}
+
+/// A page of the groups of one tenant, or of all.
+pub async fn list(db: &impl ConnectionTrait, scope: Scope, page: Page) -> Result<Vec<GroupItem>> {
+    let mut query = Entity::find();
+    if let Scope::Tenant(tenant) = scope {
+        query = query.filter(Column::TenantId.eq(tenant.0));
+    }
+    let rows = page.of(db, query, Column::Id).await?;
+    let tenants: Vec<Uuid> = rows.iter().map(|row| row.tenant_id).collect();
+    let tenants = names::of(db, Named::Tenant, &tenants).await?;
+    let ids = rows.iter().map(|row| row.id);
+    let members: Vec<(Uuid, i64)> = group_member::Entity::find()
+        .select_only()
+        .column(group_member::Column::GroupId)
+        .column_as(group_member::Column::UserId.count(), "members")
+        .filter(group_member::Column::GroupId.is_in(ids))
+        .group_by(group_member::Column::GroupId)
+        .into_tuple()
+        .all(db)
+        .await?;
+    let members: HashMap<Uuid, i64> = members.into_iter().collect();
+    let item = |row: Model| GroupItem {
+        id: row.id,
+        tenant: tenants.get(&row.tenant_id).cloned().unwrap_or_default(),
+        name: row.name,
+        members: members.get(&row.id).copied().unwrap_or(0).unsigned_abs(),
+        created_at: moment(row.created_ms),
+    };
+    Ok(rows.into_iter().map(item).collect())
 }

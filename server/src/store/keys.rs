@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use sea_orm::{
     ActiveValue::Set, ColumnTrait as _, ConnectionTrait, EntityTrait as _, QueryFilter as _,
-    sea_query::OnConflict,
+    QueryOrder as _, QuerySelect as _, sea_query::OnConflict,
 };
 use serde_json::json;
 use uuid::Uuid;
@@ -17,7 +17,7 @@ use super::{
     moment,
     names::{self, Named},
 };
-use crate::tenancy::{KeyId, Owner, ProxyKey, TenantId, key::Digest};
+use crate::tenancy::{KeyId, Owner, ProxyKey, TenantId, UserId, key::Digest};
 
 /// The most secrets of one key: one, and the one that replaces it.
 const SLOTS: [i16; 2] = [0, 1];
@@ -71,41 +71,49 @@ pub async fn delete(db: &impl ConnectionTrait, tenant: TenantId, id: KeyId) -> R
     found(deleted.rows_affected)
 }
 
-/// Switches a tenant's key on or off, or sets its end; what is `None` stays.
-pub async fn change(
+/// The key of a name in a tenant.
+pub async fn named(
     db: &impl ConnectionTrait,
     tenant: TenantId,
-    id: KeyId,
-    enabled: Option<bool>,
-    expires_ms: Option<Option<i64>>,
-    now_ms: i64,
-) -> Result<()> {
-    use proxy_key::Column;
-    let mut update = proxy_key::Entity::update_many()
-        .col_expr(Column::UpdatedMs, now_ms.into())
-        .filter(Column::Id.eq(id.0))
-        .filter(Column::TenantId.eq(tenant.0));
-    if let Some(enabled) = enabled {
-        update = update.col_expr(Column::Enabled, enabled.into());
-    }
-    if let Some(expires_ms) = expires_ms {
-        update = update.col_expr(Column::ExpiresMs, expires_ms.into());
-    }
-    found(update.exec(db).await?.rows_affected)
+    name: &str,
+) -> Result<Option<KeyId>> {
+    let query = proxy_key::Entity::find()
+        .filter(proxy_key::Column::TenantId.eq(tenant.0))
+        .filter(proxy_key::Column::Name.eq(name));
+    Ok(query.one(db).await?.map(|row| row.id.into()))
 }
 
-/// The tenant that a key belongs to.
-pub async fn tenant_of(db: &impl ConnectionTrait, id: KeyId) -> Result<TenantId> {
+/// The user whom a key belongs to.
+pub async fn user_of(db: &impl ConnectionTrait, id: KeyId) -> Result<Option<UserId>> {
     let row = proxy_key::Entity::find_by_id(id.0).one(db).await?;
-    row.map(|row| row.tenant_id.into()).ok_or(Error::NotFound)
+    Ok(row.and_then(|row| row.user_id).map(Into::into))
 }
 
-/// One key of a tenant.
-pub async fn find(db: &impl ConnectionTrait, tenant: TenantId, id: KeyId) -> Result<KeyItem> {
-    let query =
-        proxy_key::Entity::find_by_id(id.0).filter(proxy_key::Column::TenantId.eq(tenant.0));
-    let items = items(db, query.all(db).await?).await?;
-    items.into_iter().next().ok_or(Error::NotFound)
+/// A user's keys in a tenant.
+pub async fn of_user(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    user: UserId,
+) -> Result<Vec<KeyId>> {
+    let ids: Vec<Uuid> = proxy_key::Entity::find()
+        .select_only()
+        .column(proxy_key::Column::Id)
+        .filter(proxy_key::Column::TenantId.eq(tenant.0))
+        .filter(proxy_key::Column::UserId.eq(user.0))
+        .into_tuple()
+        .all(db)
+        .await?;
+    Ok(ids.into_iter().map(Into::into).collect())
+}
+
+/// The masked beginnings of a key's secrets.
+pub async fn hints(db: &impl ConnectionTrait, id: KeyId) -> Result<Vec<String>> {
+    let rows = key_secret::Entity::find()
+        .filter(key_secret::Column::KeyId.eq(id.0))
+        .order_by_asc(key_secret::Column::CreatedMs)
+        .all(db)
+        .await?;
+    Ok(rows.into_iter().map(|row| row.hint).collect())
 }
 
 /// A page of the keys of one tenant, or of all.
@@ -193,7 +201,13 @@ async fn put_secrets(
         .into_iter()
         .filter(|slot| rows.iter().all(|row| row.slot != *slot));
     for secret in &key.secrets {
-        if rows.iter().any(|row| row.digest == secret.digest) {
+        if let Some(row) = rows.iter().find(|row| row.digest == secret.digest) {
+            if row.expires_ms != secret.expires_ms {
+                let update = Entity::update_many()
+                    .col_expr(Column::ExpiresMs, secret.expires_ms.into())
+                    .filter(Column::Id.eq(row.id));
+                update.exec(db).await?;
+            }
             continue;
         }
         let slot = free

@@ -18,6 +18,7 @@ pub async fn put(db: &impl ConnectionTrait, tenant: &Tenant, now_ms: i64) -> Res
         enabled: Set(tenant.enabled),
         time_zone: Set(tenant.time_zone.clone()),
         grants: Set(tenant.grants.as_ref().map(document).transpose()?),
+        policies: Set(Some(document(&tenant.policies)?)),
         created_ms: Set(now_ms),
         updated_ms: Set(now_ms),
     };
@@ -26,6 +27,7 @@ pub async fn put(db: &impl ConnectionTrait, tenant: &Tenant, now_ms: i64) -> Res
         Column::Enabled,
         Column::TimeZone,
         Column::Grants,
+        Column::Policies,
         Column::UpdatedMs,
     ];
     let known = OnConflict::column(Column::Id)

@@ -3,21 +3,26 @@
 use std::collections::HashMap;
 
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait as _, ConnectionTrait, EntityTrait as _, QueryFilter as _,
-    QuerySelect as _, QueryTrait as _, sea_query::OnConflict,
+    ActiveValue::Set, ColumnTrait as _, ConnectionTrait, EntityTrait as _, PaginatorTrait as _,
+    QueryFilter as _, QueryOrder as _, QuerySelect as _, QueryTrait as _, Statement,
+    sea_query::OnConflict,
 };
 use uuid::Uuid;
 use weir_api_types::{
-    manage::{MembershipItem, UserItem},
+    manage::{AnyRole, MembershipItem, PlatformRole, UserItem},
     resources::Role,
 };
-use weir_entity::{group, group_member, membership, user};
+use weir_entity::{group, group_member, membership, tenant, user};
 
 use super::{
     Error, Page, Result, Scope,
     names::{self, Named},
 };
-use crate::tenancy::{Membership, Person, UserId};
+use crate::catalog::Kind;
+use crate::tenancy::{Membership, Person, TenantId, UserId};
+
+/// Ids in one question: each is a bound value.
+const IDS_PER_QUERY: usize = 1_000;
 
 /// Everybody.
 pub async fn all(db: &impl ConnectionTrait) -> Result<Vec<Person>> {
@@ -28,8 +33,109 @@ pub async fn all(db: &impl ConnectionTrait) -> Result<Vec<Person>> {
     assemble(users, memberships, members, &groups)
 }
 
+/// These people, with all that is stored of each.
+pub async fn some(db: &impl ConnectionTrait, ids: &[UserId]) -> Result<Vec<Person>> {
+    let mut people = Vec::with_capacity(ids.len());
+    for ids in ids.chunks(IDS_PER_QUERY) {
+        let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
+        let users = user::Entity::find().filter(user::Column::Id.is_in(ids.clone()));
+        let places = membership::Column::UserId.is_in(ids.clone());
+        let memberships = membership::Entity::find().filter(places).all(db).await?;
+        let members = group_member::Column::UserId.is_in(ids);
+        let members = group_member::Entity::find().filter(members).all(db).await?;
+        let groups = members.iter().map(|row| row.group_id);
+        let groups = group::Entity::find().filter(group::Column::Id.is_in(groups));
+        let groups = groups.all(db).await?;
+        people.extend(assemble(
+            users.all(db).await?,
+            memberships,
+            members,
+            &groups,
+        )?);
+    }
+    Ok(people)
+}
+
+/// The person of an address in its stored form.
+pub async fn of_email(db: &impl ConnectionTrait, email: &str) -> Result<Option<UserId>> {
+    let row = user::Entity::find_by_email(email).one(db).await?;
+    Ok(row.map(|row| row.id.into()))
+}
+
+/// The people of a tenant who own it and can sign in.
+pub async fn owners(db: &impl ConnectionTrait, tenant: TenantId) -> Result<u64> {
+    let query = membership::Entity::find()
+        .inner_join(user::Entity)
+        .filter(membership::Column::TenantId.eq(tenant.0))
+        .filter(membership::Column::Role.eq(Role::Owner.as_str()))
+        .filter(user::Column::Enabled.eq(true));
+    Ok(query.count(db).await?)
+}
+
+/// What is somebody's in one tenant: their keys, and the limits and budgets that stand on them there.
+pub async fn theirs(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    id: UserId,
+) -> Result<Vec<(Kind, Uuid)>> {
+    let mut found = Vec::new();
+    for (kind, table) in [
+        (Kind::Key, "proxy_keys"),
+        (Kind::Limit, "limits"),
+        (Kind::Budget, "budgets"),
+    ] {
+        let sql = format!("SELECT id FROM {table} WHERE tenant_id = $1 AND user_id = $2");
+        let values = [tenant.0.into(), id.0.into()];
+        let rows = Statement::from_sql_and_values(db.get_database_backend(), sql, values);
+        for row in db.query_all_raw(rows).await? {
+            found.push((kind, row.try_get("", "id")?));
+        }
+    }
+    Ok(found)
+}
+
+/// Takes somebody out of a tenant, with all that is [`theirs`] there.
+pub async fn leave(db: &impl ConnectionTrait, tenant: TenantId, id: UserId) -> Result<()> {
+    for sql in [
+        "DELETE FROM proxy_keys WHERE tenant_id = $1 AND user_id = $2",
+        "DELETE FROM limits WHERE tenant_id = $1 AND user_id = $2",
+        "DELETE FROM budgets WHERE tenant_id = $1 AND user_id = $2",
+        "DELETE FROM group_members WHERE user_id = $2 AND group_id IN (SELECT id FROM groups WHERE tenant_id = $1)",
+        "DELETE FROM memberships WHERE tenant_id = $1 AND user_id = $2",
+    ] {
+        let values = [tenant.0.into(), id.0.into()];
+        let statement = Statement::from_sql_and_values(db.get_database_backend(), sql, values);
+        db.execute_raw(statement).await?;
+    }
+    Ok(())
+}
+
+/// The tenants that somebody can act in, by name, with their role there.
+pub async fn places(
+    db: &impl ConnectionTrait,
+    id: UserId,
+) -> Result<Vec<(TenantId, String, Role)>> {
+    let rows: Vec<(Uuid, String, String)> = membership::Entity::find()
+        .inner_join(tenant::Entity)
+        .select_only()
+        .column(tenant::Column::Id)
+        .column(tenant::Column::Name)
+        .column(membership::Column::Role)
+        .filter(membership::Column::UserId.eq(id.0))
+        .filter(tenant::Column::Enabled.eq(true))
+        .order_by_asc(tenant::Column::Name)
+        .into_tuple()
+        .all(db)
+        .await?;
+    let place = |(id, name, word): (Uuid, String, String)| Ok((id.into(), name, role(&word)?));
+    rows.into_iter().map(place).collect()
+}
+
 /// Makes a person, or brings all rows of theirs up to date.
 pub async fn put(db: &impl ConnectionTrait, person: &Person, now_ms: i64) -> Result<()> {
+    let role = person
+        .platform_role
+        .map(|role| AnyRole::Platform(role).as_str());
     let row = user::ActiveModel {
         id: Set(person.id.0),
         email: Set(person.email.clone()),
@@ -37,6 +143,7 @@ pub async fn put(db: &impl ConnectionTrait, person: &Person, now_ms: i64) -> Res
         department: Set(person.department.clone()),
         contact: Set(person.contact.clone()),
         enabled: Set(person.enabled),
+        platform_role: Set(role.map(str::to_owned)),
         created_ms: Set(now_ms),
         updated_ms: Set(now_ms),
     };
@@ -46,6 +153,7 @@ pub async fn put(db: &impl ConnectionTrait, person: &Person, now_ms: i64) -> Res
         user::Column::Department,
         user::Column::Contact,
         user::Column::Enabled,
+        user::Column::PlatformRole,
         user::Column::UpdatedMs,
     ];
     let known = OnConflict::column(user::Column::Id)
@@ -155,6 +263,7 @@ fn assemble(
         department: row.department,
         contact: row.contact,
         enabled: row.enabled,
+        platform_role: row.platform_role.as_deref().and_then(platform_role),
         memberships: places.remove(&row.id).unwrap_or_default(),
     };
     Ok(users.into_iter().map(person).collect())
@@ -214,4 +323,12 @@ async fn put_groups(db: &impl ConnectionTrait, person: &Person) -> Result<()> {
         Entity::insert_many(rows).exec_without_returning(db).await?;
     }
     Ok(())
+}
+
+/// A word that this build does not know gives nothing.
+fn platform_role(word: &str) -> Option<PlatformRole> {
+    match word.parse() {
+        Ok(AnyRole::Platform(role)) => Some(role),
+        _ => None,
+    }
 }

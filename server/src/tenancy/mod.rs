@@ -11,6 +11,7 @@ pub mod name;
 pub mod person;
 
 use serde::{Deserialize, Serialize};
+use weir_api_types::resources::Policies;
 
 pub use ids::{
     BudgetId, ChannelId, CredentialId, GroupId, KeyId, LimitId, ModelId, RequestId, RouteId,
@@ -32,6 +33,8 @@ pub struct Tenant {
     pub time_zone: String,
     /// What of the platform the tenant may use; `None` grants every platform model and channel.
     pub grants: Option<Grants>,
+    /// What its own people may do in it.
+    pub policies: Policies,
 }
 
 /// What a tenant may use of the platform. A list that is absent grants everything of its kind.

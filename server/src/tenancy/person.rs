@@ -1,6 +1,6 @@
 //! A user as the management side sees it: with what a request never asks for.
 
-use weir_api_types::resources::Role;
+use weir_api_types::{manage::PlatformRole, resources::Role};
 
 use super::{GroupId, TenantId, UserId};
 
@@ -14,6 +14,8 @@ pub struct Person {
     pub department: String,
     pub contact: String,
     pub enabled: bool,
+    /// What they are on the platform itself.
+    pub platform_role: Option<PlatformRole>,
     /// One per tenant, in the order of the tenants' ids.
     pub memberships: Vec<Membership>,
 }

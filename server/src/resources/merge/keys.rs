@@ -30,7 +30,10 @@ impl Merge<'_> {
                 let stored = stored.get(&name).copied();
                 let key = self.key(&place(at), tenant, stored, name, given);
                 let scope = Scope::Key(tenant.id, key.id);
-                self.merged.picture.keys.insert(key.id, key);
+                let (owner, before) = (key.owner, self.merged.picture.keys.insert(key.id, key));
+                if before.is_none_or(|before| before.owner != owner) {
+                    self.refuse_one_too_many(&place(at), tenant.id, owner);
+                }
                 self.limits(&place(at), scope, given.limits.as_deref());
                 self.budgets(&place(at), scope, given.budgets.as_deref());
             }
@@ -215,6 +218,22 @@ impl Merge<'_> {
         keys.filter(|key| key.tenant == tenant)
             .map(|key| (key.name.clone(), key.id))
             .collect()
+    }
+
+    /// Where the tenant says how many keys a user may have.
+    fn refuse_one_too_many(&mut self, path: &str, tenant: TenantId, owner: Owner) {
+        let picture = &self.merged.picture;
+        let most = picture.tenants.get(&tenant);
+        let most = most.and_then(|tenant| tenant.policies.keys_per_user);
+        let (Owner::User(_), Some(most)) = (owner, most) else {
+            return;
+        };
+        let keys = picture.keys.values();
+        let theirs = keys.filter(|key| key.tenant == tenant && key.owner == owner);
+        if theirs.count() > most as usize {
+            let message = format!("has as many keys as the tenant allows a user, {most}");
+            self.refuse(format!("{path}.user"), message);
+        }
     }
 
     /// Two keys with one value would be one caller.

@@ -19,7 +19,7 @@ use std::{
     fmt::Display,
 };
 
-pub use checks::instant;
+pub use checks::{email, instant, line};
 use weir_api_types::{apply::GeneratedKey, problem::FieldError, resources::Resources};
 
 use super::Picture;

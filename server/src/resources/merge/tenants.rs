@@ -44,8 +44,15 @@ impl Merge<'_> {
             enabled: true,
             time_zone: "UTC".to_owned(),
             grants: None,
+            policies: Default::default(),
         });
         tenant.enabled = given.enabled.unwrap_or(tenant.enabled);
+        if let Some(policies) = given.policies {
+            if policies.keys_per_user == Some(0) {
+                self.refuse(format!("{path}.policies.keys_per_user"), "is at least 1");
+            }
+            tenant.policies = policies;
+        }
         if let Some(zone) = &given.time_zone
             && let Some(zone) = self.accept(&format!("{path}.time_zone"), checks::time_zone(zone))
         {

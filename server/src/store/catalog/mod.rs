@@ -5,13 +5,15 @@
 //! `jobs::refresh_catalog` calls this and nobody else; writing is `store::change` and the files of the aggregates.
 
 mod fetch;
+mod row;
 mod rows;
+mod slice;
 
 use std::collections::BTreeMap;
 
 use sea_orm::{
     ColumnTrait as _, ConnectionTrait, EntityTrait as _, QueryFilter as _, QueryOrder as _,
-    QuerySelect as _,
+    QuerySelect as _, Statement,
 };
 use uuid::Uuid;
 use weir_entity::{catalog_change, installation};
@@ -23,6 +25,8 @@ use crate::{
     secrets::Sealer,
 };
 use fetch::Which;
+pub use row::{Row, Times, row};
+pub use slice::{Slice, slice};
 
 /// Changes are kept for so many versions …
 const KEPT_VERSIONS: i64 = 10_000;
@@ -86,6 +90,14 @@ pub async fn version(db: &impl ConnectionTrait) -> Result<Version> {
         number: row.catalog_version,
         changed_ms: changed_ms(db, row.catalog_version).await?,
     })
+}
+
+/// Waits until no other change is under way, and keeps others waiting until this transaction ends.
+pub async fn lock(transaction: &impl ConnectionTrait) -> Result<()> {
+    let sql = "UPDATE installation SET catalog_version = catalog_version WHERE id = 1";
+    let statement = Statement::from_string(transaction.get_database_backend(), sql);
+    transaction.execute_raw(statement).await?;
+    Ok(())
 }
 
 /// When the change of a number was; 0 where it is not kept.

@@ -62,6 +62,7 @@ pub fn tenant(row: tenant::Model) -> Result<Tenant> {
         enabled: row.enabled,
         time_zone: row.time_zone,
         grants: optional("grants", row.grants)?,
+        policies: optional("policies", row.policies)?.unwrap_or_default(),
     })
 }
 

@@ -1,0 +1,139 @@
+//! Signing in, and what people see and change of themselves.
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::{manage::PlatformRole, resources::Role, secret::Sensitive};
+
+/// Who wants to sign in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Credentials {
+    pub email: String,
+    pub password: Sensitive,
+    /// Six digits of the second factor, or a recovery code; asked for by `second_factor_needed`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<Sensitive>,
+}
+
+/// What somebody who is signed in calls management with. The refresh token is in a cookie.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Access {
+    /// For `authorization: Bearer`.
+    pub access_token: String,
+    /// Seconds for which it is good.
+    pub expires_in: u32,
+}
+
+/// Whoever calls.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Me {
+    /// `user`, `service_token` or `admin_token`.
+    pub kind: String,
+    pub id: Option<Uuid>,
+    /// Of a person their address, of a token its name.
+    pub name: String,
+    /// Of a person.
+    pub person: Option<MyPerson>,
+    /// The tenant that this call's permissions hold in; absent: the platform.
+    pub tenant: Option<String>,
+    /// What this call may do, as `resource:action`.
+    pub permissions: Vec<String>,
+}
+
+/// What a person sees of themselves.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MyPerson {
+    pub email: String,
+    pub name: String,
+    pub department: String,
+    pub contact: String,
+    pub platform_role: Option<PlatformRole>,
+    /// The tenants that they can call in, by `x-weir-tenant`.
+    pub tenants: Vec<MyTenant>,
+    /// Whether a second factor is asked for.
+    pub second_factor: bool,
+    /// Recovery codes that are left.
+    pub recovery_codes: usize,
+}
+
+/// A tenant that somebody is a member of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MyTenant {
+    pub id: Uuid,
+    pub name: String,
+    pub role: Role,
+}
+
+/// What people change of themselves.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MePatch {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub department: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub contact: Option<String>,
+}
+
+/// Another password for oneself. All other sessions end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PasswordChange {
+    pub current: Sensitive,
+    pub new: Sensitive,
+}
+
+/// That somebody is still there: their password.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Proof {
+    pub password: Sensitive,
+}
+
+/// The seed of a second factor, shown this once. It is in force when a code of it was confirmed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seed {
+    /// In base32, to be typed.
+    pub secret: String,
+    /// `otpauth://totp/…`, to be scanned.
+    pub uri: String,
+}
+
+/// A code of the second factor.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FactorCode {
+    pub code: Sensitive,
+}
+
+/// What signs in once each when the second factor is lost; shown this once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecoveryCodes {
+    pub codes: Vec<String>,
+}
+
+/// One of somebody's sessions.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionItem {
+    pub id: Uuid,
+    /// Whether it is the one that asks.
+    pub current: bool,
+    pub address: String,
+    pub agent: String,
+    /// RFC 3339.
+    pub created_at: String,
+    /// RFC 3339.
+    pub used_at: String,
+    /// RFC 3339.
+    pub expires_at: String,
+}
+
+/// A link that works once, for somebody who has no password or lost it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OneTimeLink {
+    pub url: String,
+    /// RFC 3339.
+    pub expires_at: String,
+}

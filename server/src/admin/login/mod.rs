@@ -1,0 +1,296 @@
+//! Signing in: a password, where somebody has one a second factor, and out of it a short access token and a refresh cookie.
+//!
+//! What is wrong is told alike, and takes alike, for a wrong password, for an address that nobody has and for somebody who is
+//! switched off. The cookie is read here and nowhere else; everything besides is called with the access token.
+
+mod factor;
+mod password;
+mod throttle;
+mod tokens;
+
+use std::net::IpAddr;
+
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::header::{self, HeaderValue},
+    web,
+};
+use uuid::Uuid;
+use weir_api_types::{
+    people::{Access, Credentials},
+    secret::Sensitive,
+};
+
+pub use factor::{recovery_codes, seed, take};
+pub use password::Passwords;
+pub use throttle::{FORGOTTEN_MS, Proof};
+pub use tokens::{Bearer, Tokens};
+
+use super::{
+    State, access, audit,
+    body::Order,
+    error::{ApiError, Code},
+};
+use crate::{
+    access::Author,
+    clock::now_ms,
+    resources,
+    store::{self, sessions, sign_ins},
+    tenancy::{Person, UserId},
+};
+use throttle::Try;
+
+/// The refresh token's cookie. Its prefix makes browsers take it over https alone and send it to this host alone.
+const COOKIE: &str = "__Host-weir_refresh";
+/// A session that nobody keeps up ends after so long.
+const SESSION_MS: i64 = 30 * 24 * 3_600_000;
+/// For so long after a refresh the token before still gives access: two tabs may ask at once.
+const GRACE_MS: i64 = 10_000;
+/// What is kept of a browser's own words.
+const AGENT_CHARACTERS: usize = 200;
+
+/// What signing in needs besides the stores.
+pub struct Login {
+    pub passwords: Passwords,
+    pub tokens: Tokens,
+    /// Whether this process itself speaks TLS.
+    pub has_tls: bool,
+}
+
+/// `POST /v1/admin/sign-in`
+pub async fn sign_in(
+    request: HttpRequest,
+    order: Order<Credentials>,
+    state: web::Data<State>,
+) -> Result<HttpResponse, ApiError> {
+    safe(&request, &state)?;
+    let Credentials {
+        email,
+        password,
+        code,
+    } = order.0;
+    let address = access::address(&request, &state);
+    let account = resources::email(&email).unwrap_or_default();
+    let tried = Try::new(&account, address);
+    let user = store::users::of_email(&state.stores.config.read, &account).await?;
+    let begun = tried.begin(&state.stores, user, now_ms()).await?;
+    begun.map_err(|wait_ms| ApiError::wait(wait_ms, "There were too many tries."))?;
+    let person = who(&state, user, &password).await?;
+    let Some(person) = person else {
+        tried.failed(&state.stores, now_ms()).await?;
+        return Err(ApiError::new(Code::SignInFailed, "Try again."));
+    };
+    second_factor(&state, &tried, person.id, code.as_ref()).await?;
+    tried.succeeded(&state.stores).await?;
+    begin(&request, &state, &person, address).await
+}
+
+/// The person whose password it is, if they may sign in at all.
+async fn who(
+    state: &State,
+    user: Option<UserId>,
+    password: &Sensitive,
+) -> Result<Option<Person>, ApiError> {
+    let db = &state.stores.config.read;
+    let (person, kept) = match user {
+        Some(user) => (
+            store::users::some(db, &[user]).await?.pop(),
+            sign_ins::find(db, user).await?,
+        ),
+        None => (None, Default::default()),
+    };
+    let is_right = state.login.passwords.is(password, kept.password).await?;
+    Ok(person.filter(|person| is_right && person.enabled))
+}
+
+async fn second_factor(
+    state: &State,
+    tried: &Try,
+    user: UserId,
+    code: Option<&Sensitive>,
+) -> Result<(), ApiError> {
+    let kept = sign_ins::find(&state.stores.config.read, user).await?;
+    if !kept.totp_on {
+        return Ok(());
+    }
+    let Some(code) = code else {
+        let detail = "Send the six digits of your app, or a recovery code, in `code`.";
+        return Err(ApiError::new(Code::SecondFactorNeeded, detail));
+    };
+    let begun = tried.begin_code(&state.stores, now_ms()).await?;
+    begun.map_err(|wait_ms| ApiError::wait(wait_ms, "There were too many wrong codes."))?;
+    let code = code.expose();
+    if !take(&state.stores, &state.sealer, user, &kept, code, true).await? {
+        let detail = "The code is wrong, or was used before.";
+        return Err(ApiError::new(Code::SignInFailed, detail));
+    }
+    Ok(())
+}
+
+/// Begins a session, of which nothing was known before.
+async fn begin(
+    request: &HttpRequest,
+    state: &State,
+    person: &Person,
+    address: IpAddr,
+) -> Result<HttpResponse, ApiError> {
+    let (id, now_ms) = (Uuid::new_v4(), now_ms());
+    let agent = request.headers().get(header::USER_AGENT);
+    let agent = agent
+        .and_then(|agent| agent.to_str().ok())
+        .unwrap_or_default();
+    let new = sessions::New {
+        id,
+        user: person.id,
+        expires_ms: now_ms + SESSION_MS,
+        address: address.to_string(),
+        agent: agent.chars().take(AGENT_CHARACTERS).collect(),
+    };
+    let author = access::author_of(request, state, "user", Some(person.id.0), &person.email);
+    let told = serde_json::json!({"address": new.address});
+    let done = audit::differs("session", None, &person.email, None, Some(&told))?;
+    let transaction = state.stores.config.begin_write().await?;
+    sessions::insert(&transaction, new, now_ms).await?;
+    store::audit::append(&transaction, &state.sealer, &author, &done).await?;
+    transaction.commit().await.map_err(store::Error::from)?;
+    let refresh = tokens::refresh(&state.sealer, id, 0);
+    answer(state, person.id, id, Some(&refresh)).await
+}
+
+/// `POST /v1/admin/sign-in/refresh`: another access token for the cookie's session, and the next cookie.
+pub async fn refresh(
+    request: HttpRequest,
+    state: web::Data<State>,
+) -> Result<HttpResponse, ApiError> {
+    safe(&request, &state)?;
+    let over = || ApiError::new(Code::SessionOver, "Sign in again.");
+    let (id, generation) = shown(&request, &state).ok_or_else(over)?;
+    let (db, now_ms) = (&state.stores.config, now_ms());
+    let session = sessions::living(&db.read, id, now_ms)
+        .await?
+        .ok_or_else(over)?;
+    let person = store::users::some(&db.read, &[session.user]).await?.pop();
+    let person = person.filter(|person| person.enabled).ok_or_else(over)?;
+    let address = access::address(&request, &state);
+    if generation == session.generation {
+        let (expires_ms, from) = (now_ms + SESSION_MS, address.to_string());
+        if sessions::rotate(&db.write, &session, expires_ms, &from, now_ms).await? {
+            let next = tokens::refresh(&state.sealer, id, generation + 1);
+            return answer(&state, session.user, id, Some(&next)).await;
+        }
+        // Another tab was first, this very moment.
+        return answer(&state, session.user, id, None).await;
+    }
+    let is_other_tab = generation + 1 == session.generation
+        && (session.rotated_ms..session.rotated_ms + GRACE_MS).contains(&now_ms);
+    if is_other_tab {
+        return answer(&state, session.user, id, None).await;
+    }
+    // Somebody has a copy, and it cannot be told who: nobody goes on.
+    let author = access::author_of(&request, &state, "user", Some(person.id.0), &person.email);
+    let told = serde_json::json!({"reason": "an old refresh token was used again"});
+    let done = audit::differs("session", None, &person.email, Some(&told), None)?;
+    let transaction = db.begin_write().await?;
+    sessions::end(&transaction, session.user, id).await?;
+    store::audit::append(&transaction, &state.sealer, &author, &done).await?;
+    transaction.commit().await.map_err(store::Error::from)?;
+    tracing::warn!(user = %person.email, %address, "an old refresh token was used again: its session is over");
+    Err(over())
+}
+
+/// `POST /v1/admin/sign-out`: the cookie's session is over. It is no error that it is over already.
+pub async fn sign_out(
+    request: HttpRequest,
+    state: web::Data<State>,
+) -> Result<HttpResponse, ApiError> {
+    safe(&request, &state)?;
+    if let Some((id, _)) = shown(&request, &state) {
+        let db = &state.stores.config;
+        if let Some(session) = sessions::living(&db.read, id, now_ms()).await? {
+            sessions::end(&db.write, session.user, id).await?;
+        }
+    }
+    Ok(HttpResponse::NoContent()
+        .insert_header((header::SET_COOKIE, cookie("", 0)))
+        .finish())
+}
+
+/// What a session gives: an access token, and a refresh token where there is a new one.
+async fn answer(
+    state: &State,
+    user: UserId,
+    session: Uuid,
+    refresh: Option<&str>,
+) -> Result<HttpResponse, ApiError> {
+    let bearer = Bearer { user, session };
+    let tokens = &state.login.tokens;
+    let access_token = tokens.access(&state.stores, &state.sealer, bearer).await?;
+    let mut response = HttpResponse::Ok();
+    if let Some(refresh) = refresh {
+        let cookie = cookie(refresh, SESSION_MS / 1_000);
+        response.insert_header((header::SET_COOKIE, cookie));
+    }
+    Ok(response.json(Access {
+        access_token,
+        expires_in: tokens::ACCESS_SECONDS as u32,
+    }))
+}
+
+fn cookie(value: &str, seconds: i64) -> String {
+    format!("{COOKIE}={value}; Path=/; Max-Age={seconds}; HttpOnly; Secure; SameSite=Strict")
+}
+
+/// The session and number that the request's cookie says, if we gave it out.
+fn shown(request: &HttpRequest, state: &State) -> Option<(Uuid, i32)> {
+    let lines = request.headers().get_all(header::COOKIE);
+    let mut pairs = lines
+        .filter_map(|line| line.to_str().ok())
+        .flat_map(|line| line.split(';'))
+        .filter_map(|pair| pair.trim().split_once('='));
+    let token = pairs.find(|(name, _)| *name == COOKIE)?.1;
+    tokens::read_refresh(&state.sealer, token)
+}
+
+/// No page of another origin signs anybody in or out, and no cookie goes where it would not be kept.
+fn safe(request: &HttpRequest, state: &State) -> Result<(), ApiError> {
+    if let Some(origin) = request.headers().get(header::ORIGIN) {
+        let origin = origin.to_str().unwrap_or_default();
+        let is_ours = origin.split_once("://").is_some_and(|(_, host)| {
+            let asked = request
+                .headers()
+                .get(header::HOST)
+                .map(HeaderValue::as_bytes);
+            state.hosts.has(host) && asked == Some(host.as_bytes())
+        });
+        if !is_ours {
+            let detail = "Pages of other origins do not sign in here.";
+            return Err(ApiError::new(Code::Forbidden, detail));
+        }
+    }
+    if state.login.has_tls || access::came_by_https(request, state) {
+        return Ok(());
+    }
+    let address = access::address(request, state);
+    if address.is_loopback() {
+        return Ok(());
+    }
+    let detail = "Browsers keep the refresh cookie over https alone. Give Weir `tls_cert` and `tls_key`, or put it behind a proxy that speaks https, sets X-Forwarded-Proto and stands in `trusted_proxies`.";
+    Err(ApiError::new(Code::Insecure, detail))
+}
+
+/// Ends all sessions of somebody but one, and tells the audit log.
+pub async fn end_sessions(
+    state: &State,
+    author: &Author,
+    person: &Person,
+    kept: Option<Uuid>,
+    reason: &str,
+) -> Result<(), ApiError> {
+    let told = serde_json::json!({"reason": reason});
+    let done = audit::differs("session", None, &person.email, Some(&told), None)?;
+    let transaction = state.stores.config.begin_write().await?;
+    sessions::end_all(&transaction, person.id, kept).await?;
+    store::audit::append(&transaction, &state.sealer, author, &done).await?;
+    transaction.commit().await.map_err(store::Error::from)?;
+    Ok(())
+}

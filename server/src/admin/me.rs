@@ -1,0 +1,306 @@
+//! What everybody sees and changes of themselves.
+
+use actix_web::{HttpResponse, web};
+use uuid::Uuid;
+use weir_api_types::{
+    manage::Page,
+    people::{
+        FactorCode, Me, MePatch, MyPerson, MyTenant, PasswordChange, Proof, RecoveryCodes, Seed,
+        SessionItem,
+    },
+    resources::User,
+    secret::Sensitive,
+};
+
+use super::{
+    State, audit,
+    body::Order,
+    error::{ApiError, Code},
+    login,
+};
+use crate::{
+    access::{Author, Caller, Permission, Reach, Subject},
+    catalog::Kind,
+    clock::now_ms,
+    resources,
+    store::{
+        self, Change,
+        names::{self, Named},
+        sessions, sign_ins,
+    },
+    tenancy::{Person, UserId},
+};
+
+/// `GET /v1/admin/me`
+pub async fn show(caller: Caller, state: web::Data<State>) -> Result<web::Json<Me>, ApiError> {
+    let db = &state.stores.config.read;
+    let (kind, id, name, person) = match &caller.subject {
+        Subject::AdminToken => ("admin_token", None, String::new(), None),
+        Subject::ServiceToken { id, name } => ("service_token", Some(*id), name.to_string(), None),
+        Subject::User { id, email, .. } => {
+            let person = my_person(&state, *id).await?;
+            ("user", Some(id.0), email.to_string(), Some(person))
+        }
+    };
+    let tenant = match caller.reach {
+        Reach::Platform => None,
+        Reach::Tenant(tenant) => {
+            let names = names::of(db, Named::Tenant, &[tenant.0]).await?;
+            names.get(&tenant.0).cloned()
+        }
+    };
+    let all = Permission::ALL.iter().filter(|one| caller.may(**one));
+    Ok(web::Json(Me {
+        kind: kind.to_owned(),
+        id,
+        name,
+        person,
+        tenant,
+        permissions: all.map(ToString::to_string).collect(),
+    }))
+}
+
+async fn my_person(state: &State, id: UserId) -> Result<MyPerson, ApiError> {
+    let db = &state.stores.config.read;
+    let person = store::users::some(db, &[id]).await?.pop();
+    let person = person.ok_or(store::Error::NotFound)?;
+    let kept = sign_ins::find(db, id).await?;
+    let tenants = store::users::places(db, id).await?;
+    let tenants = tenants.into_iter().map(|(id, name, role)| MyTenant {
+        id: id.0,
+        name,
+        role,
+    });
+    Ok(MyPerson {
+        email: person.email,
+        name: person.name,
+        department: person.department,
+        contact: person.contact,
+        platform_role: person.platform_role,
+        tenants: tenants.collect(),
+        second_factor: kept.totp_on,
+        recovery_codes: kept.recovery.len(),
+    })
+}
+
+/// `PATCH /v1/admin/me`
+pub async fn change(
+    caller: Caller,
+    author: Author,
+    order: Order<MePatch>,
+    state: web::Data<State>,
+) -> Result<web::Json<Me>, ApiError> {
+    let (me, _) = person(&caller)?;
+    let MePatch {
+        name,
+        department,
+        contact,
+    } = order.0;
+    let mut change = Change::begin(&state.stores).await?;
+    let db = change.transaction();
+    let stored = store::users::some(db, &[me]).await?.pop();
+    let before = stored.ok_or(store::Error::NotFound)?;
+    let mut after = before.clone();
+    for (field, given, kept) in [
+        ("name", name, &mut after.name),
+        ("department", department, &mut after.department),
+        ("contact", contact, &mut after.contact),
+    ] {
+        if let Some(text) = given {
+            *kept = resources::line(&text).map_err(|error| ApiError::field(field, error))?;
+        }
+    }
+    let shown = |person: &Person| User {
+        name: Some(person.name.clone()),
+        department: Some(person.department.clone()),
+        contact: Some(person.contact.clone()),
+        ..User::default()
+    };
+    let (old, new) = (shown(&before), shown(&after));
+    let done = audit::differs("user", None, &before.email, Some(&old), Some(&new))?;
+    if !done.is_empty() {
+        store::users::put(db, &after, now_ms()).await?;
+        store::audit::append(db, &state.sealer, &author, &done).await?;
+        change.changed(Kind::User, me.0);
+    }
+    state.catch_up(change.commit().await?).await;
+    show(caller, state).await
+}
+
+/// `POST /v1/admin/me/password`: another password. All other sessions end.
+pub async fn change_password(
+    caller: Caller,
+    author: Author,
+    order: Order<PasswordChange>,
+    state: web::Data<State>,
+) -> Result<HttpResponse, ApiError> {
+    let (me, session) = person(&caller)?;
+    let PasswordChange { current, new } = order.0;
+    prove(&state, me, session, &current, "current").await?;
+    let hashed = state.login.passwords.hash("new", &new).await?;
+    let stored = store::users::some(&state.stores.config.read, &[me])
+        .await?
+        .pop();
+    let stored = stored.ok_or(store::Error::NotFound)?;
+    sign_ins::put_password(&state.stores.config.write, me, hashed, now_ms()).await?;
+    let reason = "the password was changed";
+    login::end_sessions(&state, &author, &stored, Some(session), reason).await?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// `POST /v1/admin/me/second-factor`: a seed for an app. In force once a code of it was confirmed.
+pub async fn begin_factor(
+    caller: Caller,
+    order: Order<Proof>,
+    state: web::Data<State>,
+) -> Result<web::Json<Seed>, ApiError> {
+    let (me, session) = person(&caller)?;
+    prove(&state, me, session, &order.0.password, "password").await?;
+    let kept = sign_ins::find(&state.stores.config.read, me).await?;
+    if kept.totp_on {
+        let detail = "There is a second factor: take that away first.";
+        return Err(ApiError::new(Code::InUse, detail));
+    }
+    let (sealed, seed) = login::seed(&state.sealer, me, email(&caller))?;
+    sign_ins::put_seed(&state.stores.config.write, me, sealed, now_ms()).await?;
+    Ok(web::Json(seed))
+}
+
+/// `POST /v1/admin/me/second-factor/confirm`: from now on sign-in asks for it. The answer has the recovery codes, this once.
+pub async fn confirm_factor(
+    caller: Caller,
+    author: Author,
+    order: Order<FactorCode>,
+    state: web::Data<State>,
+) -> Result<web::Json<RecoveryCodes>, ApiError> {
+    let (me, _) = person(&caller)?;
+    let kept = sign_ins::find(&state.stores.config.read, me).await?;
+    if kept.totp_on {
+        return Err(ApiError::new(Code::InUse, "It is in force already."));
+    }
+    let code = order.0.code;
+    let taken = login::take(
+        &state.stores,
+        &state.sealer,
+        me,
+        &kept,
+        code.expose(),
+        false,
+    );
+    if !taken.await? {
+        let message = "is wrong: is the clock of your device right?";
+        return Err(ApiError::field("code", message));
+    }
+    let (codes, digests) = login::recovery_codes();
+    let on = serde_json::json!({"second_factor": true});
+    let done = audit::differs("user", None, email(&caller), Some(&off()), Some(&on))?;
+    let transaction = state.stores.config.begin_write().await?;
+    sign_ins::switch_on(&transaction, me, &digests, now_ms()).await?;
+    store::audit::append(&transaction, &state.sealer, &author, &done).await?;
+    transaction.commit().await.map_err(store::Error::from)?;
+    Ok(web::Json(RecoveryCodes { codes }))
+}
+
+/// `POST /v1/admin/me/second-factor/remove`: sign-in asks for it no longer.
+pub async fn remove_factor(
+    caller: Caller,
+    author: Author,
+    order: Order<Proof>,
+    state: web::Data<State>,
+) -> Result<HttpResponse, ApiError> {
+    let (me, session) = person(&caller)?;
+    prove(&state, me, session, &order.0.password, "password").await?;
+    let on = serde_json::json!({"second_factor": true});
+    let done = audit::differs("user", None, email(&caller), Some(&on), Some(&off()))?;
+    let transaction = state.stores.config.begin_write().await?;
+    sign_ins::forget_factor(&transaction, me, now_ms()).await?;
+    store::audit::append(&transaction, &state.sealer, &author, &done).await?;
+    transaction.commit().await.map_err(store::Error::from)?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// `GET /v1/admin/me/sessions`
+pub async fn list_sessions(
+    caller: Caller,
+    state: web::Data<State>,
+) -> Result<web::Json<Page<SessionItem>>, ApiError> {
+    let (me, session) = person(&caller)?;
+    let db = &state.stores.config.read;
+    let data = sessions::list(db, me, Some(session), now_ms()).await?;
+    Ok(web::Json(Page {
+        data,
+        next_cursor: None,
+    }))
+}
+
+/// `DELETE /v1/admin/me/sessions/{id}`
+pub async fn end_session(
+    caller: Caller,
+    id: web::Path<String>,
+    state: web::Data<State>,
+) -> Result<HttpResponse, ApiError> {
+    let (me, _) = person(&caller)?;
+    let absent = || ApiError::not_found("session");
+    let id = Uuid::parse_str(&id).map_err(|_| absent())?;
+    match sessions::end(&state.stores.config.write, me, id).await? {
+        true => Ok(HttpResponse::NoContent().finish()),
+        false => Err(absent()),
+    }
+}
+
+/// `DELETE /v1/admin/me/sessions`: sign out everywhere, here too.
+pub async fn end_all_sessions(
+    caller: Caller,
+    author: Author,
+    state: web::Data<State>,
+) -> Result<HttpResponse, ApiError> {
+    let (me, _) = person(&caller)?;
+    let stored = store::users::some(&state.stores.config.read, &[me])
+        .await?
+        .pop();
+    let stored = stored.ok_or(store::Error::NotFound)?;
+    login::end_sessions(&state, &author, &stored, None, "signed out everywhere").await?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// The person who calls, and in which session. Tokens are nobody.
+fn person(caller: &Caller) -> Result<(UserId, Uuid), ApiError> {
+    match &caller.subject {
+        Subject::User { id, session, .. } => Ok((*id, *session)),
+        Subject::AdminToken | Subject::ServiceToken { .. } => {
+            let detail = "This is for people who are signed in.";
+            Err(ApiError::new(Code::Forbidden, detail))
+        }
+    }
+}
+
+fn email(caller: &Caller) -> &str {
+    match &caller.subject {
+        Subject::User { email, .. } => email,
+        Subject::AdminToken | Subject::ServiceToken { .. } => "",
+    }
+}
+
+fn off() -> serde_json::Value {
+    serde_json::json!({"second_factor": false})
+}
+
+/// That it is still them: a session may be hours old, and its screen unlocked. Wrong ones wait as at sign-in.
+async fn prove(
+    state: &State,
+    me: UserId,
+    session: Uuid,
+    password: &Sensitive,
+    field: &str,
+) -> Result<(), ApiError> {
+    let kept = sign_ins::find(&state.stores.config.read, me).await?;
+    let tried = login::Proof::new(me);
+    let begun = tried.begin(&state.stores, now_ms()).await?;
+    begun.map_err(|wait_ms| ApiError::wait(wait_ms, "There were too many tries."))?;
+    if !state.login.passwords.is(password, kept.password).await? {
+        return Err(ApiError::field(field, "is wrong"));
+    }
+    tried.succeeded(&state.stores).await?;
+    sessions::prove(&state.stores.config.write, session, now_ms()).await?;
+    Ok(())
+}

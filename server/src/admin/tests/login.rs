@@ -1,0 +1,529 @@
+//! Signing in, staying in, and being put out.
+
+use std::collections::HashMap;
+
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+use totp_rs::{Algorithm, TOTP};
+
+use super::*;
+use crate::{clock::now_ms, store, tenancy::UserId};
+
+const PASSWORD: &str = "correct horse battery staple";
+const EMAIL: &str = "a@acme.example";
+
+type Answer = (u16, Value, HashMap<String, String>);
+
+/// Status, body and headers.
+async fn whole<S>(app: &S, request: TestRequest) -> Answer
+where
+    S: Service<
+            actix_http::Request,
+            Response = ServiceResponse<actix_web::body::BoxBody>,
+            Error = actix_web::Error,
+        >,
+{
+    let response = call_service(app, request.to_request()).await;
+    let status = response.status().as_u16();
+    let headers = response.headers().iter();
+    let headers = headers.map(|(name, value)| {
+        let value = value.to_str().expect("text").to_owned();
+        (name.to_string(), value)
+    });
+    let headers = headers.collect();
+    let body = to_bytes(response.into_body()).await.expect("a body");
+    (
+        status,
+        serde_json::from_slice(&body).unwrap_or_default(),
+        headers,
+    )
+}
+
+/// A request without any token, from this machine.
+fn plain(method: Method, path: &str) -> TestRequest {
+    TestRequest::default()
+        .method(method)
+        .uri(&format!("/v1/admin{path}"))
+        .peer_addr("127.0.0.1:4711".parse().expect("an address"))
+        .insert_header((header::HOST, "localhost:8080"))
+}
+
+fn signing_in(email: &str, password: &str) -> TestRequest {
+    let order = json!({"email": email, "password": password});
+    plain(Method::POST, "/sign-in").set_json(order)
+}
+
+fn with_code(code: &str) -> TestRequest {
+    let order = json!({"email": EMAIL, "password": PASSWORD, "code": code});
+    plain(Method::POST, "/sign-in").set_json(order)
+}
+
+fn by(token: &str, method: Method, path: &str) -> TestRequest {
+    plain(method, path).insert_header((header::AUTHORIZATION, format!("Bearer {token}")))
+}
+
+fn token_of(answer: &Answer) -> String {
+    let token = answer.1["access_token"].as_str();
+    token.unwrap_or_else(|| panic!("{answer:?}")).to_owned()
+}
+
+/// The cookie that an answer sets, as a request sends it.
+fn cookie_of(answer: &Answer) -> String {
+    let cookie = answer.2.get("set-cookie").expect("a cookie");
+    let (pair, flags) = cookie.split_once(';').expect("flags");
+    assert!(pair.starts_with("__Host-weir_refresh="), "{cookie}");
+    for flag in ["Path=/", "HttpOnly", "Secure", "SameSite=Strict"] {
+        assert!(flags.contains(flag), "{cookie}");
+    }
+    pair.to_owned()
+}
+
+fn refreshing(cookie: &str) -> TestRequest {
+    plain(Method::POST, "/sign-in/refresh").insert_header((header::COOKIE, cookie.to_owned()))
+}
+
+/// The person of the platform's file with a password.
+async fn somebody(test: &TestStores) -> UserId {
+    let db = &test.stores.config.write;
+    let user = store::users::of_email(db, EMAIL).await.expect("a look");
+    let user = user.expect("a user");
+    let password = serde_json::from_value(json!(PASSWORD)).expect("a secret");
+    let hashed = super::super::login::Passwords::new()
+        .hash("password", &password)
+        .await;
+    let hashed = hashed.expect("a hash");
+    assert!(
+        hashed.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"),
+        "{hashed}"
+    );
+    store::sign_ins::put_password(db, user, hashed, now_ms())
+        .await
+        .expect("it is kept");
+    user
+}
+
+#[actix_rt::test]
+async fn a_password_gives_a_session_in_which_one_may_what_the_role_says() {
+    for test in all().await {
+        let app = app!(&test);
+        answer(&app, document(PLATFORM, "")).await;
+        somebody(&test).await;
+        let signed_in = whole(&app, signing_in("  A@acme.EXAMPLE ", PASSWORD)).await;
+        assert_eq!(signed_in.0, 200, "{signed_in:?}");
+        let (token, cookie) = (token_of(&signed_in), cookie_of(&signed_in));
+        let (_, me, _) = whole(&app, by(&token, Method::GET, "/me")).await;
+        assert_eq!(me["person"]["email"], EMAIL);
+        assert_eq!(me["tenant"], "acme");
+        assert_eq!(me["person"]["tenants"][0]["role"], "viewer");
+        assert_eq!(whole(&app, by(&token, Method::GET, "/keys")).await.0, 200);
+        let order = json!({"name": "k"});
+        let create = |token: &str| by(token, Method::POST, "/keys").set_json(&order);
+        assert_eq!(whole(&app, create(&token)).await.0, 403);
+        // A role counts from the next call, not from the next sign-in.
+        let admin = "tenants: [{name: acme, users: [{email: a@acme.example, role: admin}]}]";
+        answer(&app, document(admin, "")).await;
+        let (status, made, _) = whole(&app, create(&token)).await;
+        assert_eq!((status, &made["tenant"]), (201, &json!("acme")), "{made}");
+        let named = by(&token, Method::GET, "/keys").insert_header(("x-weir-tenant", "other"));
+        assert_eq!(whole(&app, named).await.0, 404);
+        let (_, log) = answer(&app, request(Method::GET, "/audit-log?limit=3")).await;
+        let told: Vec<(&Value, &Value)> = log["data"]
+            .as_array()
+            .expect("rows")
+            .iter()
+            .map(|row| (&row["action"], &row["actor_name"]))
+            .collect();
+        assert_eq!(told[0], (&json!("key:create"), &json!(EMAIL)), "{log}");
+        assert_eq!(told[2], (&json!("session:create"), &json!(EMAIL)), "{log}");
+        // Cookies are for refreshing alone.
+        let by_cookie = plain(Method::GET, "/me").insert_header((header::COOKIE, cookie));
+        assert_eq!(whole(&app, by_cookie).await.0, 401);
+    }
+}
+
+// Threats: A3, T7.
+#[actix_rt::test]
+async fn what_is_wrong_is_told_alike_and_waits_without_locking_anybody_out() {
+    for test in all().await {
+        let app = app!(&test);
+        answer(&app, document(PLATFORM, "")).await;
+        let user = somebody(&test).await;
+        let at_home = whole(&app, signing_in(EMAIL, PASSWORD)).await;
+        let token = token_of(&at_home);
+        let from = |request: TestRequest, address: &str| {
+            // The connection is this machine's; the test's proxies are none, so the peer is who it is.
+            request.peer_addr(format!("{address}:1").parse().expect("an address"))
+        };
+        let mut said = Vec::new();
+        for (email, password) in [
+            (EMAIL, "wrong"),
+            ("nobody@acme.example", PASSWORD),
+            ("no address", PASSWORD),
+            (EMAIL, ""),
+        ] {
+            let (status, mut body, headers) = whole(&app, signing_in(email, password)).await;
+            body["request_id"] = Value::Null;
+            said.push((status, body, headers.contains_key("set-cookie")));
+        }
+        assert!(said.windows(2).all(|pair| pair[0] == pair[1]), "{said:?}");
+        assert_eq!(
+            (said[0].0, &said[0].1["code"]),
+            (401, &json!("sign_in_failed"))
+        );
+        for _ in 0..3 {
+            whole(&app, signing_in(EMAIL, "wrong")).await;
+        }
+        // The right one has to wait too, from there.
+        let (status, body, headers) = whole(&app, signing_in(EMAIL, PASSWORD)).await;
+        assert_eq!(
+            (status, &body["code"]),
+            (429, &json!("too_many_tries")),
+            "{body}"
+        );
+        assert!(headers.contains_key("retry-after"));
+        // An outsider with many addresses cannot keep its owner out, who has been here from this one.
+        let loopback = |at: u8| format!("127.0.0.{at}");
+        for at in 10..40 {
+            whole(&app, from(signing_in(EMAIL, "wrong"), &loopback(at))).await;
+        }
+        let stranger = whole(&app, from(signing_in(EMAIL, PASSWORD), &loopback(99))).await;
+        assert_eq!(stranger.0, 429, "{stranger:?}");
+        let db = &test.stores.config.write;
+        let new = store::sessions::New {
+            id: uuid::Uuid::new_v4(),
+            user,
+            expires_ms: now_ms() + 60_000,
+            address: loopback(98),
+            agent: String::new(),
+        };
+        store::sessions::insert(db, new, now_ms())
+            .await
+            .expect("a session");
+        let owner = whole(&app, from(signing_in(EMAIL, PASSWORD), &loopback(98))).await;
+        assert_eq!(owner.0, 200, "{owner:?}");
+        // Switched off: neither password nor what is there already helps.
+        let off = "tenants: [{name: acme, users: [{email: a@acme.example, enabled: false}]}]";
+        answer(&app, document(off, "")).await;
+        let gone = whole(&app, from(signing_in(EMAIL, PASSWORD), &loopback(98))).await;
+        assert_eq!(gone.1["code"], "sign_in_failed");
+        assert_eq!(whole(&app, by(&token, Method::GET, "/me")).await.0, 401);
+        let cookie = cookie_of(&at_home);
+        assert_eq!(whole(&app, refreshing(&cookie)).await.0, 401);
+    }
+}
+
+// Threats: A4.
+#[actix_rt::test]
+async fn a_refresh_token_works_once_and_a_copy_ends_the_session() {
+    for test in all().await {
+        let app = app!(&test);
+        answer(&app, document(PLATFORM, "")).await;
+        somebody(&test).await;
+        let first = whole(&app, signing_in(EMAIL, PASSWORD)).await;
+        let second = whole(&app, refreshing(&cookie_of(&first))).await;
+        assert_eq!(second.0, 200, "{second:?}");
+        assert_ne!(cookie_of(&first), cookie_of(&second));
+        // The other tab's, a moment later: access, and no other cookie.
+        let tab = whole(&app, refreshing(&cookie_of(&first))).await;
+        assert!(tab.0 == 200 && !tab.2.contains_key("set-cookie"), "{tab:?}");
+        // Twenty at once leave one living session.
+        let cookie = cookie_of(&second);
+        let at_once = (0..20).map(|_| whole(&app, refreshing(&cookie)));
+        let at_once = futures_util::future::join_all(at_once).await;
+        let next: Vec<&Answer> = at_once
+            .iter()
+            .filter(|one| one.2.contains_key("set-cookie"))
+            .collect();
+        assert_eq!(next.len(), 1);
+        let third = cookie_of(next[0]);
+        // One that is two behind is a copy.
+        let copied = whole(&app, refreshing(&cookie_of(&first))).await;
+        assert_eq!(
+            (copied.0, &copied.1["code"]),
+            (401, &json!("session_over")),
+            "{copied:?}"
+        );
+        assert_eq!(whole(&app, refreshing(&third)).await.0, 401);
+        let token = token_of(next[0]);
+        assert_eq!(whole(&app, by(&token, Method::GET, "/me")).await.0, 401);
+        let (_, log) = answer(&app, request(Method::GET, "/audit-log?limit=1")).await;
+        assert_eq!(log["data"][0]["action"], "session:delete", "{log}");
+        // Made up, of another origin, after signing out.
+        let fourth = whole(&app, signing_in(EMAIL, PASSWORD)).await;
+        let cookie = cookie_of(&fourth);
+        let forged = cookie.replacen(".0.", ".1.", 1);
+        assert_eq!(whole(&app, refreshing(&forged)).await.0, 401);
+        for origin in ["https://evil.example", "null", "http://localhost:9999"] {
+            let foreign = refreshing(&cookie).insert_header((header::ORIGIN, origin));
+            assert_eq!(whole(&app, foreign).await.0, 403, "{origin}");
+        }
+        let own = refreshing(&cookie).insert_header((header::ORIGIN, "http://localhost:8080"));
+        let cookie = cookie_of(&whole(&app, own).await);
+        let out = plain(Method::POST, "/sign-out").insert_header((header::COOKIE, cookie.clone()));
+        let out = whole(&app, out).await;
+        assert!(
+            out.0 == 204 && out.2["set-cookie"].contains("Max-Age=0"),
+            "{out:?}"
+        );
+        assert_eq!(whole(&app, refreshing(&cookie)).await.0, 401);
+    }
+}
+
+// Threats: A2.
+#[actix_rt::test]
+async fn forged_access_tokens_are_nobodys() {
+    let test = sqlite().await;
+    let app = app!(&test);
+    answer(&app, document(PLATFORM, "")).await;
+    somebody(&test).await;
+    let token = token_of(&whole(&app, signing_in(EMAIL, PASSWORD)).await);
+    let parts: Vec<&str> = token.split('.').collect();
+    let part = |text: &str| BASE64_URL_SAFE_NO_PAD.decode(text).expect("base64");
+    let json_of = |text: &str| serde_json::from_slice::<Value>(&part(text)).expect("JSON");
+    let (header, claims) = (json_of(parts[0]), json_of(parts[1]));
+    assert_eq!(
+        (&header["alg"], &header["typ"]),
+        (&json!("EdDSA"), &json!("at+jwt"))
+    );
+    let encoded = |value: &Value| BASE64_URL_SAFE_NO_PAD.encode(value.to_string());
+    let mut forged = Vec::new();
+    for (name, value) in [
+        ("alg", json!("none")),
+        ("alg", json!("HS256")),
+        ("typ", json!("JWT")),
+        ("kid", json!("../../etc/passwd")),
+        ("kid", json!("' OR 1=1 --")),
+        ("kid", json!(uuid::Uuid::new_v4())),
+        ("jku", json!("https://evil.example/keys")),
+        ("x5u", json!("https://evil.example/key")),
+    ] {
+        let mut header = header.clone();
+        header[name] = value;
+        forged.push(format!("{}.{}.{}", encoded(&header), parts[1], parts[2]));
+        forged.push(format!("{}.{}.", encoded(&header), parts[1]));
+    }
+    for (name, value) in [
+        ("exp", json!(9_999_999_999_i64)),
+        ("sub", json!(uuid::Uuid::nil())),
+    ] {
+        let mut claims = claims.clone();
+        claims[name] = value;
+        forged.push(format!("{}.{}.{}", parts[0], encoded(&claims), parts[2]));
+    }
+    // Signed by the right key, with a claim that is missing, mistyped, over or for somebody else.
+    let stored = store::signing_keys::newest(&test.stores.config.read).await;
+    let stored = &stored.expect("keys")[0];
+    let place = crate::secrets::Place {
+        table: "signing_keys",
+        column: "sealed",
+        row: stored.id,
+        tenant: None,
+    };
+    let opened = Sealer::new(&[7; 32])
+        .open(&stored.sealed, place)
+        .expect("it opens");
+    let document_ = base64::prelude::BASE64_STANDARD
+        .decode(opened.expose())
+        .expect("base64");
+    let key = jsonwebtoken::EncodingKey::from_ed_der(&document_);
+    let mut right = jsonwebtoken::Header::new(jsonwebtoken::Algorithm::EdDSA);
+    right.typ = Some("at+jwt".to_owned());
+    right.kid = Some(stored.id.to_string());
+    let signed = |header: &jsonwebtoken::Header, claims: &Value| {
+        jsonwebtoken::encode(header, claims, &key).expect("a token")
+    };
+    let as_made = signed(&right, &claims);
+    assert_eq!(whole(&app, by(&as_made, Method::GET, "/me")).await.0, 200);
+    let past = now_ms() / 1_000 - 3_600;
+    for (name, value) in [
+        ("exp", Value::Null),
+        ("exp", json!("tomorrow")),
+        ("exp", json!(past)),
+        ("nbf", json!(past + 7_200)),
+        ("nbf", json!("x")),
+        ("iss", json!("evil")),
+        ("aud", json!("other")),
+        ("sid", json!(uuid::Uuid::new_v4())),
+        ("sub", json!(uuid::Uuid::new_v4())),
+    ] {
+        let mut claims = claims.clone();
+        claims[name] = value;
+        forged.push(signed(&right, &claims));
+    }
+    let mut refresh = right.clone();
+    refresh.typ = Some("refresh".to_owned());
+    forged.push(signed(&refresh, &claims));
+    for token in forged {
+        let (status, body, _) = whole(&app, by(&token, Method::GET, "/me")).await;
+        assert_eq!(status, 401, "{token}: {body}");
+    }
+}
+
+// Threats: A8, A9.
+#[actix_rt::test]
+async fn a_second_factor_is_asked_for_and_no_code_works_twice() {
+    for test in all().await {
+        let app = app!(&test);
+        answer(&app, document(PLATFORM, "")).await;
+        somebody(&test).await;
+        let token = token_of(&whole(&app, signing_in(EMAIL, PASSWORD)).await);
+        let factor = |path: &str, order: Value| {
+            by(&token, Method::POST, &format!("/me/second-factor{path}")).set_json(order)
+        };
+        let (status, refused, _) = whole(&app, factor("", json!({"password": "wrong"}))).await;
+        assert_eq!(
+            (status, &refused["errors"][0]["path"]),
+            (422, &json!("password"))
+        );
+        let (_, seed, _) = whole(&app, factor("", json!({"password": PASSWORD}))).await;
+        let secret = seed["secret"].as_str().expect("a secret").to_owned();
+        assert!(
+            seed["uri"]
+                .as_str()
+                .expect("a URI")
+                .starts_with("otpauth://totp/"),
+            "{seed}"
+        );
+        let bytes = totp_rs::Secret::Encoded(secret).to_bytes().expect("a seed");
+        let totp = TOTP::new(Algorithm::SHA1, 6, 0, 30, bytes, None, String::new()).expect("TOTP");
+        let code = |steps: i64| totp.generate((now_ms() / 1_000 + 30 * steps).unsigned_abs());
+        // Not in force before it was confirmed.
+        assert_eq!(whole(&app, signing_in(EMAIL, PASSWORD)).await.0, 200);
+        let (status, wrong, _) = whole(&app, factor("/confirm", json!({"code": "000000"}))).await;
+        assert_eq!(status, 422, "{wrong}");
+        let confirmed = whole(&app, factor("/confirm", json!({"code": code(-1)}))).await;
+        let codes = confirmed.1["codes"].as_array().expect("codes").clone();
+        assert_eq!((confirmed.0, codes.len()), (200, 10));
+        let asked = whole(&app, signing_in(EMAIL, PASSWORD)).await;
+        assert_eq!(
+            (asked.0, &asked.1["code"]),
+            (401, &json!("second_factor_needed")),
+            "{asked:?}"
+        );
+        assert_eq!(
+            whole(&app, with_code(&code(-1))).await.0,
+            401,
+            "the one that confirmed it"
+        );
+        // Fifty at once: one gets in.
+        let now = code(0);
+        let at_once = (0..50).map(|_| whole(&app, with_code(&now)));
+        let at_once = futures_util::future::join_all(at_once).await;
+        let let_in = at_once.iter().filter(|one| one.0 == 200).count();
+        assert_eq!(let_in, 1);
+        // Five wrong ones are looked at, and then even a right one waits.
+        forget_failures(&test).await;
+        let wrong = (0..20).map(|at| with_code(&format!("{at:06}")));
+        let wrong = wrong.map(|request| whole(&app, request));
+        let wrong = futures_util::future::join_all(wrong).await;
+        let looked_at = wrong.iter().filter(|one| one.1["code"] == "sign_in_failed");
+        assert_eq!(looked_at.count(), 5);
+        let recovery = codes[0].as_str().expect("a code");
+        assert_eq!(whole(&app, with_code(recovery)).await.0, 429);
+        forget_failures(&test).await;
+        let twice =
+            futures_util::future::join_all((0..3).map(|_| whole(&app, with_code(recovery)))).await;
+        let let_in = twice.iter().filter(|one| one.0 == 200).count();
+        assert_eq!(let_in, 1, "{twice:?}");
+        let (_, me, _) = whole(&app, by(&token, Method::GET, "/me")).await;
+        assert_eq!(
+            (
+                &me["person"]["second_factor"],
+                &me["person"]["recovery_codes"]
+            ),
+            (&json!(true), &json!(9))
+        );
+        // Nothing of it lies about in clear.
+        let kept = store::sign_ins::find(&test.stores.config.read, somebody_id(&test).await)
+            .await
+            .expect("kept");
+        assert!(kept.recovery.iter().all(|digest| digest.len() == 64));
+        let removed = whole(&app, factor("/remove", json!({"password": PASSWORD}))).await;
+        assert_eq!(removed.0, 204, "{removed:?}");
+        assert_eq!(whole(&app, signing_in(EMAIL, PASSWORD)).await.0, 200);
+    }
+}
+
+async fn forget_failures(test: &TestStores) {
+    let forget = "DELETE FROM sign_in_failures";
+    sea_orm::ConnectionTrait::execute_unprepared(&test.stores.config.write, forget)
+        .await
+        .expect("SQL");
+}
+
+async fn somebody_id(test: &TestStores) -> UserId {
+    let user = store::users::of_email(&test.stores.config.read, EMAIL).await;
+    user.expect("a look").expect("a user")
+}
+
+#[actix_rt::test]
+async fn another_password_ends_the_other_sessions_and_so_does_signing_out_everywhere() {
+    for test in all().await {
+        let app = app!(&test);
+        answer(&app, document(PLATFORM, "")).await;
+        somebody(&test).await;
+        let here = token_of(&whole(&app, signing_in(EMAIL, PASSWORD)).await);
+        let there = token_of(&whole(&app, signing_in(EMAIL, PASSWORD)).await);
+        let change = |current: &str, new: &str| {
+            let order = json!({"current": current, "new": new});
+            by(&here, Method::POST, "/me/password").set_json(order)
+        };
+        assert_eq!(
+            whole(&app, change("wrong", "another long password"))
+                .await
+                .0,
+            422
+        );
+        assert_eq!(whole(&app, change(PASSWORD, "short")).await.0, 422);
+        assert_eq!(whole(&app, change(PASSWORD, &"x".repeat(300))).await.0, 422);
+        let new = "another long password";
+        assert_eq!(whole(&app, change(PASSWORD, new)).await.0, 204);
+        assert_eq!(whole(&app, by(&here, Method::GET, "/me")).await.0, 200);
+        assert_eq!(whole(&app, by(&there, Method::GET, "/me")).await.0, 401);
+        assert_eq!(whole(&app, signing_in(EMAIL, PASSWORD)).await.0, 401);
+        let third = token_of(&whole(&app, signing_in(EMAIL, new)).await);
+        let (_, list, _) = whole(&app, by(&here, Method::GET, "/me/sessions")).await;
+        let current: Vec<&Value> = list["data"]
+            .as_array()
+            .expect("sessions")
+            .iter()
+            .map(|one| &one["current"])
+            .collect();
+        assert_eq!(current, [&json!(false), &json!(true)], "{list}");
+        let path = format!(
+            "/me/sessions/{}",
+            list["data"][0]["id"].as_str().expect("an id")
+        );
+        assert_eq!(whole(&app, by(&here, Method::DELETE, &path)).await.0, 204);
+        assert_eq!(whole(&app, by(&third, Method::GET, "/me")).await.0, 401);
+        let patch = by(&here, Method::PATCH, "/me").set_json(json!({"name": "张三"}));
+        let (_, me, _) = whole(&app, patch).await;
+        assert_eq!(me["person"]["name"], "张三");
+        assert_eq!(
+            whole(&app, by(&here, Method::DELETE, "/me/sessions"))
+                .await
+                .0,
+            204
+        );
+        assert_eq!(whole(&app, by(&here, Method::GET, "/me")).await.0, 401);
+        // Tokens of automation are nobody who could change a password.
+        let (status, refused) = answer(&app, request(Method::GET, "/me/sessions")).await;
+        assert_eq!(status, 403, "{refused}");
+    }
+}
+
+#[actix_rt::test]
+async fn sign_in_over_plain_http_from_elsewhere_says_why_it_cannot_work() {
+    let test = sqlite().await;
+    let app = app!(&test);
+    answer(&app, document(PLATFORM, "")).await;
+    somebody(&test).await;
+    let elsewhere =
+        signing_in(EMAIL, PASSWORD).peer_addr("192.0.2.7:1".parse().expect("an address"));
+    let (status, body, headers) = whole(&app, elsewhere).await;
+    assert_eq!(
+        (status, &body["code"]),
+        (403, &json!("insecure_connection")),
+        "{body}"
+    );
+    assert!(body["detail"].to_string().contains("tls_cert") && !headers.contains_key("set-cookie"));
+}
