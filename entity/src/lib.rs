@@ -21,6 +21,7 @@ pub mod membership;
 pub mod tenant;
 pub mod user;
 
+pub mod one_time_link;
 pub mod session;
 pub mod sign_in;
 pub mod sign_in_failure;

@@ -27,6 +27,9 @@ pub struct Model {
     /// `platform_admin` or `platform_viewer`. None: they are nobody on the platform itself.
     #[sea_orm(column_type = "Text", nullable)]
     pub platform_role: Option<String>,
+    /// Whether the address is known to be theirs: they had a link sent to it, or an operator said so. If not, no other tenant takes
+    /// them for the one it invites.
+    pub email_proven: bool,
     /// When the row was made, Unix milliseconds.
     pub created_ms: i64,
     /// When the row was last changed, Unix milliseconds.

@@ -30,6 +30,7 @@ mod m0023_sign_ins;
 mod m0024_sessions;
 mod m0025_signing_keys;
 mod m0026_sign_in_failures;
+mod m0027_one_time_links;
 
 use sea_orm_migration::prelude::*;
 
@@ -66,6 +67,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0024_sessions::Migration),
             Box::new(m0025_signing_keys::Migration),
             Box::new(m0026_sign_in_failures::Migration),
+            Box::new(m0027_one_time_links::Migration),
         ]
     }
 

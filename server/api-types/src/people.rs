@@ -137,3 +137,64 @@ pub struct OneTimeLink {
     /// RFC 3339.
     pub expires_at: String,
 }
+
+/// The order for an invitation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewInvitation {
+    /// The tenant's name; to callers of a tenant their own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
+    /// Whom it is for: it works for nobody else.
+    pub email: String,
+    /// Nothing that allows more than the inviter may.
+    pub role: Role,
+    /// By name; the first one counts for limits and reports.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<String>,
+}
+
+/// An invitation that waits.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InvitationItem {
+    pub id: Uuid,
+    pub tenant: String,
+    pub email: String,
+    pub role: Role,
+    /// Who invited: an address, or a token's name.
+    pub invited_by: String,
+    /// RFC 3339.
+    pub created_at: String,
+    /// RFC 3339.
+    pub expires_at: String,
+}
+
+/// An invitation that was made, with its link: shown this once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CreatedInvitation {
+    #[serde(flatten)]
+    pub invitation: InvitationItem,
+    /// Give it to the person, and to nobody else.
+    pub url: String,
+}
+
+/// That somebody takes an invitation. Who has an account already does so signed in, and gives neither name nor password.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Acceptance {
+    /// What stands behind `#` in the link.
+    pub token: Sensitive,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password: Option<Sensitive>,
+}
+
+/// That somebody sets another password.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PasswordReset {
+    /// What stands behind `#` in the link.
+    pub token: Sensitive,
+    pub password: Sensitive,
+}

@@ -49,10 +49,12 @@ permissions! {
     InTenants UsersRead = "users:read", "See users, their roles and groups.";
     InTenants UsersWrite = "users:write", "Change users and take them out of a tenant; nobody gives a role that allows more than their own.";
     OnPlatform UsersCreate = "users:create", "Put people into tenants without asking them.";
+    OnPlatform UsersReset = "users:reset", "Make links with which people set another password.";
     InTenants GroupsRead = "groups:read", "See groups.";
     InTenants GroupsWrite = "groups:write", "Make, change and delete groups.";
     InTenants KeysRead = "keys:read", "See proxy keys, without their values.";
     InTenants KeysWrite = "keys:write", "Make, change and delete proxy keys.";
+    InTenants OwnKeysWrite = "own_keys:write", "Make, rotate, switch off and delete proxy keys of one's own.";
     InTenants ChannelsRead = "channels:read", "See channels and how their credentials are.";
     InTenants ChannelsWrite = "channels:write", "Make, change and delete channels and their credentials; a tenant's own only where the platform lets it have any.";
     InTenants ModelsRead = "models:read", "See models, their routes and prices.";

@@ -29,6 +29,7 @@ pub fn of_role(role: Role) -> Permissions {
                     permission,
                     P::TenantsRead
                         | P::KeysRead
+                        | P::OwnKeysWrite
                         | P::ChannelsRead
                         | P::ModelsRead
                         | P::LimitsRead

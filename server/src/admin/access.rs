@@ -197,7 +197,8 @@ fn unknown() -> ApiError {
     ApiError::new(Code::Unauthorized, detail)
 }
 
-async fn identify(request: &HttpRequest) -> Result<Caller, ApiError> {
+/// Who calls, by the token that they show.
+pub async fn identify(request: &HttpRequest) -> Result<Caller, ApiError> {
     let state = request.app_data::<web::Data<State>>().ok_or_else(unknown)?;
     let mut headers = request.headers().get_all(header::AUTHORIZATION);
     let (Some(value), None) = (headers.next(), headers.next()) else {

@@ -45,6 +45,8 @@ codes! {
     /// The password was right.
     SecondFactorNeeded = "second_factor_needed", UNAUTHORIZED, "A code of the second factor is needed";
     SessionOver = "session_over", UNAUTHORIZED, "The session is over";
+    /// It was used, is too old, was withdrawn, or went with whoever made it.
+    LinkOver = "link_over", GONE, "The link works no longer";
     Insecure = "insecure_connection", FORBIDDEN, "Sign-in works over https alone";
     Forbidden = "forbidden", FORBIDDEN, "This is not allowed to you";
     NotFound = "not_found", NOT_FOUND, "There is nothing here";

@@ -15,12 +15,15 @@ mod groups;
 mod guard;
 mod hosts;
 mod instances;
+mod invitations;
 mod keys;
 mod limits;
 mod list;
 pub mod login;
 mod me;
 mod models;
+mod my_keys;
+pub mod password_resets;
 mod resources;
 mod routes;
 mod service_tokens;
@@ -51,7 +54,7 @@ use crate::{
     limits::Limits,
     secrets::Sealer,
     store::{self, Stores, catalog::Row},
-    tenancy::{TenantId, name},
+    tenancy::{TenantId, key::Value, name},
 };
 use error::ApiError;
 
@@ -85,6 +88,8 @@ pub struct State {
     /// For the list of channels.
     pub health: Health,
     pub login: login::Login,
+    /// What links begin with; without it they are paths.
+    pub public_url: Option<String>,
 }
 
 impl State {
@@ -95,6 +100,12 @@ impl State {
         if tokio::time::timeout(CATALOG_WAIT, caught_up).await.is_err() {
             tracing::warn!(version, "this instance lags behind the configuration");
         }
+    }
+
+    /// A link that works once: behind `#`, so that no server on the way, no log and no `Referer` has its token.
+    fn link(&self, path: &str, value: &Value) -> String {
+        let base = self.public_url.as_deref().unwrap_or_default();
+        format!("{}{path}#{}", base.trim_end_matches('/'), value.reveal())
     }
 
     /// The row of an id, if the caller may know of it.

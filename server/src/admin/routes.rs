@@ -8,11 +8,11 @@ use super::{
     channels::{self, Channels},
     error,
     groups::{self, Groups},
-    instances,
+    instances, invitations,
     keys::{self, Keys},
     limits, login, me,
     models::{self, Models},
-    resources, service_tokens,
+    my_keys, password_resets, resources, service_tokens,
     tenants::{self, Tenants},
     thing, usage, users,
 };
@@ -63,6 +63,8 @@ routes! {
     "/sign-in" { POST Nothing => login::sign_in; }
     "/sign-in/refresh" { POST Nothing => login::refresh; }
     "/sign-out" { POST Nothing => login::sign_out; }
+    "/password-resets" { POST Nothing => password_resets::take; }
+    "/invitations/accept" { POST Nothing => invitations::accept; }
     "/me" {
         GET Caller => me::show;
         PATCH Caller => me::change;
@@ -105,6 +107,21 @@ routes! {
         PATCH UsersWrite => users::change;
         DELETE UsersWrite => users::delete;
     }
+    "/users/{id}/reset-link" { POST UsersReset => password_resets::create; }
+    "/invitations" {
+        GET UsersRead => invitations::list;
+        POST UsersWrite => invitations::create;
+    }
+    "/invitations/{id}" { DELETE UsersWrite => invitations::delete; }
+    "/me/keys" {
+        GET OwnKeysWrite => my_keys::list;
+        POST OwnKeysWrite => my_keys::create;
+    }
+    "/me/keys/{id}" {
+        PATCH OwnKeysWrite => my_keys::change;
+        DELETE OwnKeysWrite => my_keys::delete;
+    }
+    "/me/keys/{id}/rotate" { POST OwnKeysWrite => my_keys::rotate; }
     "/models" {
         GET ModelsRead => models::list;
         POST ModelsWrite => thing::create::<Models>;

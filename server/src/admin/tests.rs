@@ -52,6 +52,7 @@ fn state(test: &TestStores) -> web::Data<State> {
             tokens: super::login::Tokens::default(),
             has_tls: false,
         },
+        public_url: Some("https://weir.example".to_owned()),
     })
 }
 
@@ -122,6 +123,7 @@ macro_rules! app {
 }
 
 mod audit;
+mod invitations;
 mod login;
 mod roles;
 mod things;

@@ -275,6 +275,7 @@ fn admin_state(
             tokens: admin::login::Tokens::default(),
             has_tls: config.tls_cert.is_some(),
         },
+        public_url: config.public_url.clone(),
     })
 }
 

@@ -6,6 +6,7 @@
 //!
 //! Exit codes: 0 done; 1 it failed; 2 `diff` found differences, or the command line itself is wrong.
 
+mod admin;
 mod audit;
 mod bounds;
 mod client;
@@ -56,6 +57,9 @@ pub enum Command {
     Validate(resources::ValidateArgs),
     /// Bring the databases' schema up to date.
     Migrate(local::StoreArgs),
+    /// The platform's own people.
+    #[command(subcommand)]
+    Admin(admin::Command),
     /// Proxy keys.
     #[command(subcommand)]
     Keys(keys::Command),
@@ -140,6 +144,7 @@ async fn run(command: Command) -> anyhow::Result<Done> {
         Command::Export(args) => resources::export(args).await?,
         Command::Validate(args) => resources::validate(&args)?,
         Command::Migrate(args) => local::migrate(args).await?,
+        Command::Admin(command) => admin::run(command).await?,
         Command::Keys(command) => keys::run(command).await?,
         Command::ServiceTokens(command) => service_tokens::run(command).await?,
         Command::Audit(command) => audit::run(command).await?,

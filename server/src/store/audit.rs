@@ -15,7 +15,7 @@ use serde_json::Value;
 use sha2::Sha256;
 use uuid::Uuid;
 use weir_api_types::{
-    apply::{Action, Change},
+    apply::{Action, Change, FieldChange},
     manage::{AuditItem, AuditVerdict},
 };
 use weir_entity::audit_row::{ActiveModel, Column, Entity, Model};
@@ -36,6 +36,26 @@ type Hash = [u8; 32];
 pub struct Done {
     pub tenant: Option<TenantId>,
     pub change: Change,
+}
+
+/// That something was made, with these fields.
+pub fn one(kind: &str, tenant: Option<TenantId>, name: &str, fields: &Value) -> Done {
+    let fields = fields.as_object().into_iter().flatten();
+    let fields = fields.map(|(field, after)| FieldChange {
+        field: field.clone(),
+        before: Value::Null,
+        after: after.clone(),
+    });
+    Done {
+        tenant,
+        change: Change {
+            action: Action::Create,
+            kind: kind.to_owned(),
+            tenant: None,
+            name: name.to_owned(),
+            fields: fields.collect(),
+        },
+    }
 }
 
 /// Adds rows, in the transaction of what they tell of. Whoever else adds some waits until it is over.

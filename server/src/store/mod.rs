@@ -20,6 +20,7 @@ pub mod keys;
 pub mod limits;
 pub mod models;
 pub mod names;
+pub mod one_time_links;
 pub mod page;
 pub mod service_tokens;
 pub mod sessions;

@@ -5,6 +5,9 @@ use weir_entity::sign_in_failure::{Column, Entity};
 
 use super::{Error, Result};
 
+/// Failures are forgotten after so long without another one.
+pub const FORGOTTEN_MS: i64 = 24 * 3_600_000;
+
 /// When the next try of any of these is looked at, Unix milliseconds; 0 for at once.
 pub async fn next_ms(db: &impl ConnectionTrait, whose: &[String]) -> Result<i64> {
     let rows = Entity::find().filter(Column::Whose.is_in(whose.iter().cloned()));
@@ -24,13 +27,12 @@ pub async fn locked(
     transaction: &impl ConnectionTrait,
     whose: &str,
     now_ms: i64,
-    forgotten_ms: i64,
 ) -> Result<Counted> {
     let sql = "INSERT INTO sign_in_failures (whose, count, next_ms, updated_ms) VALUES ($1, 0, 0, $2) \
                ON CONFLICT (whose) DO UPDATE SET \
                count = CASE WHEN sign_in_failures.updated_ms < $3 THEN 0 ELSE sign_in_failures.count END, \
                updated_ms = $2 RETURNING count, next_ms";
-    let values = [whose.into(), now_ms.into(), (now_ms - forgotten_ms).into()];
+    let values = [whose.into(), now_ms.into(), (now_ms - FORGOTTEN_MS).into()];
     let backend = transaction.get_database_backend();
     let statement = Statement::from_sql_and_values(backend, sql, values);
     let row = transaction.query_one_raw(statement).await?;

@@ -144,6 +144,7 @@ pub async fn put(db: &impl ConnectionTrait, person: &Person, now_ms: i64) -> Res
         contact: Set(person.contact.clone()),
         enabled: Set(person.enabled),
         platform_role: Set(role.map(str::to_owned)),
+        email_proven: Set(person.email_proven),
         created_ms: Set(now_ms),
         updated_ms: Set(now_ms),
     };
@@ -154,6 +155,7 @@ pub async fn put(db: &impl ConnectionTrait, person: &Person, now_ms: i64) -> Res
         user::Column::Contact,
         user::Column::Enabled,
         user::Column::PlatformRole,
+        user::Column::EmailProven,
         user::Column::UpdatedMs,
     ];
     let known = OnConflict::column(user::Column::Id)
@@ -263,6 +265,7 @@ fn assemble(
         department: row.department,
         contact: row.contact,
         enabled: row.enabled,
+        email_proven: row.email_proven,
         platform_role: row.platform_role.as_deref().and_then(platform_role),
         memberships: places.remove(&row.id).unwrap_or_default(),
     };

@@ -38,6 +38,10 @@ const ATTACKS: &[(&str, &str)] = &[
     ("A2", "forged access tokens"),
     ("A3", "floods of sign-ins, and locks that an outsider holds"),
     ("A4", "a refresh token used twice, or by somebody else"),
+    (
+        "A5",
+        "links to another password, poisoned, guessed or used twice",
+    ),
     ("A7", "whoever comes first to a fresh installation"),
     ("A8", "codes of the second factor, guessed or used twice"),
     ("A9", "a session that is old, or was there before"),
@@ -91,6 +95,10 @@ const ATTACKS: &[(&str, &str)] = &[
     (
         "T8",
         "service tokens beyond their role, their tenant or their time",
+    ),
+    (
+        "T9",
+        "invitations used twice, by others, or for more than the inviter has",
     ),
     ("T11", "lists and errors that tell of other tenants"),
     ("T12", "names that look like others"),

@@ -19,6 +19,8 @@ pub const MIN_GIVEN_BYTES: usize = 24;
 const PREFIX: &str = "wk-";
 /// What service tokens begin with.
 pub const SERVICE_PREFIX: &str = "wst-";
+/// What tokens of links begin with.
+const LINK_PREFIX: &str = "wl-";
 const RANDOM_DIGITS: usize = 43;
 const CHECK_DIGITS: usize = 6;
 const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
@@ -101,6 +103,11 @@ impl Value {
     /// A new random value of a service token, which looks alike behind another beginning.
     pub fn of_service_token() -> Self {
         Self::from_random(SERVICE_PREFIX, rand::random())
+    }
+
+    /// The token of a link that works once.
+    pub fn of_link() -> Self {
+        Self::from_random(LINK_PREFIX, rand::random())
     }
 
     fn from_random(prefix: &str, random: [u8; 32]) -> Self {

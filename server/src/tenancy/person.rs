@@ -14,6 +14,8 @@ pub struct Person {
     pub department: String,
     pub contact: String,
     pub enabled: bool,
+    /// Whether the address is known to be theirs. If not, no other tenant takes them for the one it invites.
+    pub email_proven: bool,
     /// What they are on the platform itself.
     pub platform_role: Option<PlatformRole>,
     /// One per tenant, in the order of the tenants' ids.

@@ -23,7 +23,7 @@ use weir_api_types::{
 
 pub use factor::{recovery_codes, seed, take};
 pub use password::Passwords;
-pub use throttle::{FORGOTTEN_MS, Proof};
+pub use throttle::Proof;
 pub use tokens::{Bearer, Tokens};
 
 use super::{
@@ -211,7 +211,7 @@ pub async fn sign_out(
         }
     }
     Ok(HttpResponse::NoContent()
-        .insert_header((header::SET_COOKIE, cookie("", 0)))
+        .insert_header((header::SET_COOKIE, no_cookie()))
         .finish())
 }
 
@@ -234,6 +234,11 @@ async fn answer(
         access_token,
         expires_in: tokens::ACCESS_SECONDS as u32,
     }))
+}
+
+/// What takes the cookie away.
+pub fn no_cookie() -> String {
+    cookie("", 0)
 }
 
 fn cookie(value: &str, seconds: i64) -> String {

@@ -13,8 +13,6 @@ use crate::{
     tenancy::UserId,
 };
 
-/// Failures are forgotten after so long without another one.
-pub const FORGOTTEN_MS: i64 = 24 * 3_600_000;
 const SECOND_MS: i64 = 1_000;
 const QUARTER_HOUR_MS: i64 = 900_000;
 const HALF_MINUTE_MS: i64 = 30_000;
@@ -143,7 +141,7 @@ async fn count(
     now_ms: i64,
 ) -> store::Result<Result<(), i64>> {
     let transaction = stores.config.begin_write().await?;
-    let mut counted = sign_in_failures::locked(&transaction, whose, now_ms, FORGOTTEN_MS).await?;
+    let mut counted = sign_in_failures::locked(&transaction, whose, now_ms).await?;
     if counted.next_ms > now_ms {
         transaction.commit().await?;
         return Ok(Err(counted.next_ms - now_ms));

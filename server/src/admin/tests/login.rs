@@ -8,13 +8,13 @@ use totp_rs::{Algorithm, TOTP};
 use super::*;
 use crate::{clock::now_ms, store, tenancy::UserId};
 
-const PASSWORD: &str = "correct horse battery staple";
-const EMAIL: &str = "a@acme.example";
+pub(super) const PASSWORD: &str = "correct horse battery staple";
+pub(super) const EMAIL: &str = "a@acme.example";
 
-type Answer = (u16, Value, HashMap<String, String>);
+pub(super) type Answer = (u16, Value, HashMap<String, String>);
 
 /// Status, body and headers.
-async fn whole<S>(app: &S, request: TestRequest) -> Answer
+pub(super) async fn whole<S>(app: &S, request: TestRequest) -> Answer
 where
     S: Service<
             actix_http::Request,
@@ -39,7 +39,7 @@ where
 }
 
 /// A request without any token, from this machine.
-fn plain(method: Method, path: &str) -> TestRequest {
+pub(super) fn plain(method: Method, path: &str) -> TestRequest {
     TestRequest::default()
         .method(method)
         .uri(&format!("/v1/admin{path}"))
@@ -47,7 +47,7 @@ fn plain(method: Method, path: &str) -> TestRequest {
         .insert_header((header::HOST, "localhost:8080"))
 }
 
-fn signing_in(email: &str, password: &str) -> TestRequest {
+pub(super) fn signing_in(email: &str, password: &str) -> TestRequest {
     let order = json!({"email": email, "password": password});
     plain(Method::POST, "/sign-in").set_json(order)
 }
@@ -57,17 +57,17 @@ fn with_code(code: &str) -> TestRequest {
     plain(Method::POST, "/sign-in").set_json(order)
 }
 
-fn by(token: &str, method: Method, path: &str) -> TestRequest {
+pub(super) fn by(token: &str, method: Method, path: &str) -> TestRequest {
     plain(method, path).insert_header((header::AUTHORIZATION, format!("Bearer {token}")))
 }
 
-fn token_of(answer: &Answer) -> String {
+pub(super) fn token_of(answer: &Answer) -> String {
     let token = answer.1["access_token"].as_str();
     token.unwrap_or_else(|| panic!("{answer:?}")).to_owned()
 }
 
 /// The cookie that an answer sets, as a request sends it.
-fn cookie_of(answer: &Answer) -> String {
+pub(super) fn cookie_of(answer: &Answer) -> String {
     let cookie = answer.2.get("set-cookie").expect("a cookie");
     let (pair, flags) = cookie.split_once(';').expect("flags");
     assert!(pair.starts_with("__Host-weir_refresh="), "{cookie}");
@@ -82,7 +82,7 @@ fn refreshing(cookie: &str) -> TestRequest {
 }
 
 /// The person of the platform's file with a password.
-async fn somebody(test: &TestStores) -> UserId {
+pub(super) async fn somebody(test: &TestStores) -> UserId {
     let db = &test.stores.config.write;
     let user = store::users::of_email(db, EMAIL).await.expect("a look");
     let user = user.expect("a user");
@@ -507,6 +507,84 @@ async fn another_password_ends_the_other_sessions_and_so_does_signing_out_everyw
         assert_eq!(whole(&app, by(&here, Method::GET, "/me")).await.0, 401);
         // Tokens of automation are nobody who could change a password.
         let (status, refused) = answer(&app, request(Method::GET, "/me/sessions")).await;
+        assert_eq!(status, 403, "{refused}");
+    }
+}
+
+#[actix_rt::test]
+async fn developers_have_keys_of_their_own_and_no_hand_on_others() {
+    for test in all().await {
+        let app = app!(&test);
+        answer(&app, document(PLATFORM, "")).await;
+        somebody(&test).await;
+        let developer =
+            "tenants: [{name: acme, users: [{email: a@acme.example, role: developer}]}]";
+        answer(&app, document(developer, "")).await;
+        let token = token_of(&whole(&app, signing_in(EMAIL, PASSWORD)).await);
+        let post = |path: &str, order: Value| by(&token, Method::POST, path).set_json(order);
+        let order = json!({"name": "mine", "models": ["m"], "ip_allow": ["10.0.0.0/8"]});
+        let (status, mine, _) = whole(&app, post("/me/keys", order)).await;
+        assert_eq!((status, &mine["user"]), (201, &json!(EMAIL)), "{mine}");
+        assert!(mine["value"].as_str().expect("a value").starts_with("wk-"));
+        for order in [
+            json!({"name": "x", "user": "b@acme.example"}),
+            json!({"name": "x", "value": "existing-value-of-24-characters-and-more"}),
+            json!({"name": "x", "budgets": []}),
+            json!({"name": "x", "tenant": "other"}),
+        ] {
+            assert_eq!(
+                whole(&app, post("/me/keys", order.clone())).await.0,
+                422,
+                "{order}"
+            );
+        }
+        let path = format!("/me/keys/{}", mine["id"].as_str().expect("an id"));
+        let (status, rotated, _) = whole(&app, post(&format!("{path}/rotate"), json!({}))).await;
+        assert_eq!((status, &rotated["id"]), (200, &mine["id"]), "{rotated}");
+        let patch = |order: Value| by(&token, Method::PATCH, &path).set_json(order);
+        assert_eq!(
+            whole(&app, patch(json!({"enabled": false, "name": "off"})))
+                .await
+                .0,
+            200
+        );
+        for order in [
+            json!({"enabled": true}),
+            json!({"limits": []}),
+            json!({"expires_at": null}),
+            json!({"models": null}),
+        ] {
+            assert_eq!(whole(&app, patch(order.clone())).await.0, 422, "{order}");
+        }
+        let (_, list, _) = whole(&app, by(&token, Method::GET, "/me/keys")).await;
+        assert_eq!(
+            (
+                &list["data"][0]["name"],
+                list["data"].as_array().map(Vec::len)
+            ),
+            (&json!("off"), Some(1))
+        );
+        // The tenant's own is there for them to see, and nothing more.
+        let order = json!({"tenant": "acme", "name": "shared"});
+        let (_, shared) = answer(&app, request(Method::POST, "/keys").set_json(&order)).await;
+        let shared = shared["id"].as_str().expect("an id");
+        for foreign in [
+            by(&token, Method::DELETE, &format!("/me/keys/{shared}")),
+            by(&token, Method::PATCH, &format!("/me/keys/{shared}"))
+                .set_json(json!({"enabled": false})),
+            post(&format!("/me/keys/{shared}/rotate"), json!({})),
+        ] {
+            assert_eq!(whole(&app, foreign).await.0, 404);
+        }
+        assert_eq!(
+            whole(&app, by(&token, Method::DELETE, &format!("/keys/{shared}")))
+                .await
+                .0,
+            403
+        );
+        assert_eq!(whole(&app, by(&token, Method::DELETE, &path)).await.0, 204);
+        // A token is nobody who could have any.
+        let (status, refused) = answer(&app, request(Method::GET, "/me/keys")).await;
         assert_eq!(status, 403, "{refused}");
     }
 }

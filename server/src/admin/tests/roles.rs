@@ -73,6 +73,9 @@ where
             };
             json!({"scope": "group", "tenant": tenant, "name": group, "rule": rule})
         }
+        "invitations" => {
+            json!({"tenant": tenant, "email": format!("{name}@{tenant}.example"), "role": "viewer"})
+        }
         "tenants" if name == "own" => {
             let (_, list) = answer(app, request(Method::GET, "/tenants?tenant=acme")).await;
             return list["data"][0].clone();
@@ -119,6 +122,10 @@ async fn every_role_may_what_the_table_says_and_nothing_of_another_tenant() {
                 let Needs::To(needs) = route.needs else {
                     continue;
                 };
+                // Nor do tokens have keys of their own.
+                if route.path.starts_with("/me/") {
+                    continue;
+                }
                 let may = permissions_of(role).has(needs);
                 let said = format!("{role:?} {} {}", route.method, route.path);
                 let path = |of: &Value| {

@@ -38,6 +38,7 @@ impl Merge<'_> {
             department: String::new(),
             contact: String::new(),
             enabled: true,
+            email_proven: true,
             platform_role: None,
             memberships: Vec::new(),
         });

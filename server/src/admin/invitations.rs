@@ -1,0 +1,308 @@
+//! Invitations: how somebody becomes a member of a tenant, by their own word.
+//!
+//! A link is bound to an address, a tenant and a role, works once and for a week, and goes with whoever made it. Its token is kept
+//! as a digest. Where it is shown to a tenant's people, nobody knows that who uses it owns the address: such an account belongs to
+//! that tenant alone until an operator says otherwise (threats.md, T9).
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use uuid::Uuid;
+use weir_api_types::{
+    manage::Page,
+    people::{Acceptance, CreatedInvitation, InvitationItem, NewInvitation},
+    resources::Role,
+};
+
+use super::{
+    State, access, audit,
+    body::Order,
+    error::{ApiError, Code},
+    list::Asked,
+};
+use crate::{
+    access::{Author, Caller, Subject, of_platform_role, of_role},
+    catalog::Kind,
+    clock::now_ms,
+    resources,
+    store::{
+        self, Change,
+        catalog::Slice,
+        one_time_links::{self, Link, Purpose},
+        sign_ins,
+    },
+    tenancy::{
+        GroupId, Membership, Person, TenantId, UserId,
+        key::{self, Value},
+        name,
+    },
+};
+
+const VALID_MS: i64 = 7 * 24 * 3_600_000;
+const DAY_MS: i64 = 24 * 3_600_000;
+/// What one tenant may send in a day.
+const MAX_A_DAY: u64 = 200;
+
+/// `GET /v1/admin/invitations`: those that wait.
+pub async fn list(
+    caller: Caller,
+    asked: Asked,
+    state: web::Data<State>,
+) -> Result<web::Json<Page<InvitationItem>>, ApiError> {
+    let scope = asked.scope(&state, &caller).await?;
+    let db = &state.stores.config.read;
+    let items = one_time_links::list(db, scope, asked.page, now_ms()).await?;
+    Ok(asked.answer(items, |item| item.id))
+}
+
+/// `POST /v1/admin/invitations`: the one answer that shows the link.
+pub async fn create(
+    caller: Caller,
+    author: Author,
+    order: Order<NewInvitation>,
+    state: web::Data<State>,
+) -> Result<HttpResponse, ApiError> {
+    let order = order.0;
+    let tenant = state.tenant_of(&caller, order.tenant.as_deref()).await?;
+    if !caller.may_grant(Some(tenant), of_role(order.role)) {
+        let detail = "The role allows more than yours.";
+        return Err(ApiError::new(Code::Forbidden, detail));
+    }
+    let email = resources::email(&order.email).map_err(|error| ApiError::field("email", error))?;
+    let (value, now_ms) = (Value::of_link(), now_ms());
+    let transaction = state.stores.config.begin_write().await?;
+    let invited = one_time_links::invited_since(&transaction, tenant, now_ms - DAY_MS).await?;
+    if invited >= MAX_A_DAY {
+        let detail = format!("A tenant invites {MAX_A_DAY} people in a day.");
+        return Err(ApiError::wait(DAY_MS / 24, &detail));
+    }
+    let inviter = match &caller.subject {
+        Subject::User { id, .. } => Some(*id),
+        Subject::AdminToken | Subject::ServiceToken { .. } => None,
+    };
+    let link = Link {
+        id: Uuid::new_v4(),
+        email,
+        purpose: Purpose::Invitation {
+            tenant,
+            role: order.role,
+            groups: groups(&state, tenant, &order.groups).await?,
+            inviter,
+            invited_by: match author.name.as_str() {
+                "" => author.kind.to_owned(),
+                name => name.to_owned(),
+            },
+            // A tenant's people see the link, and could use it themselves.
+            proves_email: caller.reaches(None),
+        },
+        expires_ms: now_ms + VALID_MS,
+    };
+    one_time_links::insert(&transaction, &link, &value.digest(), now_ms).await?;
+    let (_, invitation) = one_time_links::find(&transaction, link.id, now_ms).await?;
+    let done = audit::differs("invitation", tenant, &link.email, None, Some(&invitation))?;
+    store::audit::append(&transaction, &state.sealer, &author, &done).await?;
+    transaction.commit().await.map_err(store::Error::from)?;
+    Ok(HttpResponse::Created().json(CreatedInvitation {
+        invitation,
+        url: state.link("/invitation", &value),
+    }))
+}
+
+/// `DELETE /v1/admin/invitations/{id}`
+pub async fn delete(
+    caller: Caller,
+    author: Author,
+    id: web::Path<String>,
+    state: web::Data<State>,
+) -> Result<HttpResponse, ApiError> {
+    let absent = || ApiError::not_found("invitation");
+    let (id, now_ms) = (Uuid::parse_str(&id).map_err(|_| absent())?, now_ms());
+    let transaction = state.stores.config.begin_write().await?;
+    let (tenant, invitation) = match one_time_links::find(&transaction, id, now_ms).await {
+        Ok(found) if caller.reaches(Some(found.0)) => found,
+        Ok(_) | Err(store::Error::NotFound) => return Err(absent()),
+        Err(error) => return Err(error.into()),
+    };
+    if !caller.covers(of_role(invitation.role)) {
+        let detail = "The role allows more than yours.";
+        return Err(ApiError::new(Code::Forbidden, detail));
+    }
+    one_time_links::take(&transaction, id, now_ms).await?;
+    let email = &invitation.email;
+    let done = audit::differs("invitation", tenant, email, Some(&invitation), None)?;
+    store::audit::append(&transaction, &state.sealer, &author, &done).await?;
+    transaction.commit().await.map_err(store::Error::from)?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// `POST /v1/admin/invitations/accept`
+pub async fn accept(
+    request: HttpRequest,
+    order: Order<Acceptance>,
+    state: web::Data<State>,
+) -> Result<HttpResponse, ApiError> {
+    let Acceptance {
+        token,
+        name,
+        password,
+    } = order.0;
+    let over = || ApiError::new(Code::LinkOver, "Ask for another one.");
+    let digest = key::digest(token.expose().as_bytes());
+    let db = &state.stores.config.read;
+    let link = one_time_links::usable(db, &digest, now_ms()).await?;
+    let link = link.ok_or_else(over)?;
+    let known = store::users::of_email(db, &link.email).await?;
+    // Hashing takes its time, and nobody waits for it in a transaction.
+    let hashed = match (known, &password) {
+        (Some(_), None) => None,
+        (None, Some(password)) => Some(state.login.passwords.hash("password", password).await?),
+        (None, None) => return Err(ApiError::field("password", "is needed for a new account")),
+        (Some(_), Some(_)) => {
+            let message = "is not asked for: there is an account, sign in with it first";
+            return Err(ApiError::field("password", message));
+        }
+    };
+    if let Some(known) = known {
+        is_themselves(&request, known).await?;
+    }
+    let mut change = Change::begin(&state.stores).await?;
+    let db = change.transaction();
+    // Of two at once, one.
+    if !one_time_links::take(db, link.id, now_ms()).await? {
+        return Err(over());
+    }
+    let person = joined(db, &link, known, name.as_deref()).await?;
+    let Some((tenant, person)) = person else {
+        return Err(over());
+    };
+    let now_ms = now_ms();
+    store::users::put(db, &person, now_ms).await?;
+    if let Some(hashed) = hashed {
+        sign_ins::put_password(db, person.id, hashed, now_ms).await?;
+    }
+    let place = person.membership(tenant);
+    let told = serde_json::json!({"role": place.map(|place| place.role), "by": "invitation"});
+    let done = audit::differs("membership", tenant, &person.email, None, Some(&told))?;
+    let author = access::author_of(&request, &state, "user", Some(person.id.0), &person.email);
+    store::audit::append(db, &state.sealer, &author, &done).await?;
+    change.changed(Kind::User, person.id.0);
+    state.catch_up(change.commit().await?).await;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// Somebody who has an account takes the invitation signed in, so that it is theirs alone to take.
+async fn is_themselves(request: &HttpRequest, known: UserId) -> Result<(), ApiError> {
+    let caller = access::identify(request).await?;
+    match caller.subject {
+        Subject::User { id, .. } if id == known => Ok(()),
+        _ => {
+            let detail = "The invitation is for somebody else.";
+            Err(ApiError::new(Code::Forbidden, detail))
+        }
+    }
+}
+
+/// The person with the place that a link gives them; nobody, where whoever made it may not give it any more.
+async fn joined(
+    db: &impl sea_orm::ConnectionTrait,
+    link: &Link,
+    known: Option<UserId>,
+    called: Option<&str>,
+) -> Result<Option<(TenantId, Person)>, ApiError> {
+    let Purpose::Invitation {
+        tenant,
+        role,
+        groups,
+        inviter,
+        proves_email,
+        ..
+    } = &link.purpose
+    else {
+        return Ok(None);
+    };
+    if !still_may(db, *inviter, *tenant, *role).await? {
+        return Ok(None);
+    }
+    let stored = match known {
+        Some(known) => store::users::some(db, &[known]).await?.pop(),
+        None => None,
+    };
+    let mut person = match stored {
+        Some(person) if person.membership(*tenant).is_some() => {
+            let detail = "You are a member of this tenant already.";
+            return Err(ApiError::new(Code::NameTaken, detail));
+        }
+        Some(person) if !person.email_proven && !person.memberships.is_empty() => {
+            let detail =
+                "Nobody has shown yet that your address is yours: ask the platform's operators.";
+            return Err(ApiError::new(Code::Forbidden, detail));
+        }
+        Some(person) => person,
+        None => {
+            let called = called.unwrap_or(&link.email);
+            let called = resources::line(called).map_err(|error| ApiError::field("name", error))?;
+            Person {
+                id: UserId::random(),
+                email: link.email.clone(),
+                name: called,
+                department: String::new(),
+                contact: String::new(),
+                enabled: true,
+                email_proven: *proves_email,
+                platform_role: None,
+                memberships: Vec::new(),
+            }
+        }
+    };
+    person.memberships.push(Membership {
+        tenant: *tenant,
+        role: *role,
+        groups: groups.clone(),
+    });
+    person.memberships.sort_by_key(|place| place.tenant);
+    Ok(Some((*tenant, person)))
+}
+
+/// Whether whoever invited is still there, and may still give the role.
+async fn still_may(
+    db: &impl sea_orm::ConnectionTrait,
+    inviter: Option<UserId>,
+    tenant: TenantId,
+    role: Role,
+) -> Result<bool, ApiError> {
+    let Some(inviter) = inviter else {
+        return Ok(true);
+    };
+    let person = store::users::some(db, &[inviter]).await?.pop();
+    let Some(person) = person.filter(|person| person.enabled) else {
+        return Ok(false);
+    };
+    let here = person.membership(tenant).map(|place| of_role(place.role));
+    let mut rights = person
+        .platform_role
+        .map(of_platform_role)
+        .into_iter()
+        .chain(here);
+    Ok(rights.any(|rights| rights.covers(of_role(role))))
+}
+
+async fn groups(
+    state: &State,
+    tenant: TenantId,
+    names: &[String],
+) -> Result<Vec<GroupId>, ApiError> {
+    if names.is_empty() {
+        return Ok(Vec::new());
+    }
+    let slice = Slice {
+        owner: Some(tenant),
+        ..Slice::default()
+    };
+    let snapshot = state.stores.config.begin_snapshot().await?;
+    let picture = resources::read_slice(&snapshot, &slice, &state.sealer).await?;
+    snapshot.rollback().await.map_err(store::Error::from)?;
+    let group = |(at, text): (usize, &String)| {
+        let absent = || ApiError::field(&format!("groups[{at}]"), "there is no such group");
+        let name = name::normal(text).map_err(|_| absent())?;
+        picture.group_named(tenant, &name).ok_or_else(absent)
+    };
+    names.iter().enumerate().map(group).collect()
+}

@@ -1,0 +1,182 @@
+//! Becoming a member by one's own word, and setting another password.
+
+use super::{
+    login::{PASSWORD, by, cookie_of, plain, signing_in, somebody, token_of, whole},
+    *,
+};
+
+fn token_in(url: &Value) -> String {
+    let url = url.as_str().expect("a URL");
+    assert!(url.starts_with("https://weir.example/"), "{url}");
+    url.split_once('#').expect("a token").1.to_owned()
+}
+
+fn accepting(order: &Value) -> TestRequest {
+    plain(Method::POST, "/invitations/accept").set_json(order)
+}
+
+// Threats: T9.
+#[actix_rt::test]
+async fn an_invitation_works_once_for_one_address_one_tenant_and_one_role() {
+    for test in all().await {
+        let app = app!(&test);
+        answer(&app, document(PLATFORM, "")).await;
+        somebody(&test).await;
+        let owner = "tenants: [{name: acme, users: [{email: a@acme.example, role: admin}]}]";
+        answer(&app, document(owner, "")).await;
+        let token = token_of(&whole(&app, signing_in("a@acme.example", PASSWORD)).await);
+        let invite = |order: Value| by(&token, Method::POST, "/invitations").set_json(order);
+        for (order, status) in [
+            (
+                json!({"email": "b@acme.example", "role": "developer", "groups": ["team"]}),
+                201,
+            ),
+            (json!({"email": "no address", "role": "developer"}), 422),
+            (json!({"email": "b@acme.example", "role": "god"}), 422),
+            (
+                json!({"email": "b@acme.example", "role": "viewer", "groups": ["none"]}),
+                422,
+            ),
+            (
+                json!({"email": "b@acme.example", "role": "viewer", "tenant": "other"}),
+                422,
+            ),
+            (
+                json!({"email": "b@acme.example", "role": "viewer", "is_platform": true}),
+                422,
+            ),
+        ] {
+            let made = whole(&app, invite(order.clone())).await;
+            assert_eq!(made.0, status, "{order}: {made:?}");
+        }
+        let order = json!({"email": "c@acme.example", "role": "developer", "groups": ["team"]});
+        let (_, made, _) = whole(&app, invite(order)).await;
+        let link = token_in(&made["url"]);
+        // Neither its list nor the database has the token.
+        let (_, list, _) = whole(&app, by(&token, Method::GET, "/invitations")).await;
+        assert_eq!(list["data"].as_array().map(Vec::len), Some(2), "{list}");
+        assert!(!list.to_string().contains(&link));
+        let new = json!({"token": link, "name": "C", "password": "a new long password"});
+        for (order, status) in [
+            (
+                json!({"token": "wl-guessed", "name": "C", "password": "a new long password"}),
+                410,
+            ),
+            (json!({"token": link}), 422),
+            (json!({"token": link, "password": "short"}), 422),
+            (
+                json!({"token": link, "password": "a new long password", "role": "owner"}),
+                422,
+            ),
+        ] {
+            let (answered, body, _) = whole(&app, accepting(&order)).await;
+            assert_eq!(answered, status, "{order}: {body}");
+        }
+        // Twenty at once: one of them is in.
+        let at_once = (0..20).map(|_| whole(&app, accepting(&new)));
+        let at_once = futures_util::future::join_all(at_once).await;
+        let taken = at_once.iter().filter(|one| one.0 == 204).count();
+        assert_eq!(taken, 1, "{at_once:?}");
+        let joined = whole(&app, signing_in("c@acme.example", "a new long password")).await;
+        let joined = token_of(&joined);
+        let (_, me, _) = whole(&app, by(&joined, Method::GET, "/me")).await;
+        assert_eq!(
+            (&me["tenant"], &me["person"]["tenants"][0]["role"]),
+            (&json!("acme"), &json!("developer"))
+        );
+        // Who has an account takes one signed in; and nobody knows yet that this one's address is theirs.
+        let elsewhere = json!({"tenant": "other", "email": "c@acme.example", "role": "viewer"});
+        let (_, made) = answer(
+            &app,
+            request(Method::POST, "/invitations").set_json(&elsewhere),
+        )
+        .await;
+        let order = json!({"token": token_in(&made["url"])});
+        assert_eq!(whole(&app, accepting(&order)).await.0, 401);
+        let signed_in = |token: &str| {
+            accepting(&order).insert_header((header::AUTHORIZATION, format!("Bearer {token}")))
+        };
+        assert_eq!(whole(&app, signed_in(&token)).await.0, 403, "somebody else");
+        let unproven = whole(&app, signed_in(&joined)).await;
+        assert_eq!(unproven.0, 403, "{unproven:?}");
+        // One that is withdrawn, whose inviter may do less now, and one whose inviter left.
+        let wait = async |email: &str| {
+            let order = json!({"email": email, "role": "admin"});
+            let (status, made, _) = whole(&app, invite(order)).await;
+            assert_eq!(status, 201, "{made}");
+            made
+        };
+        let (first, second) = (wait("d@acme.example").await, wait("e@acme.example").await);
+        let path = format!("/invitations/{}", first["id"].as_str().expect("an id"));
+        assert_eq!(whole(&app, by(&token, Method::DELETE, &path)).await.0, 204);
+        assert_eq!(whole(&app, by(&token, Method::DELETE, &path)).await.0, 404);
+        let demoted = "tenants: [{name: acme, users: [{email: a@acme.example, role: viewer}]}]";
+        answer(&app, document(demoted, "")).await;
+        for made in [&first, &second] {
+            let order = json!({"token": token_in(&made["url"]), "password": "a new long password"});
+            let (status, body, _) = whole(&app, accepting(&order)).await;
+            assert_eq!(
+                (status, &body["code"]),
+                (410, &json!("link_over")),
+                "{body}"
+            );
+        }
+        // A viewer invites nobody.
+        let order = json!({"email": "f@acme.example", "role": "viewer"});
+        assert_eq!(whole(&app, invite(order)).await.0, 403);
+    }
+}
+
+// Threats: A5.
+#[actix_rt::test]
+async fn a_link_to_another_password_works_once_and_ends_what_was_there() {
+    for test in all().await {
+        let app = app!(&test);
+        answer(&app, document(PLATFORM, "")).await;
+        let user = somebody(&test).await;
+        let there = whole(&app, signing_in("a@acme.example", PASSWORD)).await;
+        let path = format!("/users/{user}/reset-link");
+        let poisoned = || {
+            request(Method::POST, &path)
+                .insert_header(("x-forwarded-host", "evil.example"))
+                .insert_header(("forwarded", "host=evil.example"))
+                .set_json(json!({}))
+        };
+        let (status, first) = answer(&app, poisoned()).await;
+        assert_eq!(status, 201, "{first}");
+        let (_, second) = answer(&app, poisoned()).await;
+        let (first, second) = (token_in(&first["url"]), token_in(&second["url"]));
+        let set = |token: &str, password: &str| {
+            let order = json!({"token": token, "password": password});
+            plain(Method::POST, "/password-resets").set_json(order)
+        };
+        let new = "another long password";
+        assert_eq!(
+            whole(&app, set(&first, new)).await.0,
+            410,
+            "the next one withdrew it"
+        );
+        assert_eq!(whole(&app, set(&second, "short")).await.0, 422);
+        let at_once = (0..10).map(|_| whole(&app, set(&second, new)));
+        let at_once = futures_util::future::join_all(at_once).await;
+        assert_eq!(
+            at_once.iter().filter(|one| one.0 == 204).count(),
+            1,
+            "{at_once:?}"
+        );
+        let token = token_of(&there);
+        assert_eq!(whole(&app, by(&token, Method::GET, "/me")).await.0, 401);
+        let refreshed = plain(Method::POST, "/sign-in/refresh")
+            .insert_header((header::COOKIE, cookie_of(&there)));
+        assert_eq!(whole(&app, refreshed).await.0, 401);
+        assert_eq!(
+            whole(&app, signing_in("a@acme.example", PASSWORD)).await.0,
+            401
+        );
+        assert_eq!(whole(&app, signing_in("a@acme.example", new)).await.0, 200);
+        // Links are of one kind each.
+        let order = json!({"tenant": "acme", "email": "b@acme.example", "role": "viewer"});
+        let (_, made) = answer(&app, request(Method::POST, "/invitations").set_json(&order)).await;
+        assert_eq!(whole(&app, set(&token_in(&made["url"]), new)).await.0, 410);
+    }
+}

@@ -1,0 +1,225 @@
+//! Invitations, and links to another password.
+
+use sea_orm::{
+    ActiveValue::Set, ColumnTrait as _, ConnectionTrait, EntityTrait as _, PaginatorTrait as _,
+    QueryFilter as _,
+};
+use uuid::Uuid;
+use weir_api_types::{people::InvitationItem, resources::Role};
+use weir_entity::one_time_link::{ActiveModel, Column, Entity, Model};
+
+use super::{
+    Error, Page, Result, Scope, document, moment,
+    names::{self, Named},
+};
+use crate::tenancy::{GroupId, TenantId, UserId, key::Digest};
+
+const INVITATION: &str = "invitation";
+const RESET: &str = "reset";
+
+/// What a link is for.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Purpose {
+    /// To become a member.
+    Invitation {
+        tenant: TenantId,
+        role: Role,
+        groups: Vec<GroupId>,
+        /// The person who invited, if it was one.
+        inviter: Option<UserId>,
+        /// Who invited, in words.
+        invited_by: String,
+        /// Whether nobody but the address's owner, or an operator, has seen it.
+        proves_email: bool,
+    },
+    /// To set another password.
+    Reset { user: UserId },
+}
+
+/// A link.
+#[derive(Debug, Clone)]
+pub struct Link {
+    pub id: Uuid,
+    pub email: String,
+    pub purpose: Purpose,
+    pub expires_ms: i64,
+}
+
+/// Makes a link.
+pub async fn insert(
+    db: &impl ConnectionTrait,
+    link: &Link,
+    digest: &Digest,
+    now_ms: i64,
+) -> Result<()> {
+    let mut row = ActiveModel {
+        id: Set(link.id),
+        kind: Set(RESET.to_owned()),
+        digest: Set(digest.to_vec()),
+        email: Set(link.email.clone()),
+        user_id: Set(None),
+        tenant_id: Set(None),
+        role: Set(None),
+        groups: Set(None),
+        inviter_id: Set(None),
+        invited_by: Set(String::new()),
+        proves_email: Set(true),
+        expires_ms: Set(link.expires_ms),
+        used_ms: Set(None),
+        created_ms: Set(now_ms),
+    };
+    match &link.purpose {
+        Purpose::Reset { user } => row.user_id = Set(Some(user.0)),
+        Purpose::Invitation {
+            tenant,
+            role,
+            groups,
+            inviter,
+            invited_by,
+            proves_email,
+        } => {
+            row.kind = Set(INVITATION.to_owned());
+            row.tenant_id = Set(Some(tenant.0));
+            row.role = Set(Some(role.as_str().to_owned()));
+            row.groups = Set(Some(document(groups)?));
+            row.inviter_id = Set(inviter.map(|inviter| inviter.0));
+            row.invited_by = Set(invited_by.clone());
+            row.proves_email = Set(*proves_email);
+        }
+    }
+    Entity::insert(row).exec_without_returning(db).await?;
+    Ok(())
+}
+
+/// The link of a token's digest, while it works.
+pub async fn usable(
+    db: &impl ConnectionTrait,
+    digest: &Digest,
+    now_ms: i64,
+) -> Result<Option<Link>> {
+    let row = Entity::find()
+        .filter(Column::Digest.eq(digest.to_vec()))
+        .filter(Column::UsedMs.is_null())
+        .filter(Column::ExpiresMs.gt(now_ms))
+        .one(db)
+        .await?;
+    row.map(link).transpose()
+}
+
+/// Uses a link up, or withdraws it; whether it worked until now.
+pub async fn take(db: &impl ConnectionTrait, id: Uuid, now_ms: i64) -> Result<bool> {
+    let update = Entity::update_many()
+        .col_expr(Column::UsedMs, now_ms.into())
+        .filter(Column::Id.eq(id))
+        .filter(Column::UsedMs.is_null());
+    Ok(update.exec(db).await?.rows_affected == 1)
+}
+
+/// Withdraws all of somebody's links to another password.
+pub async fn withdraw_resets(db: &impl ConnectionTrait, user: UserId, now_ms: i64) -> Result<()> {
+    let update = Entity::update_many()
+        .col_expr(Column::UsedMs, now_ms.into())
+        .filter(Column::UserId.eq(user.0))
+        .filter(Column::UsedMs.is_null());
+    update.exec(db).await?;
+    Ok(())
+}
+
+/// How many invitations a tenant has made since.
+pub async fn invited_since(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    since_ms: i64,
+) -> Result<u64> {
+    let query = Entity::find()
+        .filter(Column::TenantId.eq(tenant.0))
+        .filter(Column::CreatedMs.gte(since_ms));
+    Ok(query.count(db).await?)
+}
+
+/// The invitations that wait, of one tenant or of all.
+pub async fn list(
+    db: &impl ConnectionTrait,
+    scope: Scope,
+    page: Page,
+    now_ms: i64,
+) -> Result<Vec<InvitationItem>> {
+    let mut query = Entity::find()
+        .filter(Column::Kind.eq(INVITATION))
+        .filter(Column::UsedMs.is_null())
+        .filter(Column::ExpiresMs.gt(now_ms));
+    if let Scope::Tenant(tenant) = scope {
+        query = query.filter(Column::TenantId.eq(tenant.0));
+    }
+    let rows = page.of(db, query, Column::Id).await?;
+    items(db, rows).await
+}
+
+/// One that waits, with its tenant.
+pub async fn find(
+    db: &impl ConnectionTrait,
+    id: Uuid,
+    now_ms: i64,
+) -> Result<(TenantId, InvitationItem)> {
+    let row = Entity::find_by_id(id)
+        .filter(Column::Kind.eq(INVITATION))
+        .filter(Column::UsedMs.is_null())
+        .filter(Column::ExpiresMs.gt(now_ms))
+        .one(db)
+        .await?;
+    let row = row.ok_or(Error::NotFound)?;
+    let tenant = row.tenant_id.ok_or(Error::NotFound)?;
+    let item = items(db, vec![row]).await?.pop();
+    Ok((tenant.into(), item.ok_or(Error::NotFound)?))
+}
+
+async fn items(db: &impl ConnectionTrait, rows: Vec<Model>) -> Result<Vec<InvitationItem>> {
+    let tenants: Vec<Uuid> = rows.iter().filter_map(|row| row.tenant_id).collect();
+    let tenants = names::of(db, Named::Tenant, &tenants).await?;
+    let item = |row: Model| {
+        let tenant = row.tenant_id.and_then(|id| tenants.get(&id).cloned());
+        Ok(InvitationItem {
+            id: row.id,
+            tenant: tenant.unwrap_or_default(),
+            role: role(row.role.as_deref())?,
+            email: row.email,
+            invited_by: row.invited_by,
+            created_at: moment(row.created_ms),
+            expires_at: moment(row.expires_ms),
+        })
+    };
+    rows.into_iter().map(item).collect()
+}
+
+fn link(row: Model) -> Result<Link> {
+    let broken = |what: &str| Error::other(format!("one_time_links.{what} of {}", row.id));
+    let purpose = match (row.kind.as_str(), row.user_id, row.tenant_id) {
+        (RESET, Some(user), _) => Purpose::Reset { user: user.into() },
+        (INVITATION, _, Some(tenant)) => {
+            let groups = row.groups.clone().map(serde_json::from_value).transpose();
+            let groups: Option<Vec<GroupId>> = groups.map_err(|_| broken("groups"))?;
+            Purpose::Invitation {
+                tenant: tenant.into(),
+                role: role(row.role.as_deref())?,
+                groups: groups.unwrap_or_default(),
+                inviter: row.inviter_id.map(Into::into),
+                invited_by: row.invited_by.clone(),
+                proves_email: row.proves_email,
+            }
+        }
+        _ => return Err(broken("kind")),
+    };
+    Ok(Link {
+        id: row.id,
+        purpose,
+        expires_ms: row.expires_ms,
+        email: row.email,
+    })
+}
+
+fn role(word: Option<&str>) -> Result<Role> {
+    let known = Role::ALL
+        .into_iter()
+        .find(|role| Some(role.as_str()) == word);
+    known.ok_or_else(|| Error::other(format!("one_time_links.role: {word:?}")))
+}
