@@ -76,11 +76,26 @@ async fn tenants_and_their_people(db: &DatabaseConnection) {
         catalog_version: 1, started_ms: 1, seen_ms: 2);
     round_trip!(db, leader, task: "jobs".into(), instance_id: ID, until_ms: 1);
     round_trip!(db, tenant, id: ID, name: "acme".into(), enabled: true,
-        time_zone: "Asia/Shanghai".into(), grants: Some(document()), created_ms: 1,
-        updated_ms: i64::MAX);
+        time_zone: "Asia/Shanghai".into(), grants: Some(document()), policies: Some(document()),
+        created_ms: 1, updated_ms: i64::MAX);
     round_trip!(db, user, id: ID, email: "zhang@acme.example".into(), name: "张三".into(),
-        department: "技术部".into(), contact: "+86".into(), enabled: false, created_ms: 1,
+        department: "技术部".into(), contact: "+86".into(), enabled: false,
+        platform_role: Some("platform_viewer".into()), email_proven: false, created_ms: 1,
         updated_ms: 1);
+    round_trip!(db, sign_in, user_id: ID, password: Some("$argon2id$".into()),
+        totp_sealed: Some(vec![0, 0xff]), master_key_id: Some("2026".into()), totp_on: true,
+        totp_step: 59_000_000, recovery: Some(document()), password_ms: Some(1), updated_ms: 1);
+    round_trip!(db, session, id: ID, user_id: ID, generation: 1, rotated_ms: 1, proved_ms: 2,
+        expires_ms: 3, address: "192.0.2.7".into(), agent: "Mozilla/5.0".into(), created_ms: 1);
+    round_trip!(db, signing_key, id: ID, sealed: vec![0, 0xff], master_key_id: "2026".into(),
+        created_ms: 1);
+    round_trip!(db, sign_in_failure, whose: "both:00".into(), count: 5, next_ms: 1,
+        updated_ms: 1);
+    round_trip!(db, one_time_link, id: ID, kind: "invitation".into(), digest: vec![0xff; 32],
+        email: "li@acme.example".into(), user_id: None, tenant_id: Some(ID),
+        role: Some("developer".into()), groups: Some(document()), inviter_id: Some(ID),
+        invited_by: "zhang@acme.example".into(), proves_email: false, expires_ms: 1,
+        used_ms: None, created_ms: 1);
     round_trip!(db, membership, id: ID, tenant_id: ID, user_id: ID, role: "developer".into());
     round_trip!(db, group, id: ID, tenant_id: ID, name: "platform".into(), created_ms: 1,
         updated_ms: 1);

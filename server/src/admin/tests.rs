@@ -48,7 +48,7 @@ fn state(test: &TestStores) -> web::Data<State> {
         flush: Box::new(|_| Box::pin(std::future::ready(true))),
         health: Box::new(|_| CredentialState::SetAside { status: 401 }),
         login: super::login::Login {
-            passwords: super::login::Passwords::new(),
+            passwords: super::login::Passwords::default(),
             tokens: super::login::Tokens::default(),
             has_tls: false,
         },

@@ -271,7 +271,7 @@ fn admin_state(
             credential_state(health.health.condition(credential, now_ms()))
         }),
         login: admin::login::Login {
-            passwords: admin::login::Passwords::new(),
+            passwords: admin::login::Passwords::default(),
             tokens: admin::login::Tokens::default(),
             has_tls: config.tls_cert.is_some(),
         },

@@ -37,6 +37,7 @@ mod proxied;
 mod slow;
 mod soak;
 mod stores;
+mod story;
 mod tls;
 mod upstream;
 mod usage;

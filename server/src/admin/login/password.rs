@@ -34,8 +34,8 @@ pub struct Passwords {
     nobody: String,
 }
 
-impl Passwords {
-    pub fn new() -> Self {
+impl Default for Passwords {
+    fn default() -> Self {
         let nobody = hash(&format!("{:x}", rand::random::<u128>()));
         Self {
             turns: Arc::new(Semaphore::new(AT_ONCE)),
@@ -43,7 +43,9 @@ impl Passwords {
             nobody: nobody.unwrap_or_default(),
         }
     }
+}
 
+impl Passwords {
     /// A new password, in PHC string format.
     pub async fn hash(&self, field: &str, password: &Sensitive) -> Result<String, ApiError> {
         let text = password.expose();

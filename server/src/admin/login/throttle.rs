@@ -75,11 +75,11 @@ impl Try {
         now_ms: i64,
     ) -> store::Result<Result<(), i64>> {
         let db = &stores.config.read;
-        let next_ms = sign_in_failures::next_ms(db, &[self.address.clone()]).await?;
+        let next_ms = sign_in_failures::next_ms(db, std::slice::from_ref(&self.address)).await?;
         if next_ms > now_ms {
             return Ok(Err(next_ms - now_ms));
         }
-        let next_ms = sign_in_failures::next_ms(db, &[self.account.clone()]).await?;
+        let next_ms = sign_in_failures::next_ms(db, std::slice::from_ref(&self.account)).await?;
         if next_ms > now_ms {
             let is_known = match user {
                 Some(user) => store::sessions::knows(db, user, &self.from).await?,
@@ -129,7 +129,7 @@ impl Proof {
 
     /// Forgets them.
     pub async fn succeeded(&self, stores: &Stores) -> store::Result<()> {
-        sign_in_failures::forget(&stores.config.write, &[self.0.clone()]).await
+        sign_in_failures::forget(&stores.config.write, std::slice::from_ref(&self.0)).await
     }
 }
 

@@ -87,7 +87,7 @@ pub(super) async fn somebody(test: &TestStores) -> UserId {
     let user = store::users::of_email(db, EMAIL).await.expect("a look");
     let user = user.expect("a user");
     let password = serde_json::from_value(json!(PASSWORD)).expect("a secret");
-    let hashed = super::super::login::Passwords::new()
+    let hashed = super::super::login::Passwords::default()
         .hash("password", &password)
         .await;
     let hashed = hashed.expect("a hash");
