@@ -168,6 +168,11 @@ async fn every_reference_between_entries_is_known() {
         ("budgets", "user_id", "memberships"),
         // No entry of the catalog: management reads them where they stand.
         ("service_tokens", "tenant_id", "tenants"),
+        ("sign_ins", "user_id", "users"),
+        ("sessions", "user_id", "users"),
+        ("one_time_links", "user_id", "users"),
+        ("one_time_links", "tenant_id", "tenants"),
+        ("one_time_links", "inviter_id", "users"),
     ] {
         known.insert((table.to_owned(), column.to_owned(), parent.to_owned()));
     }
