@@ -233,7 +233,7 @@ async fn person(state: &State, token: &str, named: Option<&str>) -> Result<Calle
     session
         .filter(|session| session.user == bearer.user)
         .ok_or_else(unknown)?;
-    let person = users::some(db, &[bearer.user]).await?.pop();
+    let person = users::one(db, bearer.user).await?;
     let person = person.filter(|person| person.enabled).ok_or_else(unknown)?;
     let subject = Subject::User {
         id: person.id,

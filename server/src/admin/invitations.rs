@@ -222,7 +222,7 @@ async fn joined(
         return Ok(None);
     }
     let stored = match known {
-        Some(known) => store::users::some(db, &[known]).await?.pop(),
+        Some(known) => store::users::one(db, known).await?,
         None => None,
     };
     let mut person = match stored {
@@ -240,15 +240,9 @@ async fn joined(
             let called = called.unwrap_or(&link.email);
             let called = resources::line(called).map_err(|error| ApiError::field("name", error))?;
             Person {
-                id: UserId::random(),
-                email: link.email.clone(),
                 name: called,
-                department: String::new(),
-                contact: String::new(),
-                enabled: true,
                 email_proven: *proves_email,
-                platform_role: None,
-                memberships: Vec::new(),
+                ..Person::new(link.email.clone())
             }
         }
     };
@@ -271,7 +265,7 @@ async fn still_may(
     let Some(inviter) = inviter else {
         return Ok(true);
     };
-    let person = store::users::some(db, &[inviter]).await?.pop();
+    let person = store::users::one(db, inviter).await?;
     let Some(person) = person.filter(|person| person.enabled) else {
         return Ok(false);
     };

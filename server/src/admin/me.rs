@@ -62,7 +62,7 @@ pub async fn show(caller: Caller, state: web::Data<State>) -> Result<web::Json<M
 
 async fn my_person(state: &State, id: UserId) -> Result<MyPerson, ApiError> {
     let db = &state.stores.config.read;
-    let person = store::users::some(db, &[id]).await?.pop();
+    let person = store::users::one(db, id).await?;
     let person = person.ok_or(store::Error::NotFound)?;
     let kept = sign_ins::find(db, id).await?;
     let tenants = store::users::places(db, id).await?;
@@ -98,7 +98,7 @@ pub async fn change(
     } = order.0;
     let mut change = Change::begin(&state.stores).await?;
     let db = change.transaction();
-    let stored = store::users::some(db, &[me]).await?.pop();
+    let stored = store::users::one(db, me).await?;
     let before = stored.ok_or(store::Error::NotFound)?;
     let mut after = before.clone();
     for (field, given, kept) in [
@@ -138,9 +138,7 @@ pub async fn change_password(
     let PasswordChange { current, new } = order.0;
     prove(&state, me, session, &current, "current").await?;
     let hashed = state.login.passwords.hash("new", &new).await?;
-    let stored = store::users::some(&state.stores.config.read, &[me])
-        .await?
-        .pop();
+    let stored = store::users::one(&state.stores.config.read, me).await?;
     let stored = stored.ok_or(store::Error::NotFound)?;
     sign_ins::put_password(&state.stores.config.write, me, hashed, now_ms()).await?;
     let reason = "the password was changed";
@@ -255,9 +253,7 @@ pub async fn end_all_sessions(
     state: web::Data<State>,
 ) -> Result<HttpResponse, ApiError> {
     let (me, _) = person(&caller)?;
-    let stored = store::users::some(&state.stores.config.read, &[me])
-        .await?
-        .pop();
+    let stored = store::users::one(&state.stores.config.read, me).await?;
     let stored = stored.ok_or(store::Error::NotFound)?;
     login::end_sessions(&state, &author, &stored, None, "signed out everywhere").await?;
     Ok(HttpResponse::NoContent().finish())

@@ -39,7 +39,7 @@ pub async fn create(
     let id = UserId(thing::id(Kind::User, &id)?);
     let (value, now_ms) = (Value::of_link(), now_ms());
     let transaction = state.stores.config.begin_write().await?;
-    let person = store::users::some(&transaction, &[id]).await?.pop();
+    let person = store::users::one(&transaction, id).await?;
     let person = person.ok_or_else(|| ApiError::not_found("user"))?;
     let link = Link {
         id: Uuid::new_v4(),
@@ -81,7 +81,7 @@ pub async fn take(
     if !one_time_links::take(&transaction, link.id, now_ms()).await? {
         return Err(over());
     }
-    let person = store::users::some(&transaction, &[user]).await?.pop();
+    let person = store::users::one(&transaction, user).await?;
     let person = person
         .filter(|person| person.email == link.email)
         .ok_or_else(over)?;

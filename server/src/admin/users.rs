@@ -125,8 +125,8 @@ pub async fn change(
     let file = file(&before, tenant, order, email);
     let owned = owned_by(&before, id);
     let laid = edit.lay_if::<ApiError>(&before, &renamed, &file, PLACE, async |db| {
-        let after = store::users::some(db, &[id]).await?;
-        keep_owners(db, &owned, after.first()).await
+        let after = store::users::one(db, id).await?;
+        keep_owners(db, &owned, after.as_ref()).await
     });
     let laid = laid.await?;
     state.catch_up(laid.version).await;
@@ -298,7 +298,7 @@ async fn find(
     caller: &Caller,
     id: UserId,
 ) -> Result<Person, ApiError> {
-    let person = store::users::some(db, &[id]).await?.pop();
+    let person = store::users::one(db, id).await?;
     let person = person.filter(|person| {
         let mut places = person.memberships.iter();
         caller.reaches(None) || places.any(|place| caller.reaches(Some(place.tenant)))

@@ -27,7 +27,7 @@ use crate::{
         one_time_links::{self, Link, Purpose},
         sign_ins,
     },
-    tenancy::{Person, UserId, key::Value},
+    tenancy::{Person, key::Value},
 };
 
 /// What can be done with the platform's people.
@@ -138,20 +138,10 @@ async fn person(
 ) -> anyhow::Result<Person> {
     let db = change.transaction();
     let known = match store::users::of_email(db, &email).await? {
-        Some(known) => store::users::some(db, &[known]).await?.pop(),
+        Some(known) => store::users::one(db, known).await?,
         None => None,
     };
-    let mut person = known.unwrap_or_else(|| Person {
-        id: UserId::random(),
-        name: email.clone(),
-        email,
-        department: String::new(),
-        contact: String::new(),
-        enabled: true,
-        email_proven: true,
-        platform_role: None,
-        memberships: Vec::new(),
-    });
+    let mut person = known.unwrap_or_else(|| Person::new(email));
     if let Some(name) = name {
         person.name = resources::line(&name).map_err(|error| anyhow::anyhow!("--name {error}"))?;
     }

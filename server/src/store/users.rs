@@ -56,6 +56,11 @@ pub async fn some(db: &impl ConnectionTrait, ids: &[UserId]) -> Result<Vec<Perso
     Ok(people)
 }
 
+/// One person, with all that is stored of them.
+pub async fn one(db: &impl ConnectionTrait, id: UserId) -> Result<Option<Person>> {
+    Ok(some(db, &[id]).await?.pop())
+}
+
 /// The person of an address in its stored form.
 pub async fn of_email(db: &impl ConnectionTrait, email: &str) -> Result<Option<UserId>> {
     let row = user::Entity::find_by_email(email).one(db).await?;

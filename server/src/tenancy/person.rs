@@ -32,6 +32,21 @@ pub struct Membership {
 }
 
 impl Person {
+    /// Somebody new, who is called by their address until they say otherwise.
+    pub fn new(email: String) -> Self {
+        Self {
+            id: UserId::random(),
+            name: email.clone(),
+            email,
+            department: String::new(),
+            contact: String::new(),
+            enabled: true,
+            email_proven: true,
+            platform_role: None,
+            memberships: Vec::new(),
+        }
+    }
+
     /// The place in a tenant, if there is one.
     pub fn membership(&self, tenant: TenantId) -> Option<&Membership> {
         self.memberships

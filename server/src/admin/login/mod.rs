@@ -94,7 +94,7 @@ async fn who(
     let db = &state.stores.config.read;
     let (person, kept) = match user {
         Some(user) => (
-            store::users::some(db, &[user]).await?.pop(),
+            store::users::one(db, user).await?,
             sign_ins::find(db, user).await?,
         ),
         None => (None, Default::default()),
@@ -169,7 +169,7 @@ pub async fn refresh(
     let session = sessions::living(&db.read, id, now_ms)
         .await?
         .ok_or_else(over)?;
-    let person = store::users::some(&db.read, &[session.user]).await?.pop();
+    let person = store::users::one(&db.read, session.user).await?;
     let person = person.filter(|person| person.enabled).ok_or_else(over)?;
     let address = access::address(&request, &state);
     if generation == session.generation {

@@ -33,14 +33,7 @@ impl Merge<'_> {
         let stored = self.merged.picture.people.get(&id).cloned();
         let mut person = stored.unwrap_or_else(|| Person {
             id,
-            email: email.clone(),
-            name: email.clone(),
-            department: String::new(),
-            contact: String::new(),
-            enabled: true,
-            email_proven: true,
-            platform_role: None,
-            memberships: Vec::new(),
+            ..Person::new(email.clone())
         });
         let words = [
             ("name", &given.name, &mut person.name),
