@@ -48,11 +48,18 @@ async fn a_limit_holds_on_two_instances_by_each_algorithm() {
         );
         apply_everywhere(&bench, &file).await;
         let crowd = Crowd::limited_by(&pair.urls(), window(40, 200));
-        let began = Instant::now();
-        tokio::time::sleep(length).await;
-        let (served, took) = (crowd.end().await as f64, began.elapsed().as_secs_f64());
         let window_s = if per == "second" { 1.0 } else { 60.0 };
         let rate = f64::from(max) / window_s;
+        let least = rate * length.as_secs_f64() * window(0.9, 0.98);
+        let began = Instant::now();
+        tokio::time::sleep(length).await;
+        // A busy machine serves what a window of a second has free too late to use the next: in the short run it may take three
+        // times as long.
+        let late = began + length * window(3, 1);
+        while (crowd.served() as f64) < least && Instant::now() < late {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        let (served, took) = (crowd.end().await as f64, began.elapsed().as_secs_f64());
         let most = match algorithm {
             "token_bucket" => f64::from(max) + rate * took,
             // One at once, and what may wait at the end.
@@ -64,7 +71,6 @@ async fn a_limit_holds_on_two_instances_by_each_algorithm() {
             served <= most + 1.0,
             "{algorithm}: {served} of {most} in {took} s"
         );
-        let least = f64::from(max) * (took / window_s).floor() * window(0.9, 0.98);
         assert!(
             served >= least,
             "{algorithm}: {served}, at least {least} in {took} s"

@@ -56,6 +56,11 @@ impl Crowd {
         Self { seen, clients }
     }
 
+    /// How many calls were served so far.
+    pub fn served(&self) -> usize {
+        self.seen.served.load(Relaxed)
+    }
+
     /// Lets each client finish its call. How many calls were served.
     pub async fn end(self) -> usize {
         self.seen.over.store(true, Relaxed);
