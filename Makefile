@@ -92,6 +92,10 @@ bench-parts: setup-run ## measure the parts of a request by themselves: parser, 
 bench-booking: setup-test ## measure how many events a second the books take, on SQLite and PostgreSQL
 	@scripts/test-stores.sh cargo bench --locked -p weir --bench booking
 
+.PHONY: bench-log
+bench-log: setup-test ## measure pages of the request log over ten million events on PostgreSQL
+	@scripts/test-stores.sh cargo bench --locked -p weir --bench log
+
 .PHONY: profile
 profile: setup-profile ## load weir as `make bench` does, and draw where its time goes: flame.svg in the target folder
 	@cargo build --profile profiling --locked --package weir --package weir-upstream

@@ -46,6 +46,9 @@ pub struct Model {
     /// `scheme://host:port` of `base_url`. A credential is sent only if its own is the same.
     #[sea_orm(column_type = "Text")]
     pub origin: String,
+    /// Of a tenant's channel: the origin that an operator vouches for, private or not.
+    #[sea_orm(column_type = "Text", nullable)]
+    pub allowed_origin: Option<String>,
     /// When the row was made, Unix milliseconds.
     pub created_ms: i64,
     /// When the row was last changed, Unix milliseconds.

@@ -40,6 +40,9 @@ pub mod route;
 pub mod budget;
 pub mod limit;
 
+pub mod idempotency_key;
+pub mod runtime_setting;
+
 // What traffic leaves behind. In embedded mode these are in a file of their own, and they outlive
 // the rows above, so their ids refer to nothing that the database would check.
 pub mod attempt_rollup;

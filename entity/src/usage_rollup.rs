@@ -36,6 +36,11 @@ pub struct Model {
     /// Dimension: as in `usage_events`.
     #[sea_orm(column_type = "Text")]
     pub outcome: String,
+    /// Dimension: the credential that the channel was called with.
+    pub credential_id: Option<Uuid>,
+    /// Dimension: Weir's code of the refusal or failure; empty where there was none.
+    #[sea_orm(column_type = "Text")]
+    pub error_code: String,
     /// Requests, the shared ones by their count.
     pub requests: i64,
     /// Those of them that failed.

@@ -112,7 +112,11 @@ async fn what_is_called(db: &DatabaseConnection) {
         kind: "openai".into(), base_url: "https://llm.example/v1".into(), auth: None,
         timeouts: document(), retry: document(), proxy_paths: Some(document()),
         settings: document(), weight: 100, priority: -1, enabled: true,
-        origin: "https://llm.example:443".into(), created_ms: 1, updated_ms: 1);
+        origin: "https://llm.example:443".into(), allowed_origin: None, created_ms: 1,
+        updated_ms: 1);
+    round_trip!(db, idempotency_key, id: ID, body: ID, status: 201, answer: Some("{}".into()),
+        created_ms: 1);
+    round_trip!(db, runtime_setting, id: ID, settings: document(), created_ms: 1, updated_ms: 1);
     round_trip!(db, credential, id: ID, channel_id: ID, position: 0, name: None,
         sealed: vec![0, 1, 0xff], master_key_id: "2026".into(),
         origin: "https://llm.example:443".into(), enabled: true, created_ms: 1, updated_ms: 1);
@@ -194,7 +198,7 @@ async fn sums_of_usage(db: &DatabaseConnection) {
     round_trip!(db, usage_rollup, id: ID, quarter_ms: 900_000, tenant_id: ID, key_id: ID,
         user_id: None, group_id: Some(ID), model: "m".into(), channel_id: None,
         endpoint: "/v1/chat/completions".into(), source: "api".into(), outcome: "ok".into(),
-        requests: 2, errors: 0, estimated_requests: 1, input_tokens: 24, cached_tokens: 16,
+        credential_id: Some(ID), error_code: String::new(), requests: 2, errors: 0, estimated_requests: 1, input_tokens: 24, cached_tokens: 16,
         cache_write_tokens: 0, output_tokens: 10, reasoning_tokens: 6, cost_nanos: 30,
         charge_nanos: 20);
     round_trip!(db, usage_histogram, rollup_id: ID, kind: 0, bucket: 40, count: 2);

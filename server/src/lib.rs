@@ -44,6 +44,7 @@ pub mod tenancy;
 // Tools and vocabulary.
 pub mod clock;
 pub mod hash;
+pub mod mail;
 pub mod redis;
 pub mod secrets;
 pub mod telemetry;

@@ -54,8 +54,10 @@ pub fn management(app: &mut web::ServiceConfig) {
         );
     }
     app.route("/docs", web::get().to(pages::documents))
+        .route("/docs/api/{file:.*}", web::get().to(admin::openapi::page))
         .route("/docs/{name}", web::get().to(pages::document))
         .route("/metrics", web::get().to(pages::metrics))
+        .route("/health/detailed", web::get().to(pages::detailed))
         .configure(admin::configure);
 }
 

@@ -31,6 +31,9 @@ mod m0024_sessions;
 mod m0025_signing_keys;
 mod m0026_sign_in_failures;
 mod m0027_one_time_links;
+mod m0028_channels_allowed_origin;
+mod m0029_runtime_settings;
+mod m0030_idempotency_keys;
 
 use sea_orm_migration::prelude::*;
 
@@ -68,6 +71,9 @@ impl MigratorTrait for Migrator {
             Box::new(m0025_signing_keys::Migration),
             Box::new(m0026_sign_in_failures::Migration),
             Box::new(m0027_one_time_links::Migration),
+            Box::new(m0028_channels_allowed_origin::Migration),
+            Box::new(m0029_runtime_settings::Migration),
+            Box::new(m0030_idempotency_keys::Migration),
         ]
     }
 

@@ -9,6 +9,8 @@ mod m0003_usage_rollups;
 mod m0004_usage_histograms;
 mod m0005_attempt_rollups;
 mod m0006_budget_alerts;
+mod m0007_usage_rollups_errors;
+mod m0008_usage_events_log;
 pub mod partition;
 
 use sea_orm_migration::prelude::*;
@@ -26,6 +28,8 @@ impl MigratorTrait for Migrator {
             Box::new(m0004_usage_histograms::Migration),
             Box::new(m0005_attempt_rollups::Migration),
             Box::new(m0006_budget_alerts::Migration),
+            Box::new(m0007_usage_rollups_errors::Migration),
+            Box::new(m0008_usage_events_log::Migration),
         ]
     }
 

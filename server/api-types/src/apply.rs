@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 /// The answer to a file that was applied, or would be.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Applied {
     /// Whether nothing was written.
     pub dry_run: bool,
@@ -20,6 +21,7 @@ pub struct Applied {
 
 /// What happens to one thing.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Change {
     pub action: Action,
     /// `tenant`, `user`, `group`, `key`, `channel` or `model`.
@@ -36,6 +38,7 @@ pub struct Change {
 
 /// Whether a thing is made, changed or deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Action {
     Create,
@@ -45,6 +48,7 @@ pub enum Action {
 
 /// One field before and after; `null` is a field that is not there. Secrets are masked.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct FieldChange {
     pub field: String,
     pub before: Value,
@@ -53,6 +57,7 @@ pub struct FieldChange {
 
 /// A key's value, shown this once.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct GeneratedKey {
     pub id: Uuid,
     pub tenant: String,

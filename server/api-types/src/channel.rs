@@ -8,6 +8,7 @@ use crate::span::Span;
 
 /// What kind of vendor a channel speaks to: decides the default auth, the inference paths and the dialect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
     Openai,
@@ -34,6 +35,7 @@ impl Kind {
 
 /// Where a channel's credential goes. Exactly one of `header` and `query` is given; without either, the kind's own.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Auth {
     /// Name of the header.
@@ -48,6 +50,7 @@ pub struct Auth {
 
 /// A credential that travels in the query.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct QueryAuth {
     pub name: String,
@@ -57,6 +60,7 @@ pub struct QueryAuth {
 
 /// How long a channel waits for what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Timeouts {
     /// Until the connection stands, TLS included.
@@ -82,6 +86,7 @@ impl Default for Timeouts {
 
 /// When a failed attempt is followed by another one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Retry {
     /// Attempts on this channel, the first included.
@@ -151,6 +156,7 @@ impl From<RetryOn> for String {
 
 /// Further switches of a channel, each off or on by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
     /// Ask a streamed call for its usage (`stream_options.include_usage`) where the caller did not.
@@ -173,6 +179,7 @@ impl Default for Settings {
 
 /// How a credential is chosen out of a channel's pool.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Rotation {
     /// One after the other.

@@ -7,11 +7,18 @@
 pub mod apply;
 pub mod channel;
 pub mod limit;
+pub mod log;
 pub mod manage;
 pub mod orders;
 pub mod people;
 pub mod problem;
+pub mod queries;
 pub mod resources;
+#[cfg(feature = "openapi")]
+mod schema;
 pub mod secret;
+pub mod security;
+pub mod settings;
 pub mod span;
+pub mod system;
 pub mod usage;

@@ -11,6 +11,7 @@ use crate::{
 
 /// A page of a list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Page<T> {
     pub data: Vec<T>,
     /// What `cursor` asks for the next page; absent on the last one.
@@ -19,6 +20,7 @@ pub struct Page<T> {
 
 /// A tenant in a list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct TenantItem {
     pub id: Uuid,
     pub name: String,
@@ -30,6 +32,7 @@ pub struct TenantItem {
 
 /// A group in a list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct GroupItem {
     pub id: Uuid,
     pub tenant: String,
@@ -42,6 +45,7 @@ pub struct GroupItem {
 
 /// A user in a list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct UserItem {
     pub id: Uuid,
     pub email: String,
@@ -54,6 +58,7 @@ pub struct UserItem {
 
 /// A user's place in a tenant, in a list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct MembershipItem {
     pub tenant: String,
     pub role: Role,
@@ -62,6 +67,7 @@ pub struct MembershipItem {
 
 /// What somebody may do on the whole platform.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum PlatformRole {
     PlatformAdmin,
@@ -74,6 +80,7 @@ impl PlatformRole {
 
 /// A role of a tenant or of the platform.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(untagged)]
 pub enum AnyRole {
     Platform(PlatformRole),
@@ -104,6 +111,7 @@ impl std::str::FromStr for AnyRole {
 
 /// A service token in a list. Its value is shown once, when it is made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ServiceTokenItem {
     pub id: Uuid,
     /// The tenant that its role holds in; absent: the platform's.
@@ -123,6 +131,7 @@ pub struct ServiceTokenItem {
 
 /// The order for a new service token.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct NewServiceToken {
     /// The tenant's name; without it the token is the platform's.
@@ -138,6 +147,7 @@ pub struct NewServiceToken {
 
 /// The answer to the order, and the only one with the value.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct CreatedServiceToken {
     #[serde(flatten)]
     pub token: ServiceTokenItem,
@@ -146,6 +156,7 @@ pub struct CreatedServiceToken {
 
 /// A change of a service token.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ServiceTokenPatch {
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -154,6 +165,7 @@ pub struct ServiceTokenPatch {
 
 /// A change, as the audit log has it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AuditItem {
     /// 1 and so on, without a gap over the whole installation.
     pub seq: i64,
@@ -182,6 +194,7 @@ pub struct AuditItem {
 
 /// Whether the audit log's chain is whole.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AuditVerdict {
     /// Rows that fit, from the first.
     pub rows: i64,
@@ -195,6 +208,7 @@ pub struct AuditVerdict {
 
 /// A proxy key in a list. Its value is shown once, when it is made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct KeyItem {
     pub id: Uuid,
     pub tenant: String,
@@ -214,6 +228,7 @@ pub struct KeyItem {
 
 /// A living instance.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct InstanceItem {
     /// Another one with each start.
     pub id: Uuid,
@@ -234,6 +249,7 @@ pub struct InstanceItem {
 
 /// A limit in a list, as this instance sees it now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct LimitItem {
     pub id: Uuid,
     /// The tenant that it concerns; absent is the platform.
@@ -249,6 +265,7 @@ pub struct LimitItem {
 
 /// A budget in a list, as this instance sees it now. Figures are nano-dollars, tokens or requests.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct BudgetItem {
     pub id: Uuid,
     /// The tenant that it concerns; absent is the platform.
@@ -271,6 +288,7 @@ pub struct BudgetItem {
 
 /// What a budget told, in a list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AlertItem {
     pub id: Uuid,
     /// The budget's id.
@@ -291,6 +309,7 @@ pub struct AlertItem {
 
 /// A channel in a list, as this instance sees it now.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ChannelItem {
     pub id: Uuid,
     /// The owner; absent is the platform.
@@ -306,6 +325,7 @@ pub struct ChannelItem {
 
 /// A credential in a list.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct CredentialItem {
     pub id: Uuid,
     pub name: Option<String>,
@@ -317,6 +337,7 @@ pub struct CredentialItem {
 
 /// What a credential is good for at present.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(tag = "is", rename_all = "snake_case")]
 pub enum CredentialState {
     /// In the rotation.
@@ -334,6 +355,7 @@ pub enum CredentialState {
 
 /// A model in a list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ModelItem {
     pub id: Uuid,
     /// The owner; absent is the platform.

@@ -14,6 +14,7 @@ use crate::{
 
 /// A thing in full, as `GET`, `POST` and `PATCH` answer it. Its `ETag` is what `If-Match` takes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Detail<T> {
     pub id: Uuid,
     /// RFC 3339.
@@ -26,6 +27,7 @@ pub struct Detail<T> {
 
 /// A tenant, without its groups, users and keys.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = TenantOrder))]
 #[serde(deny_unknown_fields, default)]
 pub struct Tenant {
     /// Unique over the installation.
@@ -50,6 +52,7 @@ pub struct Tenant {
 
 /// A group of users in a tenant.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = GroupOrder))]
 #[serde(deny_unknown_fields, default)]
 pub struct Group {
     /// The tenant's name; it never changes.
@@ -66,6 +69,7 @@ pub struct Group {
 
 /// A person in one tenant. Role, groups, limits and budgets are that tenant's; the rest is the person's in all of them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = UserOrder))]
 #[serde(deny_unknown_fields, default)]
 pub struct User {
     /// The tenant's name. Platform callers name it; to all others it is their own.
@@ -96,6 +100,7 @@ pub struct User {
 
 /// A proxy key. A new one without `value` and `sha256` gets a generated value, which the answer shows once.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = KeyOrder))]
 #[serde(deny_unknown_fields, default)]
 pub struct Key {
     /// The tenant's name; it never changes.
@@ -138,6 +143,7 @@ pub struct Key {
 
 /// A proxy key in full. A value that was made stands in `value` of the one answer that shows it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct KeyDetail {
     /// Masked beginnings of its secrets, by which their owner recognises them.
     pub hints: Vec<String>,
@@ -149,6 +155,7 @@ pub struct KeyDetail {
 
 /// A key that somebody makes for themselves.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct MyKey {
     /// Unique in the tenant.
@@ -166,6 +173,7 @@ pub struct MyKey {
 
 /// What people change in a key of theirs.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct MyKeyPatch {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -177,6 +185,7 @@ pub struct MyKeyPatch {
 
 /// The order for another value of a key, which keeps its identity, its history and what it has spent.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Rotation {
     /// Seconds for which the value before stays valid too; an hour if absent, at most 30 days.
@@ -186,6 +195,7 @@ pub struct Rotation {
 
 /// A channel in full. Its secrets are masked.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ChannelDetail {
     #[serde(flatten)]
     pub channel: resources::Channel,
@@ -195,6 +205,7 @@ pub struct ChannelDetail {
 
 /// A credential to be added to a channel's pool.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct NewCredential {
     /// The secret. It is sealed, and never shown again.
@@ -205,6 +216,7 @@ pub struct NewCredential {
 
 /// What may be changed in a credential.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct CredentialPatch {
     #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
@@ -213,8 +225,25 @@ pub struct CredentialPatch {
     pub enabled: Option<bool>,
 }
 
+/// What a vendor said when a credential was tried.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct CredentialCheck {
+    /// Whether the vendor took it.
+    pub works: bool,
+    /// The vendor's status; absent where there was no answer.
+    pub status: Option<u16>,
+    /// How many models the vendor lists for it.
+    pub models: Option<u32>,
+    /// Why not, in the vendor's words or ours.
+    pub error: Option<String>,
+    /// How long it took, in milliseconds.
+    pub took_ms: f64,
+}
+
 /// On what a limit or budget stands, in the words of their lists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum On {
     Platform,
@@ -228,6 +257,7 @@ pub enum On {
 
 /// A limit to be set on one thing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct NewLimit {
     pub scope: On,
@@ -242,6 +272,7 @@ pub struct NewLimit {
 
 /// A budget to be set on one thing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct NewBudget {
     /// `tenant`, `group`, `user`, `key` or `channel`.
@@ -257,6 +288,7 @@ pub struct NewBudget {
 
 /// Another rule for a limit. It has to count what it counted before, so that what is used stays used.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct LimitPatch {
     pub rule: Limit,
@@ -264,6 +296,7 @@ pub struct LimitPatch {
 
 /// Another rule for a budget. It has to watch the sum that it watched before, so that what is spent stays spent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct BudgetPatch {
     pub rule: Budget,

@@ -7,6 +7,7 @@ use crate::{manage::PlatformRole, resources::Role, secret::Sensitive};
 
 /// Who wants to sign in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Credentials {
     pub email: String,
@@ -18,6 +19,7 @@ pub struct Credentials {
 
 /// What somebody who is signed in calls management with. The refresh token is in a cookie.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Access {
     /// For `authorization: Bearer`.
     pub access_token: String,
@@ -27,6 +29,7 @@ pub struct Access {
 
 /// Whoever calls.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Me {
     /// `user`, `service_token` or `admin_token`.
     pub kind: String,
@@ -43,6 +46,7 @@ pub struct Me {
 
 /// What a person sees of themselves.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct MyPerson {
     pub email: String,
     pub name: String,
@@ -59,6 +63,7 @@ pub struct MyPerson {
 
 /// A tenant that somebody is a member of.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct MyTenant {
     pub id: Uuid,
     pub name: String,
@@ -67,6 +72,7 @@ pub struct MyTenant {
 
 /// What people change of themselves.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct MePatch {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -79,6 +85,7 @@ pub struct MePatch {
 
 /// Another password for oneself. All other sessions end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct PasswordChange {
     pub current: Sensitive,
@@ -87,6 +94,7 @@ pub struct PasswordChange {
 
 /// That somebody is still there: their password.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Proof {
     pub password: Sensitive,
@@ -94,6 +102,7 @@ pub struct Proof {
 
 /// The seed of a second factor, shown this once. It is in force when a code of it was confirmed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Seed {
     /// In base32, to be typed.
     pub secret: String,
@@ -103,6 +112,7 @@ pub struct Seed {
 
 /// A code of the second factor.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct FactorCode {
     pub code: Sensitive,
@@ -110,12 +120,14 @@ pub struct FactorCode {
 
 /// What signs in once each when the second factor is lost; shown this once.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct RecoveryCodes {
     pub codes: Vec<String>,
 }
 
 /// One of somebody's sessions.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SessionItem {
     pub id: Uuid,
     /// Whether it is the one that asks.
@@ -132,6 +144,7 @@ pub struct SessionItem {
 
 /// A link that works once, for somebody who has no password or lost it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct OneTimeLink {
     pub url: String,
     /// RFC 3339.
@@ -140,6 +153,7 @@ pub struct OneTimeLink {
 
 /// The order for an invitation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct NewInvitation {
     /// The tenant's name; to callers of a tenant their own.
@@ -156,6 +170,7 @@ pub struct NewInvitation {
 
 /// An invitation that waits.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct InvitationItem {
     pub id: Uuid,
     pub tenant: String,
@@ -171,15 +186,20 @@ pub struct InvitationItem {
 
 /// An invitation that was made, with its link: shown this once.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct CreatedInvitation {
     #[serde(flatten)]
     pub invitation: InvitationItem,
-    /// Give it to the person, and to nobody else.
-    pub url: String,
+    /// Give it to the person, and to nobody else. Absent where it was mailed to them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// Whether it was mailed.
+    pub mailed: bool,
 }
 
 /// That somebody takes an invitation. Who has an account already does so signed in, and gives neither name nor password.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Acceptance {
     /// What stands behind `#` in the link.
@@ -192,9 +212,18 @@ pub struct Acceptance {
 
 /// That somebody sets another password.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct PasswordReset {
     /// What stands behind `#` in the link.
     pub token: Sensitive,
     pub password: Sensitive,
+}
+
+/// Whoever lost their password.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct ResetRequest {
+    pub email: String,
 }

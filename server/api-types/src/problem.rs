@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// The body of an answer that is no success, as `application/problem+json`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Problem {
     /// A URI of the code: `urn:weir:error:` and the code.
     pub r#type: String,
@@ -26,6 +27,7 @@ pub struct Problem {
 
 /// Why a field is refused.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct FieldError {
     /// Where it stands, such as `channels[0].base_url`; empty is the document itself.
     pub path: String,

@@ -17,6 +17,7 @@ use crate::{
 
 /// A whole file. The collections are named ones: they shrink only by `--prune`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Resources {
     #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
@@ -31,6 +32,7 @@ pub struct Resources {
 
 /// What holds for the whole installation.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Platform {
     #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
@@ -39,6 +41,7 @@ pub struct Platform {
 
 /// One way upstream.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = ChannelOrder))]
 #[serde(deny_unknown_fields, default)]
 pub struct Channel {
     /// Unique among its owner's channels; a path segment.
@@ -52,6 +55,11 @@ pub struct Channel {
     /// Needed for a new channel. Another scheme, host or port drops the stored credentials.
     #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub base_url: Option<String>,
+    /// Of a tenant's channel, and for operators alone: scheme, host and port that they vouch for. Without their word a tenant's
+    /// channel leads to the public network by https on port 443 and nowhere else; with it also to this origin, private as it may be.
+    /// Another origin in `base_url` is not vouched for. `null`: nothing is.
+    #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    pub allowed_origin: Option<Option<String>>,
     /// How a credential is sent; `null`: as is usual for the kind.
     #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub auth: Option<Option<Auth>>,
@@ -82,6 +90,7 @@ pub struct Channel {
 
 /// A public model.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = ModelOrder))]
 #[serde(deny_unknown_fields, default)]
 pub struct Model {
     /// Unique among its owner's models; matched exactly, case included.
@@ -129,16 +138,19 @@ pub enum Prices {
 
 /// What a model costs from a moment on.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DatedRates {
     /// RFC 3339; absent: since ever.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
     #[serde(flatten)]
+    #[cfg_attr(feature = "openapi", schema(value_type = BTreeMap<String, String>))]
     pub rates: Rates,
 }
 
 /// A way from a model to a channel.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Route {
     /// The channel's name: the owner's own before the platform's. `platform/NAME` is the platform's in any case.
@@ -161,6 +173,7 @@ pub struct Route {
 
 /// A customer of the platform. Its groups, users and keys are named collections.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = TenantInFile))]
 #[serde(deny_unknown_fields, default)]
 pub struct Tenant {
     /// Unique over the installation.
@@ -189,6 +202,7 @@ pub struct Tenant {
 
 /// What a tenant's own people may do in it. The platform's may do everything.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Policies {
     /// The most keys that one user may have; absent: as many as they like.
@@ -200,6 +214,7 @@ pub struct Policies {
 
 /// What a tenant may use of the platform: names, or patterns with `*`. An absent list grants everything of its kind.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Grants {
     #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
@@ -210,6 +225,7 @@ pub struct Grants {
 
 /// A set of users in a tenant.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = GroupInFile))]
 #[serde(deny_unknown_fields, default)]
 pub struct Group {
     /// Unique in the tenant.
@@ -222,6 +238,7 @@ pub struct Group {
 
 /// A person in a tenant. Role and groups belong to this tenant; the rest is the person's in every tenant.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = UserInFile))]
 #[serde(deny_unknown_fields, default)]
 pub struct User {
     /// Unique over the installation, in lower case.
@@ -248,6 +265,7 @@ pub struct User {
 
 /// What a user may do in a tenant.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
     Owner,
@@ -282,6 +300,7 @@ impl Role {
 /// A proxy key. Of `value` and `sha256` at most one is given; a new key without either gets a generated value, which
 /// the answer to `apply` shows once.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = KeyInFile))]
 #[serde(deny_unknown_fields, default)]
 pub struct Key {
     /// Unique in the tenant.
@@ -319,6 +338,7 @@ pub struct Key {
 
 /// One entry of a key's own order of channels.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct KeyChannel {
     /// As a route names a channel.

@@ -4,6 +4,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// What usage can be told apart by. Its word is also the name of the row's field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Dimension {
     Tenant,
@@ -13,24 +14,30 @@ pub enum Dimension {
     Model,
     /// The channel whose answer the caller got.
     Channel,
+    /// The credential that this channel was called with. For operators.
+    Credential,
     Endpoint,
     /// `api`, `playground` or `probe`.
     Source,
     /// How requests ended: `ok`, `refused`, `cut_by_client`, …
     Outcome,
+    /// Weir's code of the refusal or failure; empty where there was none.
+    Error,
 }
 
 impl Dimension {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Tenant,
         Self::Key,
         Self::User,
         Self::Group,
         Self::Model,
         Self::Channel,
+        Self::Credential,
         Self::Endpoint,
         Self::Source,
         Self::Outcome,
+        Self::Error,
     ];
 
     /// The word that the query, the row and the command line use.
@@ -42,9 +49,11 @@ impl Dimension {
             Self::Group => "group",
             Self::Model => "model",
             Self::Channel => "channel",
+            Self::Credential => "credential",
             Self::Endpoint => "endpoint",
             Self::Source => "source",
             Self::Outcome => "outcome",
+            Self::Error => "error",
         }
     }
 }
@@ -64,6 +73,7 @@ impl std::str::FromStr for Dimension {
 
 /// How time is cut, in the time zone of the question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Grain {
     Hour,
@@ -73,6 +83,7 @@ pub enum Grain {
 
 /// A question about usage, as the query of `GET /v1/admin/usage`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::IntoParams), into_params(parameter_in = Query))]
 #[serde(deny_unknown_fields, default)]
 pub struct UsageQuery {
     /// Separated by commas in the query. Without any, and without a grain, there is one row: the total.
@@ -81,6 +92,7 @@ pub struct UsageQuery {
         deserialize_with = "read_list",
         skip_serializing_if = "Vec::is_empty"
     )]
+    #[cfg_attr(feature = "openapi", param(value_type = Option<String>))]
     pub by: Vec<Dimension>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub grain: Option<Grain>,
@@ -107,12 +119,23 @@ pub struct UsageQuery {
     pub model: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub channel: Option<String>,
+    /// By name or id. For operators.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub credential: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub outcome: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// Whether each row has [`UsageDetails`] too.
+    #[serde(
+        deserialize_with = "read_truth",
+        skip_serializing_if = "std::ops::Not::not"
+    )]
+    pub details: bool,
 }
 
 impl UsageQuery {
@@ -121,13 +144,14 @@ impl UsageQuery {
         let told = |dimension: &Dimension| {
             matches!(
                 dimension,
-                Dimension::Tenant | Dimension::Model | Dimension::Channel
+                Dimension::Tenant | Dimension::Model | Dimension::Channel | Dimension::Credential
             )
         };
         let mut filtered = Dimension::ALL
             .into_iter()
             .filter(|dimension| self.filter(*dimension).is_some());
-        self.by.contains(&Dimension::Channel)
+        let at = [Dimension::Channel, Dimension::Credential];
+        at.iter().any(|dimension| self.by.contains(dimension))
             && self.by.iter().all(told)
             && filtered.all(|dimension| told(&dimension))
     }
@@ -141,9 +165,11 @@ impl UsageQuery {
             Dimension::Group => &self.group,
             Dimension::Model => &self.model,
             Dimension::Channel => &self.channel,
+            Dimension::Credential => &self.credential,
             Dimension::Endpoint => &self.endpoint,
             Dimension::Source => &self.source,
             Dimension::Outcome => &self.outcome,
+            Dimension::Error => &self.error,
         };
         filter.as_deref()
     }
@@ -151,7 +177,8 @@ impl UsageQuery {
 
 /// Sums of usage. The chosen dimensions are there and no others; one that a request did not have (a key of no user) is
 /// empty, and a thing that has been deleted shows its id.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct UsageRow {
     /// With a grain: `2026-01-31T14:00:00+08:00`, `2026-01-31` or `2026-01`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -169,12 +196,17 @@ pub struct UsageRow {
     pub model: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub channel: Option<String>,
+    /// Its name, or its id where it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credential: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
     pub requests: i64,
     /// Those that failed; a caller's own leaving is no failure.
     pub errors: i64,
@@ -191,6 +223,36 @@ pub struct UsageRow {
     /// What the vendor bills for these, in US dollars, as an exact decimal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempts_cost_usd: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub details: Option<UsageDetails>,
+}
+
+/// What a row says besides, where `details` asked for it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct UsageDetails {
+    /// The share of requests that did not fail, from 0 to 1; absent where there was no request.
+    pub success_rate: Option<f64>,
+    /// Requests whose tokens Weir had to count.
+    pub estimated_requests: i64,
+    /// Part of the input: written to the vendor's cache.
+    pub cache_write_tokens: i64,
+    /// Part of the output: what the model thought with.
+    pub reasoning_tokens: i64,
+    /// From a request's head to the end of its answer; absent where none was measured.
+    pub total_ms: Option<Percentiles>,
+    /// From a request's head to the first byte of its answer; absent where none came.
+    pub first_byte_ms: Option<Percentiles>,
+}
+
+/// Times in milliseconds that so many of a hundred requests stayed below; each at most a sixteenth away from the truth, as
+/// times are counted on a logarithmic scale.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Percentiles {
+    pub p50: f64,
+    pub p95: f64,
+    pub p99: f64,
 }
 
 impl UsageRow {
@@ -203,9 +265,11 @@ impl UsageRow {
             Dimension::Group => &mut self.group,
             Dimension::Model => &mut self.model,
             Dimension::Channel => &mut self.channel,
+            Dimension::Credential => &mut self.credential,
             Dimension::Endpoint => &mut self.endpoint,
             Dimension::Source => &mut self.source,
             Dimension::Outcome => &mut self.outcome,
+            Dimension::Error => &mut self.error,
         }
     }
 }
@@ -213,6 +277,22 @@ impl UsageRow {
 fn write_list<S: Serializer>(list: &[Dimension], serializer: S) -> Result<S::Ok, S::Error> {
     let words: Vec<&str> = list.iter().map(|dimension| dimension.as_str()).collect();
     serializer.serialize_str(&words.join(","))
+}
+
+/// A query has words alone.
+pub(crate) fn read_truth<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Truth {
+        Value(bool),
+        Word(String),
+    }
+    match Truth::deserialize(deserializer)? {
+        Truth::Value(value) => Ok(value),
+        Truth::Word(word) => word
+            .parse()
+            .map_err(|_| serde::de::Error::custom("is true or false")),
+    }
 }
 
 fn read_list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Dimension>, D::Error> {

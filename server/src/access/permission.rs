@@ -65,12 +65,19 @@ permissions! {
     InTenants BudgetsWrite = "budgets:write", "Set, change and delete budgets, as limits.";
     InTenants AlertsRead = "alerts:read", "See what budgets have told.";
     InTenants UsageRead = "usage:read", "Ask for usage and cost.";
+    InTenants RequestsRead = "requests:read", "See single requests in the log, without what was said in them.";
     InTenants ServiceTokensRead = "service_tokens:read", "See service tokens, without their values.";
     InTenants ServiceTokensWrite = "service_tokens:write", "Make, change and delete service tokens that may do no more than oneself.";
     InTenants AuditRead = "audit:read", "See what was changed, by whom.";
     OnPlatform AuditVerify = "audit:verify", "Have the audit log's chain checked.";
     OnPlatform ResourcesRead = "resources:read", "Export the whole configuration.";
     OnPlatform ResourcesWrite = "resources:write", "Apply a configuration file.";
+    OnPlatform SettingsRead = "settings:read", "See the run-time settings.";
+    OnPlatform SettingsWrite = "settings:write", "Change the run-time settings.";
+    OnPlatform SecurityRead = "security:read", "See how the admin token is, masked.";
+    OnPlatform SecurityWrite = "security:write", "Rotate the admin token, and try what lets somebody in.";
+    OnPlatform SystemRead = "system:read", "See how instances are, and what they have.";
+    OnPlatform MetricsRead = "metrics:read", "Scrape `/metrics` from anywhere.";
     OnPlatform InstancesRead = "instances:read", "See the living instances.";
 }
 

@@ -36,6 +36,7 @@ pub fn of_role(role: Role) -> Permissions {
                         | P::BudgetsRead
                         | P::AlertsRead
                         | P::UsageRead
+                        | P::RequestsRead
                 ),
                 Role::Viewer => {
                     permission.only_looks()

@@ -13,18 +13,22 @@ use actix_web::{
     Error, FromRequest, HttpMessage as _, HttpRequest,
     body::{EitherBody, MessageBody},
     dev::{Payload, ServiceRequest, ServiceResponse},
-    http::header,
+    http::{Method, header},
     middleware::Next,
     web,
 };
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 use uuid::Uuid;
-use weir_api_types::manage::{AnyRole, PlatformRole};
+use weir_api_types::{
+    manage::{AnyRole, PlatformRole},
+    settings::Mode,
+};
 
 use super::{
     State,
     error::{ApiError, Code},
+    idempotency,
 };
 use crate::{
     access::{Author, Caller, Permission, Permissions, Reach, Subject, of_platform_role, of_role},
@@ -93,9 +97,18 @@ pub async fn needs<B: MessageBody + 'static>(
     next: Next<B>,
 ) -> Result<ServiceResponse<EitherBody<B>>, Error> {
     if needs == Needs::Nothing {
+        // Whoever signs in changes nothing but their own session.
+        if is_closed(&request) && !request.path().starts_with("/v1/admin/sign-") {
+            let (request, _) = request.into_parts();
+            return Ok(ServiceResponse::from_err(closed(), request).map_into_right_body());
+        }
         return Ok(next.call(request).await?.map_into_left_body());
     }
     let caller = identify(request.request()).await;
+    let caller = match caller {
+        Ok(_) if is_closed(&request) => Err(closed()),
+        caller => caller,
+    };
     let allowed = caller.and_then(|caller| match needs {
         Needs::To(permission) if !caller.may(permission) => {
             let detail = format!("This needs {permission}.");
@@ -103,9 +116,17 @@ pub async fn needs<B: MessageBody + 'static>(
         }
         _ => Ok(caller),
     });
+    let allowed = allowed.and_then(|caller| {
+        paced(&caller, &request)?;
+        Ok(caller)
+    });
     match allowed {
         Ok(caller) => {
-            request.extensions_mut().insert(caller);
+            request.extensions_mut().insert(caller.clone());
+            let is_keyed = request.headers().contains_key(idempotency::HEADER);
+            if request.method() == Method::POST && is_keyed {
+                return idempotency::once(&caller, request, next).await;
+            }
             Ok(next.call(request).await?.map_into_left_body())
         }
         Err(error) => {
@@ -113,6 +134,29 @@ pub async fn needs<B: MessageBody + 'static>(
             Ok(ServiceResponse::from_err(error, request).map_into_right_body())
         }
     }
+}
+
+fn paced(caller: &Caller, request: &ServiceRequest) -> Result<(), ApiError> {
+    let state = request.app_data::<web::Data<State>>().ok_or_else(unknown)?;
+    let route = request.match_pattern().unwrap_or_default();
+    let route = format!("{} {route}", request.method());
+    let admitted = state.pace.admit(idempotency::subject(caller), route);
+    admitted.map_err(ApiError::too_often)
+}
+
+/// Whether operators let nothing be changed now, and the request would: all but their own switch.
+fn is_closed(request: &ServiceRequest) -> bool {
+    let Some(state) = request.app_data::<web::Data<State>>() else {
+        return true;
+    };
+    let is_switch = request.match_pattern().as_deref() == Some("/v1/admin/settings");
+    let mode = state.catalog.peek().settings().mode;
+    mode != Mode::Normal && !is_switch && !matches!(*request.method(), Method::GET | Method::HEAD)
+}
+
+fn closed() -> ApiError {
+    let detail = "Operators have set Weir to read-only for a while; programs' calls go on.";
+    ApiError::new(Code::ReadOnly, detail)
 }
 
 impl FromRequest for Caller {

@@ -17,11 +17,9 @@ use super::{
 };
 use crate::{
     access::Caller,
-    store::{self, audit::Done, page::MAX_ROWS},
+    store::{self, audit::Done},
     tenancy::TenantId,
 };
-
-const DEFAULT_ROWS: u64 = 100;
 
 /// `GET /v1/admin/audit-log`: the latest first.
 pub async fn list(
@@ -31,11 +29,7 @@ pub async fn list(
 ) -> Result<web::Json<Page<AuditItem>>, ApiError> {
     let bad = |detail: &str| ApiError::new(Code::InvalidQuery, detail);
     let mut words = list::words(&request)?;
-    let rows = match words.remove("limit").map(|text| text.parse()) {
-        None => DEFAULT_ROWS,
-        Some(Ok(rows @ 1..=MAX_ROWS)) => rows,
-        Some(_) => return Err(bad("limit is a number from 1 to 1000.")),
-    };
+    let rows = list::rows(&mut words)?;
     let before = words.remove("cursor").map(|text| text.parse());
     let before = before
         .transpose()

@@ -12,7 +12,7 @@ use super::error::{ApiError, Code};
 /// Largest order.
 const MAX_ORDER_BYTES: usize = 64 * 1024;
 /// Largest configuration file.
-const MAX_DOCUMENT_BYTES: usize = 8 * 1024 * 1024;
+pub(super) const MAX_DOCUMENT_BYTES: usize = 8 * 1024 * 1024;
 /// A body that is not there by then is given up.
 const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -69,7 +69,7 @@ fn require(kind: &str, kinds: &[&str]) -> Result<(), ApiError> {
     Err(ApiError::new(Code::UnsupportedMediaType, detail))
 }
 
-async fn gather(mut payload: Payload, most: usize) -> Result<Vec<u8>, ApiError> {
+pub(super) async fn gather(mut payload: Payload, most: usize) -> Result<Vec<u8>, ApiError> {
     let gathered = async {
         let mut bytes = Vec::new();
         while let Some(piece) = payload.next().await {

@@ -7,13 +7,13 @@ use sea_orm::ConnectionTrait;
 use uuid::Uuid;
 use weir_api_types::{
     manage::{ChannelItem, CredentialItem, CredentialState, Page},
-    orders::{ChannelDetail, CredentialPatch, NewCredential},
+    orders::{ChannelDetail, CredentialCheck, CredentialPatch, NewCredential},
     resources::{Channel as Order, Resources},
     secret,
 };
 
 use super::{
-    State,
+    Prober, State,
     body::Order as Body,
     error::{ApiError, Code},
     list::Asked,
@@ -53,7 +53,11 @@ pub async fn list(
     Ok(asked.answer(items.collect(), |item| item.id))
 }
 
-fn item(state: &State, channel: &Channel, owners: &HashMap<Uuid, String>) -> ChannelItem {
+pub(super) fn item(
+    state: &State,
+    channel: &Channel,
+    owners: &HashMap<Uuid, String>,
+) -> ChannelItem {
     ChannelItem {
         id: channel.id.0,
         tenant: channel
@@ -112,11 +116,15 @@ impl Thing for Channels {
         caller: &Caller,
         picture: &Picture,
         owner: Option<TenantId>,
-        _: &Order,
+        order: &Order,
         _: bool,
     ) -> Result<(), ApiError> {
         if caller.reaches(None) {
             return Ok(());
+        }
+        if order.allowed_origin.is_some() {
+            let detail = "allowed_origin is an operator's word.";
+            return Err(ApiError::new(Code::Forbidden, detail));
         }
         let tenant = owner.and_then(|owner| picture.tenants.get(&owner));
         if tenant.is_some_and(|tenant| tenant.policies.own_channels) {
@@ -242,6 +250,35 @@ pub async fn delete_credential(
         Ok(pool)
     };
     change_pool(&state, &caller, &author, &id, if_match, remove).await
+}
+
+/// `POST /v1/admin/channels/{id}/credentials/{credential}/validate`: one cheap call upstream, and what came back.
+pub async fn validate_credential(
+    caller: Caller,
+    ids: web::Path<(String, String)>,
+    state: web::Data<State>,
+    prober: web::Data<Prober>,
+) -> Result<web::Json<CredentialCheck>, ApiError> {
+    let (id, credential) = ids.into_inner();
+    let id = thing::id(Kind::Channel, &id)?;
+    state.row(&caller, Kind::Channel, id).await?;
+    let db = &state.stores.config.read;
+    let channel = store::channels::one(db, id.into(), &state.sealer).await?;
+    let channel = channel.ok_or_else(|| ApiError::not_found(Kind::Channel.as_str()))?;
+    let credential = Uuid::parse_str(&credential).ok();
+    let mut pool = channel.credentials.iter();
+    let known = pool.find(|one| Some(one.id.0) == credential);
+    let known = known.ok_or_else(|| ApiError::not_found("credential"))?;
+    let Some(secret) = &known.secret else {
+        let error = "it cannot be opened with this master key, or was given for another address";
+        return Ok(web::Json(CredentialCheck {
+            error: Some(error.to_owned()),
+            ..CredentialCheck::default()
+        }));
+    };
+    let check = prober.probe(channel.clone(), secret.clone()).await;
+    (state.judge)(known, check.status);
+    Ok(web::Json(check))
 }
 
 /// Changes the pool of a channel, of which the others are kept. The answer is the channel.

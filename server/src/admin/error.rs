@@ -53,6 +53,10 @@ codes! {
     MethodNotAllowed = "method_not_allowed", METHOD_NOT_ALLOWED, "This path does not take this method";
     BodyTimeout = "body_timeout", REQUEST_TIMEOUT, "The body did not arrive";
     NameTaken = "name_taken", CONFLICT, "Something else has this name";
+    /// There is no mail server.
+    NoMail = "no_mail", CONFLICT, "This installation sends no mail";
+    /// An Idempotency-Key that stands for something else, or for what is not over.
+    KeyUsed = "idempotency_key_used", CONFLICT, "This Idempotency-Key was used before";
     /// A tenant always has somebody who can do everything in it.
     LastOwner = "last_owner", CONFLICT, "A tenant keeps at least one owner";
     InUse = "in_use", CONFLICT, "Something else needs it";
@@ -63,9 +67,15 @@ codes! {
     /// The name in `Host` is not one of this installation's.
     Misdirected = "misdirected", MISDIRECTED_REQUEST, "This is not the host you asked for";
     TooManyTries = "too_many_tries", TOO_MANY_REQUESTS, "Wait before the next try";
+    RateLimited = "rate_limit_exceeded", TOO_MANY_REQUESTS, "Too many calls of this kind";
     InvalidFields = "invalid_fields", UNPROCESSABLE_ENTITY, "Some fields are refused";
     Internal = "internal_error", INTERNAL_SERVER_ERROR, "Something went wrong on our side";
+    MailFailed = "mail_failed", BAD_GATEWAY, "The mail could not be sent";
     Overloaded = "overloaded", SERVICE_UNAVAILABLE, "Too much is under way";
+    /// It is not Weir's own to change.
+    SetOutside = "set_outside", CONFLICT, "It is set from outside";
+    /// Until operators switch back.
+    ReadOnly = "read_only", SERVICE_UNAVAILABLE, "Nothing can be changed now";
     Unavailable = "store_unavailable", SERVICE_UNAVAILABLE, "The database is unavailable";
 }
 
@@ -97,6 +107,18 @@ impl ApiError {
             ..Self::new(
                 Code::TooManyTries,
                 format!("{detail} The next one is looked at in {seconds} s."),
+            )
+        }
+    }
+
+    /// Too often.
+    pub fn too_often(wait: std::time::Duration) -> Self {
+        let wait_ms = i64::try_from(wait.as_millis()).unwrap_or(i64::MAX);
+        Self {
+            wait_ms: Some(wait_ms),
+            ..Self::new(
+                Code::RateLimited,
+                "Each caller may use each route so often; wait.",
             )
         }
     }
@@ -212,12 +234,12 @@ impl From<resources::Error> for ApiError {
     }
 }
 
-impl From<reports::usage::Error> for ApiError {
-    fn from(error: reports::usage::Error) -> Self {
+impl From<reports::Error> for ApiError {
+    fn from(error: reports::Error) -> Self {
         match error {
-            reports::usage::Error::BadQuery { field, ref reason } => Self::field(field, reason),
-            reports::usage::Error::TooMuch => Self::new(Code::InvalidQuery, error.to_string()),
-            reports::usage::Error::Store(error) => error.into(),
+            reports::Error::BadQuery { field, ref reason } => Self::field(field, reason),
+            reports::Error::TooMuch => Self::new(Code::InvalidQuery, error.to_string()),
+            reports::Error::Store(error) => error.into(),
         }
     }
 }

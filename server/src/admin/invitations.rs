@@ -22,7 +22,7 @@ use crate::{
     access::{Author, Caller, Subject, of_platform_role, of_role},
     catalog::Kind,
     clock::now_ms,
-    resources,
+    mail, resources,
     store::{
         self, Change,
         catalog::Slice,
@@ -90,8 +90,8 @@ pub async fn create(
                 "" => author.kind.to_owned(),
                 name => name.to_owned(),
             },
-            // A tenant's people see the link, and could use it themselves.
-            proves_email: caller.reaches(None),
+            // A link that is not mailed the tenant's people see, and could use it themselves.
+            proves_email: state.mail.is_some() || caller.reaches(None),
         },
         expires_ms: now_ms + VALID_MS,
     };
@@ -100,9 +100,29 @@ pub async fn create(
     let done = audit::differs("invitation", tenant, &link.email, None, Some(&invitation))?;
     store::audit::append(&transaction, &state.sealer, &author, &done).await?;
     transaction.commit().await.map_err(store::Error::from)?;
+    let url = state.link("/invitation", &value);
+    let Some(mail) = &state.mail else {
+        return Ok(HttpResponse::Created().json(CreatedInvitation {
+            invitation,
+            url: Some(url),
+            mailed: false,
+        }));
+    };
+    let inviter = match author.name.as_str() {
+        "" => "An operator",
+        name => name,
+    };
+    let letter = mail::invitation(&invitation.tenant, inviter, &url);
+    if let Err(error) = mail.send(&link.email, letter).await {
+        tracing::error!(%error, "an invitation could not be mailed");
+        one_time_links::take(&state.stores.config.write, link.id, now_ms).await?;
+        let detail = "The invitation is withdrawn; the log has the reason.";
+        return Err(ApiError::new(Code::MailFailed, detail));
+    }
     Ok(HttpResponse::Created().json(CreatedInvitation {
         invitation,
-        url: state.link("/invitation", &value),
+        url: None,
+        mailed: true,
     }))
 }
 

@@ -1,11 +1,12 @@
 //! What all lists share: their query and their pages.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use actix_web::{FromRequest, HttpRequest, dev::Payload, web};
+use serde::de::DeserializeOwned;
 use std::future::{Ready, ready};
 use uuid::Uuid;
-use weir_api_types::manage::Page as Items;
+use weir_api_types::{manage::Page as Items, problem::FieldError, span::Span};
 
 use super::{
     State,
@@ -17,6 +18,8 @@ use crate::{
 };
 
 const DEFAULT_ROWS: u64 = 100;
+/// Longest wait for what is still on its way to the books.
+const MAX_WAIT: Duration = Duration::from_secs(30);
 
 /// Which part of a list is asked for, and whose.
 pub struct Asked {
@@ -99,14 +102,44 @@ pub fn refuse_rest(words: &HashMap<String, String>) -> Result<(), ApiError> {
     }
 }
 
+/// How many rows a page has at most.
+pub fn rows(words: &mut HashMap<String, String>) -> Result<u64, ApiError> {
+    match words.remove("limit").map(|text| text.parse()) {
+        None => Ok(DEFAULT_ROWS),
+        Some(Ok(rows @ 1..=MAX_ROWS)) => Ok(rows),
+        Some(_) => {
+            let detail = "limit is a number from 1 to 1000.";
+            Err(ApiError::new(Code::InvalidQuery, detail))
+        }
+    }
+}
+
+/// What is left of the query as a type whose fields are its words; one that has no such field is refused by name.
+pub fn rest<T: DeserializeOwned>(words: HashMap<String, String>) -> Result<T, ApiError> {
+    let words = words.into_iter().map(|(word, value)| (word, value.into()));
+    let words = serde_json::Value::Object(words.collect());
+    serde_path_to_error::deserialize(words).map_err(|error| {
+        let path = error.path().to_string();
+        ApiError::fields(vec![FieldError::new(path, error.inner())])
+    })
+}
+
+/// Waits, where the query says `wait=5s`, until what was answered before is booked, at most so long; whether it all is.
+pub async fn wait(
+    state: &State,
+    words: &mut HashMap<String, String>,
+) -> Result<Option<bool>, ApiError> {
+    match words.remove("wait").map(|text| text.parse::<Span>()) {
+        None => Ok(None),
+        Some(Ok(Span(wait))) => Ok(Some((state.flush)(wait.min(MAX_WAIT)).await)),
+        Some(Err(error)) => Err(ApiError::field("wait", error)),
+    }
+}
+
 fn asked(request: &HttpRequest) -> Result<Asked, ApiError> {
     let bad = |detail: &str| ApiError::new(Code::InvalidQuery, detail);
     let mut words = words(request)?;
-    let rows = match words.remove("limit").map(|text| text.parse()) {
-        None => DEFAULT_ROWS,
-        Some(Ok(rows @ 1..=MAX_ROWS)) => rows,
-        Some(_) => return Err(bad("limit is a number from 1 to 1000.")),
-    };
+    let rows = rows(&mut words)?;
     let after = match words.remove("cursor").map(|text| Uuid::parse_str(&text)) {
         None => None,
         Some(Ok(id)) => Some(id),

@@ -138,11 +138,13 @@ pub async fn change_password(
     let PasswordChange { current, new } = order.0;
     prove(&state, me, session, &current, "current").await?;
     let hashed = state.login.passwords.hash("new", &new).await?;
-    let stored = store::users::one(&state.stores.config.read, me).await?;
+    let transaction = state.stores.config.begin_write().await?;
+    let stored = store::users::one(&transaction, me).await?;
     let stored = stored.ok_or(store::Error::NotFound)?;
-    sign_ins::put_password(&state.stores.config.write, me, hashed, now_ms()).await?;
-    let reason = "the password was changed";
-    login::end_sessions(&state, &author, &stored, Some(session), reason).await?;
+    sign_ins::put_password(&transaction, me, hashed, now_ms()).await?;
+    let (kept, reason) = (Some(session), "the password was changed");
+    login::end_sessions_in(&transaction, &state, &author, &stored, kept, reason).await?;
+    transaction.commit().await.map_err(store::Error::from)?;
     Ok(HttpResponse::NoContent().finish())
 }
 

@@ -6,6 +6,7 @@
 //! proxy key reaches in here.
 
 pub mod access;
+pub mod admin_key;
 mod audit;
 mod body;
 mod bounds;
@@ -14,6 +15,7 @@ pub mod error;
 mod groups;
 mod guard;
 mod hosts;
+mod idempotency;
 mod instances;
 mod invitations;
 mod keys;
@@ -23,10 +25,15 @@ pub mod login;
 mod me;
 mod models;
 mod my_keys;
+pub mod openapi;
+pub mod pace;
 pub mod password_resets;
+mod requests;
 mod resources;
 mod routes;
 mod service_tokens;
+mod settings;
+pub mod system;
 mod tenants;
 mod thing;
 mod usage;
@@ -38,21 +45,23 @@ use actix_web::{
     middleware::from_fn,
     web::{self, ServiceConfig},
 };
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, LocalBoxFuture};
 use ipnet::IpNet;
 use uuid::Uuid;
-use weir_api_types::manage::CredentialState;
+use weir_api_types::{manage::CredentialState, orders::CredentialCheck, system::SystemStatus};
 
 pub use access::{Needs, Token};
+pub use admin_key::AdminKey;
 pub use guard::panicked;
 pub use hosts::Hosts;
 pub use routes::{Route, TABLE};
 
 use crate::{
     access::{Caller, Reach},
-    catalog::{Credential, Current, Kind},
+    catalog::{Channel, Credential, Current, Kind},
     limits::Limits,
-    secrets::Sealer,
+    mail::Mail,
+    secrets::{Sealer, Secret},
     store::{self, Stores, catalog::Row},
     tenancy::{TenantId, key::Value, name},
 };
@@ -67,6 +76,31 @@ pub type Flush = Box<dyn Fn(Duration) -> BoxFuture<'static, bool> + Send + Sync>
 /// What a credential is good for at present, as traffic has taught.
 pub type Health = Box<dyn Fn(&Credential) -> CredentialState + Send + Sync>;
 
+/// Tells what a vendor thinks of a credential, by its status: one that it takes again is used again.
+pub type Judge = Box<dyn Fn(&Credential, Option<u16>) + Send + Sync>;
+
+/// Calls a vendor with a secret. One a worker, as is what it calls with.
+pub struct Prober(Box<dyn Fn(Channel, Secret) -> LocalBoxFuture<'static, CredentialCheck>>);
+
+impl Prober {
+    pub fn new(
+        probe: impl Fn(Channel, Secret) -> LocalBoxFuture<'static, CredentialCheck> + 'static,
+    ) -> Self {
+        Self(Box::new(probe))
+    }
+
+    /// Whether the channel's vendor takes the secret.
+    async fn probe(&self, channel: Channel, secret: Secret) -> CredentialCheck {
+        (self.0)(channel, secret).await
+    }
+}
+
+/// How this instance is.
+pub type System = Box<dyn Fn() -> BoxFuture<'static, SystemStatus> + Send + Sync>;
+
+/// Whether any credential of a channel could take a call now.
+pub type IsUp = Box<dyn Fn(&Channel) -> bool + Send + Sync>;
+
 /// All that a management request may touch.
 pub struct State {
     /// Both databases.
@@ -78,7 +112,7 @@ pub struct State {
     /// What is left of limits and budgets, as far as this instance knows.
     pub limits: Arc<Limits>,
     /// What `WEIR_ADMIN_TOKEN` is compared with.
-    pub token: Token,
+    pub token: AdminKey,
     /// Peers whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNet>,
     /// The names that management answers to.
@@ -87,6 +121,14 @@ pub struct State {
     pub flush: Flush,
     /// For the list of channels.
     pub health: Health,
+    /// For credentials that were tried.
+    pub judge: Judge,
+    pub is_up: IsUp,
+    pub system: System,
+    /// How often callers may use a route.
+    pub pace: pace::Pace,
+    /// The way to people, if there is one.
+    pub mail: Option<Mail>,
     pub login: login::Login,
     /// What links begin with; without it they are paths.
     pub public_url: Option<String>,

@@ -2,7 +2,7 @@
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use uuid::Uuid;
-use weir_api_types::people::{OneTimeLink, PasswordReset};
+use weir_api_types::people::{OneTimeLink, PasswordReset, ResetRequest};
 
 use super::{
     State, access, audit,
@@ -14,20 +14,23 @@ use crate::{
     access::{Author, Caller},
     catalog::Kind,
     clock::now_ms,
-    resources::export::moment,
+    mail::{self, Mail},
+    resources::{self, export::moment},
     store::{
         self,
         one_time_links::{self, Link, Purpose},
         sign_ins,
     },
     tenancy::{
-        UserId,
+        Person, UserId,
         key::{self, Value},
     },
 };
 
 /// For so long a link works (threats.md, A5).
 pub const VALID_MS: i64 = 30 * 60_000;
+/// Nobody gets mail more often.
+const BETWEEN_MAILS_MS: i64 = 2 * 60_000;
 
 /// `POST /v1/admin/users/{id}/reset-link`: the links before it work no longer.
 pub async fn create(
@@ -37,26 +40,81 @@ pub async fn create(
     state: web::Data<State>,
 ) -> Result<HttpResponse, ApiError> {
     let id = UserId(thing::id(Kind::User, &id)?);
-    let (value, now_ms) = (Value::of_link(), now_ms());
-    let transaction = state.stores.config.begin_write().await?;
-    let person = store::users::one(&transaction, id).await?;
+    let person = store::users::one(&state.stores.config.read, id).await?;
     let person = person.ok_or_else(|| ApiError::not_found("user"))?;
+    let (value, expires_ms) = new_link(&state, &author, &person).await?;
+    Ok(HttpResponse::Created().json(OneTimeLink {
+        url: state.link("/reset-password", &value),
+        expires_at: moment(expires_ms),
+    }))
+}
+
+/// `POST /v1/admin/password-resets/request`: mails a link to whoever has this address. The answer, and its time, are the same for
+/// an address that nobody has.
+pub async fn request(
+    request: HttpRequest,
+    order: Order<ResetRequest>,
+    state: web::Data<State>,
+) -> Result<HttpResponse, ApiError> {
+    let Some(mail) = state.mail.clone() else {
+        let detail = "Ask an operator for a link to another password.";
+        return Err(ApiError::new(Code::NoMail, detail));
+    };
+    let email = resources::email(&order.0.email);
+    let email = email.map_err(|error| ApiError::field("email", error))?;
+    let from = access::address(&request, &state).to_string().into_bytes();
+    let admitted = state.pace.admit(from, "password-resets".to_owned());
+    admitted.map_err(ApiError::too_often)?;
+    let author = access::author_of(&request, &state, "process", None, "mail");
+    actix_web::rt::spawn(async move {
+        if let Err(error) = mail_link(&state, &mail, &author, &email).await {
+            tracing::error!(%error, "a link to another password could not be mailed");
+        }
+    });
+    Ok(HttpResponse::Accepted().finish())
+}
+
+/// Mails a link, if somebody who is enabled has the address and has not got one just now.
+async fn mail_link(
+    state: &State,
+    mail: &Mail,
+    author: &Author,
+    email: &str,
+) -> Result<(), anyhow::Error> {
+    let db = &state.stores.config.read;
+    let Some(id) = store::users::of_email(db, email).await? else {
+        return Ok(());
+    };
+    let Some(person) = store::users::one(db, id).await? else {
+        return Ok(());
+    };
+    let since_ms = now_ms() - BETWEEN_MAILS_MS;
+    if !person.enabled || one_time_links::reset_since(db, id, since_ms).await? {
+        return Ok(());
+    }
+    let (value, _) = new_link(state, author, &person).await?;
+    mail.send(email, mail::reset(&state.link("/reset-password", &value)))
+        .await?;
+    Ok(())
+}
+
+/// A link for somebody; those before it work no longer.
+async fn new_link(state: &State, author: &Author, person: &Person) -> store::Result<(Value, i64)> {
+    let (value, now_ms) = (Value::of_link(), now_ms());
     let link = Link {
         id: Uuid::new_v4(),
         email: person.email.clone(),
-        purpose: Purpose::Reset { user: id },
+        purpose: Purpose::Reset { user: person.id },
         expires_ms: now_ms + VALID_MS,
     };
-    one_time_links::withdraw_resets(&transaction, id, now_ms).await?;
-    one_time_links::insert(&transaction, &link, &value.digest(), now_ms).await?;
     let told = serde_json::json!({"expires_at": moment(link.expires_ms)});
-    let done = audit::differs("reset_link", None, &person.email, None, Some(&told))?;
-    store::audit::append(&transaction, &state.sealer, &author, &done).await?;
-    transaction.commit().await.map_err(store::Error::from)?;
-    Ok(HttpResponse::Created().json(OneTimeLink {
-        url: state.link("/reset-password", &value),
-        expires_at: moment(link.expires_ms),
-    }))
+    let done = store::audit::one("reset_link", None, &person.email, &told);
+    let transaction = state.stores.config.begin_write().await?;
+    one_time_links::withdraw_resets(&transaction, person.id, now_ms).await?;
+    one_time_links::insert(&transaction, &link, &value.digest(), now_ms).await?;
+    store::audit::append(&transaction, &state.sealer, author, &[done]).await?;
+    transaction.commit().await?;
+    Ok((value, link.expires_ms))
 }
 
 /// `POST /v1/admin/password-resets`: sets the password that a link is for. All sessions end.

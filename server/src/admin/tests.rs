@@ -12,9 +12,9 @@ use actix_web::{
 };
 use serde_json::{Value, json};
 use tokio::sync::watch;
-use weir_api_types::manage::CredentialState;
+use weir_api_types::{manage::CredentialState, orders::CredentialCheck, system::SystemStatus};
 
-use super::{Hosts, State, Token, configure};
+use super::{AdminKey, Hosts, Prober, State, configure};
 use crate::{
     catalog::{Current, Delta},
     limits::{self, Limits, Local},
@@ -42,11 +42,16 @@ fn state(test: &TestStores) -> web::Data<State> {
         sealer,
         limits: Limits::new(config, Arc::clone(&catalog), Box::new(Local::default())).0,
         catalog,
-        token: Token::new(TOKEN).expect("a token"),
+        token: AdminKey::new(TOKEN, None).expect("a token"),
         trusted_proxies: Vec::new(),
         hosts: Hosts::new(["https://weir.example"]),
         flush: Box::new(|_| Box::pin(std::future::ready(true))),
         health: Box::new(|_| CredentialState::SetAside { status: 401 }),
+        judge: Box::new(|_, _| {}),
+        is_up: Box::new(|_| true),
+        system: Box::new(|| Box::pin(async { SystemStatus::default() })),
+        pace: super::pace::Pace::new(1_000_000),
+        mail: None,
         login: super::login::Login {
             passwords: super::login::Passwords::default(),
             tokens: super::login::Tokens::default(),
@@ -54,6 +59,11 @@ fn state(test: &TestStores) -> web::Data<State> {
         },
         public_url: Some("https://weir.example".to_owned()),
     })
+}
+
+/// Nobody is called.
+fn prober() -> Prober {
+    Prober::new(|_, _| Box::pin(async { CredentialCheck::default() }))
 }
 
 /// Shows each version as soon as it is committed, as the job does that reads them.
@@ -112,6 +122,7 @@ macro_rules! app {
         init_service(
             App::new()
                 .app_data(state($test))
+                .app_data(web::Data::new(prober()))
                 .configure(configure)
                 .wrap_fn(|request, service| {
                     let answered = service.call(request);
@@ -125,7 +136,9 @@ macro_rules! app {
 mod audit;
 mod invitations;
 mod login;
+mod replays;
 mod roles;
+mod settings;
 mod things;
 
 fn document(text: &str, query: &str) -> TestRequest {

@@ -18,6 +18,7 @@ use crate::{
         WriteUsage, share_budgets,
     },
     limits::{self, Limits, Local, busy::Busy},
+    mail::Mail,
     metering::{Recorder, UsageEvent, recorder::Recovered, spool},
     proxy,
     redis::Redis,
@@ -149,6 +150,7 @@ pub async fn build(
     });
     let pages = pages::State {
         shared: Arc::clone(&shared),
+        stores: stores.clone(),
         jobs: Arc::clone(&health),
         redis: redis.clone(),
         metrics_token: config
@@ -158,12 +160,19 @@ pub async fn build(
             .transpose()?,
         reach: pages::Reach::Anybody,
     };
+    let (started_ms, instance) = (now_ms(), config.instance.clone());
+    let (watched, data_dir) = (pages.clone(), config.data_dir.clone());
+    let system: admin::System = Box::new(move || {
+        let (watched, instance, data_dir) = (watched.clone(), instance.clone(), data_dir.clone());
+        Box::pin(async move { watched.system(instance, started_ms, &data_dir).await })
+    });
     let admin = Arc::new(admin_state(
         &config,
         &stores,
         &sealer,
         &shared,
         &keys.admin_token,
+        system,
     )?);
     let mut working = JoinSet::new();
     working.spawn(refresh.run(shutdown.clone()));
@@ -203,8 +212,20 @@ pub async fn build(
     working.spawn(beat.run(shutdown.clone(), last));
     let (db, led) = (stores.clone(), Arc::clone(&fleet));
     working.spawn(jobs::partitions::run(db, led, shutdown.clone()));
+    working.spawn(jobs::apply_settings::run(
+        Arc::clone(&current),
+        config.logs(),
+        config.telemetry.trace_sample,
+        shared.tracer.clone(),
+        shutdown.clone(),
+    ));
     let (db, led) = (stores.clone(), Arc::clone(&fleet));
-    working.spawn(jobs::prune_changes::run(db, led, shutdown.clone()));
+    working.spawn(jobs::prune::run(
+        db,
+        Arc::clone(&current),
+        led,
+        shutdown.clone(),
+    ));
     let bounded = vec![Arc::clone(&shared.repeated), Arc::clone(&shared.refused)];
     working.spawn(telemetry::flood::tell(bounded, shutdown.clone()));
     if let Some(redis) = redis {
@@ -243,15 +264,22 @@ fn admin_state(
     sealer: &Arc<Sealer>,
     shared: &Arc<proxy::Shared>,
     token: &Secret,
+    system: admin::System,
 ) -> anyhow::Result<admin::State> {
     let recorder = shared.recorder.clone();
-    let health = Arc::clone(shared);
+    let (health, judged, up) = (Arc::clone(shared), Arc::clone(shared), Arc::clone(shared));
     Ok(admin::State {
         stores: stores.clone(),
         sealer: Arc::clone(sealer),
         catalog: Arc::clone(&shared.catalog),
         limits: Arc::clone(&shared.limits),
-        token: admin::Token::new(token.expose())?,
+        token: admin::AdminKey::new(
+            token.expose(),
+            match config.admin_token {
+                Some(_) => None,
+                None => Some(config.data_dir.join(super::keys::ADMIN_TOKEN_FILE)),
+            },
+        )?,
         trusted_proxies: config.trusted_proxies.clone(),
         hosts: admin::Hosts::new(
             config
@@ -270,6 +298,18 @@ fn admin_state(
         health: Box::new(move |credential| {
             credential_state(health.health.condition(credential, now_ms()))
         }),
+        judge: Box::new(move |credential, status| match status {
+            Some(200..=299) => judged.health.forgive(credential.id),
+            Some(status @ (401 | 403)) => judged.health.refused(credential.id, status, now_ms()),
+            _ => {}
+        }),
+        is_up: Box::new(move |channel| up.health.is_up(channel, now_ms())),
+        system,
+        pace: admin::pace::Pace::new(config.management.calls_per_minute),
+        mail: match &config.smtp_url {
+            Some(url) => Some(Mail::over(url, &config.mail_from)?),
+            None => None,
+        },
         login: admin::login::Login {
             passwords: admin::login::Passwords::default(),
             tokens: admin::login::Tokens::default(),

@@ -44,9 +44,9 @@ pub fn load(config: &Config) -> anyhow::Result<Keys> {
     let admin_token = match &config.admin_token {
         Some(token) => token.clone(),
         None => kept(&config.data_dir.join(ADMIN_TOKEN_FILE), || {
-            crate::tenancy::key::Value::generate()
+            crate::tenancy::key::Value::of_admin_token()
                 .reveal()
-                .replacen("wk-", "wa-", 1)
+                .to_owned()
         })?,
     };
     Ok(Keys {

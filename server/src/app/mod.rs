@@ -41,7 +41,7 @@ use crate::{
     admin,
     cli::ServeArgs,
     config::{self, Config},
-    proxy::{self, upstream},
+    proxy::{self, probe, upstream},
     routes,
     secrets::Secret,
     telemetry,
@@ -142,6 +142,8 @@ pub async fn start(
         lifetime: config.proxy.upstream_lifetime,
         connections: config.proxy.upstream_connections,
     };
+    // Management calls upstream too, to try credentials.
+    let (admin_pool, admin_tls) = (pool.clone(), Arc::clone(&upstream_tls));
     let public = Listener::public(&config, tls.clone(), &built.state.shared.metrics);
     let state = built.state.clone().on(reach_of(address));
     let limits = Arc::clone(&built.state.shared.limits);
@@ -152,6 +154,7 @@ pub async fn start(
         memory::watch();
         let app = App::new()
             .wrap(from_fn(around))
+            .app_data(web::Data::new(prober(&upstream)))
             .app_data(web::Data::new(upstream))
             .configure(|app| state.configure(app));
         let app = app.configure(routes::open).configure(routes::data_plane);
@@ -167,8 +170,10 @@ pub async fn start(
         let state = built.state.clone().on(pages::Reach::Operators);
         let admin = Listener::admin(&config, tls, &built.state.shared.metrics);
         spawn(admin.serve(listener, move || {
+            let upstream = upstream::Upstream::new(&admin_pool, Arc::clone(&admin_tls));
             App::new()
                 .wrap(from_fn(around))
+                .app_data(web::Data::new(prober(&upstream)))
                 .configure(|app| state.configure(app))
                 .configure(routes::open)
                 .configure(routes::management)
@@ -189,6 +194,15 @@ pub async fn start(
         shutdown: built.shutdown,
         working: Some(built.working),
         telemetry,
+    })
+}
+
+/// What management tries credentials with.
+fn prober(upstream: &upstream::Upstream) -> admin::Prober {
+    let upstream = upstream.clone();
+    admin::Prober::new(move |channel, secret| {
+        let upstream = upstream.clone();
+        Box::pin(async move { probe::probe(&channel, &secret, &upstream).await })
     })
 }
 

@@ -1,7 +1,11 @@
 //! What is open to anybody: health, readiness, metrics (by token where they are not on loopback), the front page, the
 //! documents.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    path::Path,
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
+};
 
 use actix_web::{
     HttpRequest, HttpResponse,
@@ -10,23 +14,34 @@ use actix_web::{
 };
 use pulldown_cmark::{Event, Options, Parser, Tag};
 use time::OffsetDateTime;
+use weir_api_types::{
+    settings::Mode,
+    system::{Check, SystemChecks, SystemStatus},
+};
 use weir_frontend::Asset;
 
 use crate::{
+    access::Permission,
     admin,
     clock::now_ms,
     jobs, proxy,
     redis::Redis,
+    resources::export::moment,
+    store::Stores,
     telemetry::{
         health::{Health, Providers, Store},
-        metrics,
+        machine, metrics,
     },
 };
+
+/// How long a store may take to answer, to count as there.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What the pages tell about.
 #[derive(Clone)]
 pub struct State {
     pub shared: Arc<proxy::Shared>,
+    pub stores: Stores,
     pub jobs: Arc<jobs::Health>,
     pub redis: Option<Redis>,
     /// What opens the metrics where they are not on loopback.
@@ -59,6 +74,12 @@ const DOCUMENTS: &[Document] = &[
         "Permissions",
         include_str!("../../../docs/permissions.md"),
     ),
+    (
+        "api",
+        "Management API",
+        include_str!("../../../docs/api.md"),
+    ),
+    ("cli", "Command line", include_str!("../../../docs/cli.md")),
     (
         "metrics",
         "Metrics",
@@ -101,6 +122,55 @@ impl State {
             Some(redis) => store(redis.ping().await.is_ok()),
         };
         Health::new(database, redis, self.providers(), OffsetDateTime::now_utc())
+    }
+
+    /// How this instance is, for operators.
+    pub async fn system(&self, instance: String, started_ms: i64, data_dir: &Path) -> SystemStatus {
+        let (database, usage) = (&self.stores.config.read, &self.stores.usage.read);
+        let (database, usage_database, redis) = tokio::join!(
+            check(async { database.ping().await.is_ok() }),
+            check(async { usage.ping().await.is_ok() }),
+            async {
+                match &self.redis {
+                    Some(redis) => check(async { redis.ping().await.is_ok() }).await,
+                    None => Check {
+                        status: "unused".to_owned(),
+                        ms: None,
+                    },
+                }
+            },
+        );
+        let Providers { up, total } = self.providers();
+        let spool = self.shared.recorder.pending().spool;
+        let catalog = self.shared.catalog.load();
+        let is_down = |check: &Check| check.status == "down";
+        let is_degraded = [&database, &usage_database, &redis]
+            .into_iter()
+            .any(is_down)
+            || (up == 0 && total > 0);
+        let in_flight = self.shared.metrics.requests_in_flight();
+        SystemStatus {
+            status: if is_degraded { "degraded" } else { "ok" }.to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            instance,
+            started_at: moment(started_ms),
+            now: moment(now_ms()),
+            mode: catalog.settings().mode,
+            checks: SystemChecks {
+                database,
+                usage_database,
+                redis,
+                channels_up: up as u64,
+                channels: total as u64,
+                catalog_version: catalog.version().number,
+                catalog_lag_ms: self.jobs.catalog_lag().map(|lag| lag.as_millis() as u64),
+                spool_events: spool.pending_events,
+                spool_bytes: spool.pending_bytes,
+                last_error: self.jobs.last_error(),
+            },
+            process: machine::process(in_flight),
+            machine: machine::machine(data_dir),
+        }
     }
 
     fn providers(&self) -> Providers {
@@ -172,6 +242,34 @@ impl State {
     }
 }
 
+/// Whether something answers in time, and how long it took.
+async fn check(answers: impl Future<Output = bool>) -> Check {
+    let began = Instant::now();
+    let is_up = tokio::time::timeout(CHECK_TIMEOUT, answers)
+        .await
+        .unwrap_or(false);
+    Check {
+        status: if is_up { "up" } else { "down" }.to_owned(),
+        ms: Some(began.elapsed().as_secs_f64() * 1_000.0),
+    }
+}
+
+/// `GET /health/detailed`: the same as `/v1/admin/status`, for operators.
+pub async fn detailed(request: HttpRequest, admin: web::Data<admin::State>) -> HttpResponse {
+    match admin::access::identify(&request).await {
+        Ok(caller) if caller.may(Permission::SystemRead) => {
+            let status = (admin.system)().await;
+            HttpResponse::Ok()
+                .insert_header((header::CACHE_CONTROL, "no-store"))
+                .json(status)
+        }
+        Ok(_) => HttpResponse::Forbidden().finish(),
+        Err(_) => HttpResponse::Unauthorized()
+            .insert_header((header::WWW_AUTHENTICATE, "Bearer"))
+            .finish(),
+    }
+}
+
 /// `GET /health`: 200 also while a store is gone, since it says whether the process lives.
 pub async fn health(state: web::Data<State>) -> HttpResponse {
     HttpResponse::Ok()
@@ -181,7 +279,8 @@ pub async fn health(state: web::Data<State>) -> HttpResponse {
 
 /// `GET /ready`: 503 before the first picture of the configuration and while stopping.
 pub async fn ready(state: web::Data<State>) -> HttpResponse {
-    let draining = state.shared.draining.load(Ordering::Relaxed);
+    let told = state.shared.catalog.peek().settings().mode == Mode::Drain;
+    let draining = told || state.shared.draining.load(Ordering::Relaxed);
     let loaded = !state.shared.catalog.peek().version().epoch.is_nil();
     let mut answer = if loaded && !draining {
         HttpResponse::Ok()
@@ -202,7 +301,7 @@ pub async fn ready(state: web::Data<State>) -> HttpResponse {
 
 /// `GET /metrics`: open where only this machine or an operator can ask, elsewhere by token.
 pub async fn metrics(request: HttpRequest, state: web::Data<State>) -> HttpResponse {
-    if !may_read_metrics(&request, &state) {
+    if !may_read_metrics(&request, &state) && !is_let_in(&request).await {
         return HttpResponse::Unauthorized()
             .insert_header((header::WWW_AUTHENTICATE, "Bearer"))
             .finish();
@@ -217,6 +316,12 @@ pub async fn metrics(request: HttpRequest, state: web::Data<State>) -> HttpRespo
             HttpResponse::InternalServerError().finish()
         }
     }
+}
+
+/// Whether the request shows a token that may scrape.
+async fn is_let_in(request: &HttpRequest) -> bool {
+    let caller = admin::access::identify(request).await;
+    caller.is_ok_and(|caller| caller.may(Permission::MetricsRead))
 }
 
 /// A listener on loopback is asked by this machine alone, unless a proxy stands before it and says so.
@@ -250,7 +355,11 @@ pub async fn documents() -> HttpResponse {
         .iter()
         .map(|(name, title, _)| format!("<li><a href=\"/docs/{name}\">{title}</a></li>"))
         .collect();
-    html("Documents", &format!("<h1>Documents</h1><ul>{items}</ul>"))
+    let api = "<li><a href=\"/docs/api/\">The management API, operation by operation</a></li>";
+    html(
+        "Documents",
+        &format!("<h1>Documents</h1><ul>{items}{api}</ul>"),
+    )
 }
 
 /// `GET /docs/{name}`.

@@ -34,6 +34,15 @@ pub struct Channel {
     /// Higher goes first where no route decides.
     pub priority: i32,
     pub enabled: bool,
+    /// Of a tenant's channel: the origin that an operator vouches for, as [`Base::origin`] writes it.
+    pub allowed_origin: Option<String>,
+}
+
+impl Channel {
+    /// Whether its address is a tenant's word alone: then it leads to the public network, by https, and nowhere else.
+    pub fn is_guarded(&self) -> bool {
+        self.owner.is_some() && self.allowed_origin.as_ref() != Some(&self.base.origin())
+    }
 }
 
 /// One secret of a channel's pool.

@@ -14,6 +14,7 @@ pub mod model;
 use std::{hash::Hash, sync::Arc};
 
 use uuid::Uuid;
+use weir_api_types::settings::RuntimeSettings;
 
 use bounds::Bounds;
 pub use channel::{Channel, Credential};
@@ -59,6 +60,7 @@ pub struct Catalog {
     model_names: SharedIdMap<OwnedName, ModelId>,
     limits: Bounds<LimitId, Limit>,
     budgets: Bounds<BudgetId, Budget>,
+    settings: Arc<RuntimeSettings>,
 }
 
 /// One thing as the catalog holds it, with all that hangs on it.
@@ -72,6 +74,7 @@ pub enum Entry {
     Model(Model),
     Limit(Limit),
     Budget(Budget),
+    Settings(RuntimeSettings),
 }
 
 /// What kind of entry a change is about; the word in `catalog_changes`.
@@ -85,10 +88,12 @@ pub enum Kind {
     Model,
     Limit,
     Budget,
+    /// Of which there is one.
+    Settings,
 }
 
 impl Kind {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Tenant,
         Self::User,
         Self::Group,
@@ -97,6 +102,7 @@ impl Kind {
         Self::Model,
         Self::Limit,
         Self::Budget,
+        Self::Settings,
     ];
 
     /// The word that the database uses.
@@ -110,6 +116,7 @@ impl Kind {
             Self::Model => "model",
             Self::Limit => "limit",
             Self::Budget => "budget",
+            Self::Settings => "settings",
         }
     }
 }
@@ -241,6 +248,11 @@ impl Catalog {
         self.budgets.all()
     }
 
+    /// What operators have set while Weir runs.
+    pub fn settings(&self) -> &Arc<RuntimeSettings> {
+        &self.settings
+    }
+
     /// How many keys, channels and models there are, for health and metrics.
     pub fn counts(&self) -> (usize, usize, usize) {
         (self.keys.len(), self.channels.len(), self.models.len())
@@ -269,6 +281,7 @@ impl Catalog {
             }
             Entry::Limit(limit) => self.limits.insert(limit),
             Entry::Budget(budget) => self.budgets.insert(budget),
+            Entry::Settings(settings) => self.settings = Arc::new(settings),
         }
     }
 
@@ -291,6 +304,7 @@ impl Catalog {
             }
             Kind::Limit => self.limits.remove(id.into()),
             Kind::Budget => self.budgets.remove(id.into()),
+            Kind::Settings => self.settings = Arc::default(),
         }
     }
 
@@ -303,7 +317,8 @@ impl Catalog {
             | Entry::User(_)
             | Entry::Group(_)
             | Entry::Limit(_)
-            | Entry::Budget(_) => {}
+            | Entry::Budget(_)
+            | Entry::Settings(_) => {}
         }
     }
 

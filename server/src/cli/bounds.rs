@@ -1,4 +1,4 @@
-//! `weir limits|budgets|alerts list`. They are set in the file that `weir apply` takes.
+//! `weir limits|budgets|alerts`.
 
 use clap::Subcommand;
 use weir_api_types::{
@@ -6,14 +6,33 @@ use weir_api_types::{
     manage::{AlertItem, BudgetItem, LimitItem},
 };
 
-use super::lists::{OwnedArgs, show_owned};
+use super::{
+    lists::{OwnedArgs, show_owned},
+    things::{self, Kind},
+};
 use crate::tenancy::limit::{Amount, Spending};
+
+/// Limits are named by nothing but their ids.
+pub const LIMITS: Kind = Kind {
+    path: "/v1/admin/limits",
+    name: "limit",
+    named_by: "id",
+};
+
+/// So are budgets.
+pub const BUDGETS: Kind = Kind {
+    path: "/v1/admin/budgets",
+    name: "budget",
+    named_by: "id",
+};
 
 /// What can be done with limits.
 #[derive(Debug, Subcommand)]
 pub enum Limits {
     /// List limits.
     List(OwnedArgs),
+    #[command(flatten)]
+    One(things::Command),
 }
 
 /// What can be done with budgets.
@@ -21,6 +40,8 @@ pub enum Limits {
 pub enum Budgets {
     /// List budgets.
     List(OwnedArgs),
+    #[command(flatten)]
+    One(things::Command),
 }
 
 /// What can be done with alerts.
@@ -33,6 +54,7 @@ pub enum Alerts {
 /// `weir limits list`
 pub async fn limits(args: OwnedArgs) -> anyhow::Result<()> {
     let columns = [
+        "id",
         "tenant",
         "scope",
         "name",
@@ -46,6 +68,7 @@ pub async fn limits(args: OwnedArgs) -> anyhow::Result<()> {
         let only = [rule.model.as_deref(), rule.endpoint.as_deref()];
         let only: Vec<&str> = only.into_iter().flatten().collect();
         vec![
+            item.id.to_string(),
             item.tenant.clone().unwrap_or_default(),
             item.scope.clone(),
             item.name.clone(),
@@ -63,12 +86,13 @@ pub async fn limits(args: OwnedArgs) -> anyhow::Result<()> {
 /// `weir budgets list`
 pub async fn budgets(args: OwnedArgs) -> anyhow::Result<()> {
     let columns = [
-        "tenant", "scope", "name", "budget", "mode", "spent", "reserved", "resets",
+        "id", "tenant", "scope", "name", "budget", "mode", "spent", "reserved", "resets",
     ];
     show_owned("/v1/admin/budgets", args, &columns, |item: &BudgetItem| {
         let spending = spending(&item.rule);
         let words = |units: Option<u64>| units.map(|units| spending.words(units));
         vec![
+            item.id.to_string(),
             item.tenant.clone().unwrap_or_default(),
             item.scope.clone(),
             item.name.clone(),

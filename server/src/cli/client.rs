@@ -45,6 +45,9 @@ pub struct Target {
         value_name = "FOLDER"
     )]
     pub data_dir: PathBuf,
+    /// In which of several tenants somebody who is signed in calls.
+    #[arg(long, env = "WEIR_TENANT", value_name = "NAME")]
+    pub acting_in: Option<String>,
 }
 
 /// A client of one server.
@@ -53,6 +56,7 @@ pub struct Client {
     /// Without a slash at its end; the scheme is always `http`, as TLS is made below.
     base: String,
     token: Option<Secret>,
+    acting_in: Option<String>,
 }
 
 /// An answer that was a success.
@@ -65,7 +69,11 @@ impl Target {
     /// A client with the token that belongs to this server.
     pub fn client(&self) -> anyhow::Result<Client> {
         let token = self.token()?;
-        Client::new(&self.url, Some(token))
+        let client = Client::new(&self.url, Some(token))?;
+        Ok(Client {
+            acting_in: self.acting_in.clone(),
+            ..client
+        })
     }
 
     fn token(&self) -> anyhow::Result<Secret> {
@@ -112,6 +120,7 @@ impl Client {
             http,
             base: format!("http://{host}:{port}{path}"),
             token,
+            acting_in: None,
         })
     }
 
@@ -164,7 +173,10 @@ impl Client {
     }
 
     fn request(&self, method: Method, path: &str) -> ClientRequest {
-        let request = self.http.request(method, format!("{}{path}", self.base));
+        let mut request = self.http.request(method, format!("{}{path}", self.base));
+        if let Some(tenant) = &self.acting_in {
+            request = request.insert_header(("x-weir-tenant", tenant.as_str()));
+        }
         match &self.token {
             Some(token) => request.bearer_auth(token.expose()),
             None => request,

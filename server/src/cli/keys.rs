@@ -3,19 +3,22 @@
 use clap::{Args, Subcommand};
 use weir_api_types::{
     manage::KeyItem,
-    orders::{Detail, Key, KeyDetail},
+    orders::{Detail, Key, KeyDetail, Rotation},
+    span::Span,
 };
 
 use super::{
     client::Target,
     lists::{OwnedArgs, show_sorted},
     output::OutputArg,
-    secret::{Kind, OneArgs, Shown},
+    secret::Shown,
+    things::{self, ChangeArgs, Kind, OneArgs},
 };
 
 const KIND: Kind = Kind {
     path: "/v1/admin/keys",
-    name: "Key",
+    name: "key",
+    named_by: "name",
 };
 
 const COLUMNS: &[&str] = &[
@@ -33,6 +36,12 @@ pub enum Command {
     Disable(OneArgs),
     /// Take a disabled key's calls again.
     Enable(OneArgs),
+    /// Show a key, without its value.
+    Show(OneArgs),
+    /// Change fields of a key.
+    Change(ChangeArgs),
+    /// Give a key another value, shown this once; the one before stays valid for a while.
+    Rotate(RotateArgs),
     /// Delete a key; its usage stays.
     Delete(OneArgs),
 }
@@ -67,6 +76,16 @@ pub struct CreateArgs {
     target: Target,
 }
 
+/// `weir keys rotate`
+#[derive(Debug, Args)]
+pub struct RotateArgs {
+    #[command(flatten)]
+    one: OneArgs,
+    /// How long the value before stays valid, at most 30d; an hour if not given.
+    #[arg(long, value_name = "TIME")]
+    grace: Option<Span>,
+}
+
 /// Does what the command says.
 pub async fn run(command: Command) -> anyhow::Result<()> {
     match command {
@@ -77,7 +96,16 @@ pub async fn run(command: Command) -> anyhow::Result<()> {
         Command::Create(args) => create(args).await,
         Command::Disable(args) => KIND.switch(args, false).await,
         Command::Enable(args) => KIND.switch(args, true).await,
-        Command::Delete(args) => KIND.delete(args).await,
+        Command::Show(args) => KIND.run(things::Command::Show(args)).await,
+        Command::Change(args) => KIND.run(things::Command::Change(args)).await,
+        Command::Rotate(args) => {
+            let order = Rotation {
+                grace_seconds: args.grace.map(|grace| grace.0.as_secs() as u32),
+            };
+            let order = serde_json::to_value(order)?;
+            KIND.act(args.one, "rotate", &order).await
+        }
+        Command::Delete(args) => KIND.run(things::Command::Delete(args)).await,
     }
 }
 

@@ -1,14 +1,55 @@
-//! `weir channels|models|tenants|users list`.
+//! `weir channels|models|tenants|groups|users` and `weir instances`.
 
 use clap::{Args, Subcommand};
 use serde::{Serialize, de::DeserializeOwned};
-use weir_api_types::manage::{
-    ChannelItem, CredentialItem, CredentialState, InstanceItem, ModelItem, TenantItem, UserItem,
+use weir_api_types::{
+    manage::{
+        ChannelItem, CredentialItem, CredentialState, GroupItem, InstanceItem, ModelItem,
+        TenantItem, UserItem,
+    },
+    system::ProviderItem,
 };
 
 use super::{
     client::Target,
+    credentials,
     output::{self, OutputArg},
+    things::{self, Kind, OneArgs},
+};
+
+/// Channels, as the command line deals with them.
+pub const CHANNELS: Kind = Kind {
+    path: "/v1/admin/channels",
+    name: "channel",
+    named_by: "name",
+};
+
+/// Models, as the command line deals with them.
+pub const MODELS: Kind = Kind {
+    path: "/v1/admin/models",
+    name: "model",
+    named_by: "name",
+};
+
+/// Tenants, as the command line deals with them.
+pub const TENANTS: Kind = Kind {
+    path: "/v1/admin/tenants",
+    name: "tenant",
+    named_by: "name",
+};
+
+/// Groups, as the command line deals with them.
+pub const GROUPS: Kind = Kind {
+    path: "/v1/admin/groups",
+    name: "group",
+    named_by: "name",
+};
+
+/// Users, as the command line deals with them.
+pub const USERS: Kind = Kind {
+    path: "/v1/admin/users",
+    name: "user",
+    named_by: "email",
 };
 
 /// What can be done with channels.
@@ -16,6 +57,11 @@ use super::{
 pub enum Channels {
     /// List channels, with the state of their credentials.
     List(OwnedArgs),
+    #[command(flatten)]
+    One(things::Command),
+    /// The pool of secrets that a channel is called with.
+    #[command(subcommand)]
+    Credentials(credentials::Command),
 }
 
 /// What can be done with models.
@@ -23,6 +69,8 @@ pub enum Channels {
 pub enum Models {
     /// List models, with their routes.
     List(OwnedArgs),
+    #[command(flatten)]
+    One(things::Command),
 }
 
 /// What can be done with tenants.
@@ -30,6 +78,17 @@ pub enum Models {
 pub enum Tenants {
     /// List tenants.
     List(ListArgs),
+    #[command(flatten)]
+    One(things::Command),
+}
+
+/// What can be done with groups.
+#[derive(Debug, Subcommand)]
+pub enum Groups {
+    /// List groups.
+    List(OwnedArgs),
+    #[command(flatten)]
+    One(things::Command),
 }
 
 /// What can be done with users.
@@ -37,6 +96,10 @@ pub enum Tenants {
 pub enum Users {
     /// List users, with their roles.
     List(OwnedArgs),
+    #[command(flatten)]
+    One(things::Command),
+    /// Make a link that works once, with which somebody sets a password.
+    ResetLink(OneArgs),
 }
 
 /// A list of everything.
@@ -58,8 +121,52 @@ pub struct OwnedArgs {
     list: ListArgs,
 }
 
-/// `weir channels list`
-pub async fn channels(args: OwnedArgs) -> anyhow::Result<()> {
+/// `weir channels`
+pub async fn channels(command: Channels) -> anyhow::Result<()> {
+    match command {
+        Channels::List(args) => list_channels(args).await,
+        Channels::One(command) => CHANNELS.run(command).await,
+        Channels::Credentials(command) => credentials::run(command).await,
+    }
+}
+
+/// `weir models`
+pub async fn models(command: Models) -> anyhow::Result<()> {
+    match command {
+        Models::List(args) => list_models(args).await,
+        Models::One(command) => MODELS.run(command).await,
+    }
+}
+
+/// `weir tenants`
+pub async fn tenants(command: Tenants) -> anyhow::Result<()> {
+    match command {
+        Tenants::List(args) => list_tenants(args).await,
+        Tenants::One(command) => TENANTS.run(command).await,
+    }
+}
+
+/// `weir groups`
+pub async fn groups(command: Groups) -> anyhow::Result<()> {
+    match command {
+        Groups::List(args) => list_groups(args).await,
+        Groups::One(command) => GROUPS.run(command).await,
+    }
+}
+
+/// `weir users`
+pub async fn users(command: Users) -> anyhow::Result<()> {
+    match command {
+        Users::List(args) => list_users(args).await,
+        Users::One(command) => USERS.run(command).await,
+        Users::ResetLink(args) => {
+            let nothing = serde_json::json!({});
+            USERS.act(args, "reset-link", &nothing).await
+        }
+    }
+}
+
+async fn list_channels(args: OwnedArgs) -> anyhow::Result<()> {
     let columns = [
         "tenant",
         "name",
@@ -69,7 +176,7 @@ pub async fn channels(args: OwnedArgs) -> anyhow::Result<()> {
         "credentials",
     ];
     show(
-        "/v1/admin/channels",
+        CHANNELS.path,
         args.tenant,
         args.list,
         &columns,
@@ -88,11 +195,10 @@ pub async fn channels(args: OwnedArgs) -> anyhow::Result<()> {
     .await
 }
 
-/// `weir models list`
-pub async fn models(args: OwnedArgs) -> anyhow::Result<()> {
+async fn list_models(args: OwnedArgs) -> anyhow::Result<()> {
     let columns = ["tenant", "name", "enabled", "routes", "capabilities"];
     show(
-        "/v1/admin/models",
+        MODELS.path,
         args.tenant,
         args.list,
         &columns,
@@ -117,20 +223,33 @@ pub async fn models(args: OwnedArgs) -> anyhow::Result<()> {
     .await
 }
 
-/// `weir tenants list`
-pub async fn tenants(args: ListArgs) -> anyhow::Result<()> {
+async fn list_tenants(args: ListArgs) -> anyhow::Result<()> {
     let columns = ["id", "name", "enabled", "time_zone", "created"];
+    show(TENANTS.path, None, args, &columns, |item: &TenantItem| {
+        vec![
+            item.id.to_string(),
+            item.name.clone(),
+            item.enabled.to_string(),
+            item.time_zone.clone(),
+            item.created_at.clone(),
+        ]
+    })
+    .await
+}
+
+async fn list_groups(args: OwnedArgs) -> anyhow::Result<()> {
+    let columns = ["id", "tenant", "name", "members", "created"];
     show(
-        "/v1/admin/tenants",
-        None,
-        args,
+        GROUPS.path,
+        args.tenant,
+        args.list,
         &columns,
-        |item: &TenantItem| {
+        |item: &GroupItem| {
             vec![
                 item.id.to_string(),
+                item.tenant.clone(),
                 item.name.clone(),
-                item.enabled.to_string(),
-                item.time_zone.clone(),
+                item.members.to_string(),
                 item.created_at.clone(),
             ]
         },
@@ -138,11 +257,10 @@ pub async fn tenants(args: ListArgs) -> anyhow::Result<()> {
     .await
 }
 
-/// `weir users list`
-pub async fn users(args: OwnedArgs) -> anyhow::Result<()> {
+async fn list_users(args: OwnedArgs) -> anyhow::Result<()> {
     let columns = ["email", "name", "department", "enabled", "tenants"];
     show(
-        "/v1/admin/users",
+        USERS.path,
         args.tenant,
         args.list,
         &columns,
@@ -166,6 +284,38 @@ pub async fn users(args: OwnedArgs) -> anyhow::Result<()> {
         },
     )
     .await
+}
+
+/// `weir providers`
+pub async fn providers(args: ListArgs) -> anyhow::Result<()> {
+    let columns = [
+        "tenant",
+        "name",
+        "kind",
+        "enabled",
+        "up",
+        "requests",
+        "errors",
+        "success_rate",
+        "p95_ms",
+    ];
+    let answer = args.target.client()?.get("/v1/admin/providers").await?;
+    let items: Vec<ProviderItem> = answer.json()?;
+    output::list(args.output.output, &items, &columns, |item| {
+        let rate = item.success_rate.map(|rate| rate.to_string());
+        let p95 = item.total_ms.map(|times| times.p95.to_string());
+        vec![
+            item.tenant.clone().unwrap_or_default(),
+            item.name.clone(),
+            item.kind.as_str().to_owned(),
+            item.enabled.to_string(),
+            item.up.to_string(),
+            item.requests.to_string(),
+            item.errors.to_string(),
+            rate.unwrap_or_default(),
+            p95.unwrap_or_default(),
+        ]
+    })
 }
 
 /// `weir instances`

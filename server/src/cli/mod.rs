@@ -10,16 +10,23 @@ mod admin;
 mod audit;
 mod bounds;
 mod client;
+mod completions;
+mod credentials;
 mod doctor;
 mod health;
+mod invitations;
 mod keys;
 mod lists;
 mod local;
+mod logs;
 mod output;
 mod resources;
 mod secret;
 mod serve;
 mod service_tokens;
+mod sign_in;
+mod system;
+mod things;
 mod usage;
 mod wire;
 
@@ -87,17 +94,40 @@ pub enum Command {
     /// Tenants.
     #[command(subcommand)]
     Tenants(lists::Tenants),
+    /// Groups of users.
+    #[command(subcommand)]
+    Groups(lists::Groups),
     /// Users.
     #[command(subcommand)]
     Users(lists::Users),
+    /// Invitations into tenants.
+    #[command(subcommand)]
+    Invitations(invitations::Command),
+    /// Sign in with address and password, and print a token for WEIR_TOKEN.
+    SignIn(sign_in::SignInArgs),
+    /// Who a command's token is, and what it may do.
+    Me(sign_in::MeArgs),
+    /// Settings that hold on every instance at once.
+    #[command(subcommand)]
+    Settings(system::Settings),
+    /// How an instance is, with all that it leans on.
+    Status(system::OneArgs),
+    /// What there is, and what went through today.
+    Stats(system::OneArgs),
+    /// Channels, and what their last hour was like.
+    Providers(lists::ListArgs),
     /// The living instances, with their versions and how far each is behind.
     Instances(lists::ListArgs),
     /// What was used, by whom, for how much.
     Usage(usage::UsageArgs),
+    /// Single requests: the newest, or those that are looked for.
+    Logs(logs::LogsArgs),
     /// Check this machine: settings, stores, files.
     Doctor(local::StoreArgs),
     /// Ask a server whether it lives, for container health checks.
     Health(health::HealthArgs),
+    /// Write what completes these commands in a shell.
+    Completions(completions::CompletionsArgs),
     /// Print the version.
     Version,
 }
@@ -148,17 +178,29 @@ async fn run(command: Command) -> anyhow::Result<Done> {
         Command::Keys(command) => keys::run(command).await?,
         Command::ServiceTokens(command) => service_tokens::run(command).await?,
         Command::Audit(command) => audit::run(command).await?,
-        Command::Channels(lists::Channels::List(args)) => lists::channels(args).await?,
-        Command::Models(lists::Models::List(args)) => lists::models(args).await?,
+        Command::Channels(command) => lists::channels(command).await?,
+        Command::Models(command) => lists::models(command).await?,
         Command::Limits(bounds::Limits::List(args)) => bounds::limits(args).await?,
+        Command::Limits(bounds::Limits::One(command)) => bounds::LIMITS.run(command).await?,
         Command::Budgets(bounds::Budgets::List(args)) => bounds::budgets(args).await?,
+        Command::Budgets(bounds::Budgets::One(command)) => bounds::BUDGETS.run(command).await?,
         Command::Alerts(bounds::Alerts::List(args)) => bounds::alerts(args).await?,
-        Command::Tenants(lists::Tenants::List(args)) => lists::tenants(args).await?,
-        Command::Users(lists::Users::List(args)) => lists::users(args).await?,
+        Command::Tenants(command) => lists::tenants(command).await?,
+        Command::Groups(command) => lists::groups(command).await?,
+        Command::Users(command) => lists::users(command).await?,
+        Command::Invitations(command) => invitations::run(command).await?,
+        Command::SignIn(args) => sign_in::sign_in(args).await?,
+        Command::Me(args) => sign_in::me(args).await?,
+        Command::Logs(args) => logs::run(args).await?,
+        Command::Settings(command) => system::settings(command).await?,
+        Command::Status(args) => system::one("/v1/admin/status", args).await?,
+        Command::Stats(args) => system::one("/v1/admin/stats", args).await?,
+        Command::Providers(args) => lists::providers(args).await?,
         Command::Instances(args) => lists::instances(args).await?,
         Command::Usage(args) => usage::run(args).await?,
         Command::Doctor(args) => doctor::doctor(args).await?,
         Command::Health(args) => health::run(&args).await?,
+        Command::Completions(args) => completions::write(&args),
         Command::Version => println!("weir {}", env!("CARGO_PKG_VERSION")),
     }
     Ok(Done::Well)
@@ -169,6 +211,35 @@ mod tests {
     use clap::CommandFactory as _;
 
     use super::*;
+    use crate::telemetry::generated::assert_current;
+
+    /// What a command says of itself, and all below it.
+    fn described(command: &clap::Command, above: &str, page: &mut String) {
+        let name = format!("{above}{}", command.get_name());
+        let mut shown = command.clone().bin_name(&name).term_width(100);
+        shown = shown.mut_args(|argument| argument.hide_env_values(true));
+        let help = shown.render_long_help().to_string();
+        page.push_str(&format!(
+            "## {name}\n\n```text\n{}\n```\n\n",
+            help.trim_end()
+        ));
+        for below in command
+            .get_subcommands()
+            .filter(|below| below.get_name() != "help")
+        {
+            described(below, &format!("{name} "), page);
+        }
+    }
+
+    #[test]
+    fn the_page_of_the_commands_is_current() {
+        let mut page = String::from(
+            "# Command line\n\nMade from `server/src/cli` by `WEIR_UPDATE_DOCS=1 cargo test -p weir --lib the_page_of`; do not edit.\n\n\
+             Exit codes: 0 done; 1 it failed; 2 `diff` found differences, or the command line itself is wrong.\n\n",
+        );
+        described(&Cli::command(), "", &mut page);
+        assert_current("docs/cli.md", &format!("{}\n", page.trim_end()));
+    }
 
     #[test]
     fn the_command_line_is_sound() {
@@ -184,6 +255,24 @@ mod tests {
             "weir service-tokens create --name scraper --role platform_viewer --output json",
             "weir audit list --tenant acme --output json",
             "weir audit verify",
+            "weir tenants create acme --set time_zone=Asia/Shanghai --output json",
+            "weir users change a@b.c --tenant acme --set role=admin",
+            "weir groups delete team --tenant acme",
+            "weir channels create openai --file channel.yaml",
+            "weir channels credentials add openai --name second",
+            "weir models show gpt-4o-mini",
+            "weir limits create --file limit.yaml",
+            "weir budgets change 0b6ee0d1-7a6c-4a9b-9c36-0a4f8c9b7d3e --set rule.amount=5",
+            "weir keys rotate laptop --tenant acme --grace 2h",
+            "weir invitations create --email a@b.c --tenant acme --role developer --groups team",
+            "weir sign-in --email a@b.c --code 123456",
+            "weir me --acting-in acme",
+            "weir logs --key laptop --status 5xx --min-ms 100 --output csv",
+            "weir logs show 0b6ee0d1-7a6c-4a9b-9c36-0a4f8c9b7d3e",
+            "weir settings change --set mode=read_only",
+            "weir status --output json",
+            "weir completions bash",
+            "weir usage --by credential,error --details",
             "weir usage --wait",
             "weir usage replay spool/0001.seg",
             "weir health --url http://127.0.0.1:8080",

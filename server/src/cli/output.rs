@@ -7,6 +7,7 @@ use std::{
 
 use clap::ValueEnum;
 use serde::Serialize;
+use serde_json::Value;
 
 /// How a list is printed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
@@ -40,6 +41,43 @@ pub fn list<T: Serialize>(
         Format::Csv => csv(columns, &items.iter().map(row).collect::<Vec<_>>()),
     };
     print(&text)
+}
+
+/// Prints one thing: as it is for programs, field by field as table and CSV.
+pub fn one(format: Format, thing: &Value) -> anyhow::Result<()> {
+    let fields: Vec<(&String, String)> = thing
+        .as_object()
+        .into_iter()
+        .flatten()
+        .map(|(field, value)| (field, cell(value)))
+        .collect();
+    let text = match format {
+        Format::Json => serde_json::to_string_pretty(thing)? + "\n",
+        Format::Yaml => serde_yaml_ng::to_string(thing)?,
+        Format::Table => {
+            let rows = fields.into_iter();
+            let rows: Vec<_> = rows
+                .map(|(field, value)| vec![field.clone(), value])
+                .collect();
+            table(&["field", "value"], &rows)
+        }
+        Format::Csv => {
+            let (columns, cells): (Vec<&str>, Vec<String>) = fields
+                .into_iter()
+                .map(|(field, value)| (field.as_str(), value))
+                .unzip();
+            csv(&columns, &[cells])
+        }
+    };
+    print(&text)
+}
+
+fn cell(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        value => value.to_string(),
+    }
 }
 
 /// Writes to standard output. A reader that has enough (`| head`) is no failure.

@@ -6,6 +6,7 @@ use std::{io::Read as _, path::Path};
 
 use anyhow::{Context as _, bail};
 use awc::http::Method;
+use serde::de::DeserializeOwned;
 use weir_api_types::{
     apply::{Action, Applied, Change},
     problem::FieldError,
@@ -110,6 +111,11 @@ pub fn validate(args: &ValidateArgs) -> anyhow::Result<()> {
 }
 
 fn load(path: &Path) -> anyhow::Result<Resources> {
+    read_expanding(path)
+}
+
+/// A file, or standard input for `-`, with the environment's variables put in.
+pub(super) fn read_expanding<T: DeserializeOwned>(path: &Path) -> anyhow::Result<T> {
     let text = if path == Path::new("-") {
         let mut text = String::new();
         std::io::stdin()

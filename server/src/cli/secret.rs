@@ -1,33 +1,13 @@
-//! What commands about proxy keys and service tokens share: one of them is named by its id, and the value of a new one is shown
-//! once.
+//! What commands about proxy keys and service tokens share: the value of a new one is shown once.
 
 use awc::http::Method;
-use clap::Args;
 use serde::{Serialize, de::DeserializeOwned};
-use serde_json::json;
-use uuid::Uuid;
 
 use super::{
     client::Target,
     output::{self, Format},
+    things::Kind,
 };
-
-/// A kind of secret that management makes.
-pub struct Kind {
-    /// Where it stands in the management API.
-    pub path: &'static str,
-    /// At the beginning of a sentence.
-    pub name: &'static str,
-}
-
-/// A command about one of them.
-#[derive(Debug, Args)]
-pub struct OneArgs {
-    /// Its id, as the list shows it.
-    id: Uuid,
-    #[command(flatten)]
-    target: Target,
-}
 
 impl Kind {
     /// Makes one, and shows its value: in a table that alone stands on standard output, so that a script can take it. Of what was
@@ -48,28 +28,11 @@ impl Kind {
         }
         let shown = shown(&made);
         let said = format!(
-            "{} {} is made; its value is shown this once:",
+            "The {} {} is made; its value is shown this once:",
             self.name, shown.what
         );
         eprintln!("{}", output::printable(&said));
         output::print(&format!("{}\n", output::printable(&shown.value)))
-    }
-
-    /// Switches one on or off.
-    pub async fn switch(&self, args: OneArgs, enabled: bool) -> anyhow::Result<()> {
-        let path = format!("{}/{}", self.path, args.id);
-        let patch = json!({"enabled": enabled});
-        let client = args.target.client()?;
-        client.send_json(Method::PATCH, &path, &patch).await?;
-        let state = if enabled { "enabled" } else { "disabled" };
-        output::print(&format!("{} {} is {state}.\n", self.name, args.id))
-    }
-
-    /// Deletes one.
-    pub async fn delete(&self, args: OneArgs) -> anyhow::Result<()> {
-        let path = format!("{}/{}", self.path, args.id);
-        args.target.client()?.delete(&path).await?;
-        output::print(&format!("{} {} is deleted.\n", self.name, args.id))
     }
 }
 

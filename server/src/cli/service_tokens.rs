@@ -7,12 +7,14 @@ use super::{
     client::Target,
     lists::{OwnedArgs, show_sorted},
     output::OutputArg,
-    secret::{Kind, OneArgs, Shown},
+    secret::Shown,
+    things::{self, Kind, OneArgs},
 };
 
 const KIND: Kind = Kind {
     path: "/v1/admin/service-tokens",
-    name: "Service token",
+    name: "service token",
+    named_by: "name",
 };
 const COLUMNS: &[&str] = &[
     "id",
@@ -36,6 +38,8 @@ pub enum Command {
     Disable(OneArgs),
     /// Take a disabled service token again.
     Enable(OneArgs),
+    /// Show a service token, without its value.
+    Show(OneArgs),
     /// Delete a service token.
     Delete(OneArgs),
 }
@@ -71,7 +75,8 @@ pub async fn run(command: Command) -> anyhow::Result<()> {
         Command::Create(args) => create(args).await,
         Command::Disable(args) => KIND.switch(args, false).await,
         Command::Enable(args) => KIND.switch(args, true).await,
-        Command::Delete(args) => KIND.delete(args).await,
+        Command::Show(args) => KIND.run(things::Command::Show(args)).await,
+        Command::Delete(args) => KIND.run(things::Command::Delete(args)).await,
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 use weir_api_types::{
     span::Span,
-    usage::{Dimension, UsageRow},
+    usage::{Dimension, Percentiles, UsageDetails, UsageRow},
 };
 
 use super::{
@@ -20,7 +20,7 @@ use super::{
 pub struct UsageArgs {
     #[command(subcommand)]
     command: Option<Command>,
-    /// What to tell apart: tenant, key, user, group, model, channel, endpoint, source, outcome.
+    /// What to tell apart: tenant, key, user, group, model, channel, credential, endpoint, source, outcome, error.
     #[arg(long, value_delimiter = ',', value_name = "DIMENSION")]
     by: Vec<Dimension>,
     /// From when on: a date or a moment; 30 days before --to if not given.
@@ -41,12 +41,24 @@ pub struct UsageArgs {
     /// Only this key's.
     #[arg(long)]
     key: Option<String>,
+    /// Only this user's, by e-mail address.
+    #[arg(long)]
+    user: Option<String>,
+    /// Only this group's.
+    #[arg(long)]
+    group: Option<String>,
     /// Only this model's.
     #[arg(long)]
     model: Option<String>,
     /// Only this channel's.
     #[arg(long)]
     channel: Option<String>,
+    /// Only what ended so, such as upstream_error.
+    #[arg(long)]
+    outcome: Option<String>,
+    /// Also the success rate, the kinds of tokens, and percentiles of the times.
+    #[arg(long)]
+    details: bool,
     /// Wait first until what was answered so far is booked, at most so long.
     #[arg(long, value_name = "TIME", num_args = 0..=1, default_missing_value = "5s", default_value = "5s")]
     wait: Span,
@@ -103,8 +115,12 @@ pub async fn run(args: UsageArgs) -> anyhow::Result<()> {
             ("time_zone", args.time_zone.as_deref()),
             ("tenant", args.tenant.as_deref()),
             ("key", args.key.as_deref()),
+            ("user", args.user.as_deref()),
+            ("group", args.group.as_deref()),
             ("model", args.model.as_deref()),
             ("channel", args.channel.as_deref()),
+            ("outcome", args.outcome.as_deref()),
+            ("details", args.details.then_some("true")),
             ("wait", Some(&wait)),
         ],
     );
@@ -122,11 +138,17 @@ pub async fn run(args: UsageArgs) -> anyhow::Result<()> {
     if tells_attempts {
         columns.extend(["attempts", "attempts_cost_usd"]);
     }
+    if args.details {
+        columns.extend(DETAILS);
+    }
     output::list(args.output.output, &rows, &columns, |row| {
         let mut cells = cells(row, &args.by, grain.is_some());
         if tells_attempts {
             cells.push(row.attempts.unwrap_or(0).to_string());
             cells.push(row.attempts_cost_usd.clone().unwrap_or_default());
+        }
+        if args.details {
+            cells.extend(details(&row.details.clone().unwrap_or_default()));
         }
         cells
     })
@@ -140,6 +162,41 @@ const FIGURES: [&str; 6] = [
     "output_tokens",
     "cost_usd",
 ];
+
+const DETAILS: [&str; 10] = [
+    "success_rate",
+    "estimated_requests",
+    "cache_write_tokens",
+    "reasoning_tokens",
+    "p50_ms",
+    "p95_ms",
+    "p99_ms",
+    "first_byte_p50_ms",
+    "first_byte_p95_ms",
+    "first_byte_p99_ms",
+];
+
+fn details(details: &UsageDetails) -> Vec<String> {
+    let rate = details.success_rate.map(|rate| rate.to_string());
+    let mut cells = vec![rate.unwrap_or_default()];
+    let counts = [
+        details.estimated_requests,
+        details.cache_write_tokens,
+        details.reasoning_tokens,
+    ];
+    cells.extend(counts.iter().map(ToString::to_string));
+    for times in [details.total_ms, details.first_byte_ms] {
+        let of =
+            |part: fn(&Percentiles) -> f64| times.as_ref().map(|times| part(times).to_string());
+        let parts = [
+            of(|times| times.p50),
+            of(|times| times.p95),
+            of(|times| times.p99),
+        ];
+        cells.extend(parts.map(Option::unwrap_or_default));
+    }
+    cells
+}
 
 fn cells(row: &UsageRow, by: &[Dimension], has_time: bool) -> Vec<String> {
     let mut row = row.clone();

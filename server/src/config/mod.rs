@@ -54,6 +54,9 @@ pub struct Config {
     pub admin_token: Option<Secret>,
     #[serde(deserialize_with = "value::secret")]
     pub metrics_token: Option<Secret>,
+    #[serde(deserialize_with = "value::secret")]
+    pub smtp_url: Option<Secret>,
+    pub mail_from: String,
     pub migrate: Migrate,
     pub workers: usize,
     pub shutdown_deadline: Span,
@@ -73,6 +76,14 @@ pub struct Config {
     pub catalog: Catalog,
     pub redis: Redis,
     pub telemetry: telemetry::Config,
+    pub management: Management,
+}
+
+/// The management API: `[management]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Management {
+    pub calls_per_minute: u32,
 }
 
 /// Whether `serve` migrates.
@@ -303,6 +314,10 @@ fn check(config: &Config) -> Result<(), (&'static str, String)> {
         ("spool.segment_bytes", spool.segment_bytes.0 == 0),
         ("spool.segment_age", spool.segment_age.0.is_zero()),
         ("telemetry.max_series", config.telemetry.max_series == 0),
+        (
+            "management.calls_per_minute",
+            config.management.calls_per_minute == 0,
+        ),
     ];
     match never_zero.into_iter().find(|(_, zero)| *zero) {
         Some((name, _)) => Err((name, "must be more than 0".to_owned())),

@@ -4,12 +4,13 @@
 //! once, shown in [`Health`], and tried again until it passes. They run on a runtime of their own, never on the workers
 //! that serve requests, and meet these only in `catalog::Current` and in the spool.
 
+pub mod apply_settings;
 pub mod beat;
 pub mod build_accounts;
 pub mod fill_budgets;
 pub mod health;
 pub mod partitions;
-pub mod prune_changes;
+pub mod prune;
 pub mod refresh_catalog;
 pub mod replay;
 pub mod share_budgets;

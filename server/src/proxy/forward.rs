@@ -133,6 +133,7 @@ async fn attempt(
     let call = upstream::Call {
         base: &channel.base,
         owner: channel.owner,
+        is_guarded: channel.is_guarded(),
         method: outbound.method.clone(),
         path: &call.path,
         headers: call.headers,

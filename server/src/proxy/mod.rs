@@ -22,6 +22,7 @@ mod pace;
 pub mod path;
 mod plausible;
 mod prepare;
+pub mod probe;
 mod relay;
 mod respond;
 mod scrub;

@@ -116,30 +116,41 @@ pub fn call(
     }
     // The credential comes last, and only to the channel's own origin: there is no other that this call could go to.
     if let Some(secret) = secret {
-        match auth(channel, secret) {
-            Auth::Header(name, value) => {
-                let name =
-                    HeaderName::from_bytes(name.as_bytes()).map_err(|_| bad("auth header"))?;
-                let mut value = HeaderValue::from_str(&value).map_err(|_| bad("credential"))?;
-                value.set_sensitive(true);
-                headers.insert(name, value);
-            }
-            Auth::Query(name, value) => {
-                // Of two, some vendors take the first.
-                query = path::without(&query, &name).0;
-                let separator = if query.is_empty() { "" } else { "&" };
-                query = format!(
-                    "{query}{separator}{}={}",
-                    percent_encoded(&name),
-                    percent_encoded(&value)
-                );
-            }
-        }
+        query = authenticate(channel, secret, &mut headers, query)?;
     }
     if !query.is_empty() {
         path = format!("{path}?{query}");
     }
     Ok(Prepared { path, headers })
+}
+
+/// Puts a credential where its channel wants it: into the headers, or into the query, which is given back.
+pub fn authenticate(
+    channel: &Channel,
+    secret: &Secret,
+    headers: &mut HeaderMap,
+    query: String,
+) -> Result<String, Failure> {
+    let bad = |what: &str| Failure::BadAnswer(format!("the channel's {what} cannot be sent"));
+    match auth(channel, secret) {
+        Auth::Header(name, value) => {
+            let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| bad("auth header"))?;
+            let mut value = HeaderValue::from_str(&value).map_err(|_| bad("credential"))?;
+            value.set_sensitive(true);
+            headers.insert(name, value);
+            Ok(query)
+        }
+        Auth::Query(name, value) => {
+            // Of two, some vendors take the first.
+            let query = path::without(&query, &name).0;
+            let separator = if query.is_empty() { "" } else { "&" };
+            Ok(format!(
+                "{query}{separator}{}={}",
+                percent_encoded(&name),
+                percent_encoded(&value)
+            ))
+        }
+    }
 }
 
 enum Auth {

@@ -5,42 +5,31 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
+    ops::Range,
 };
 
-use jiff::{Timestamp, Zoned, civil::Date, tz::TimeZone};
+use jiff::{Timestamp, Zoned, tz::TimeZone};
 use uuid::Uuid;
-use weir_api_types::usage::{Dimension, Grain, UsageQuery, UsageRow};
+use weir_api_types::usage::{Dimension, Grain, Percentiles, UsageDetails, UsageQuery, UsageRow};
 
+use super::{
+    Error,
+    question::{bad, ids_called, moment, zone},
+};
 use crate::{
     billing::Money,
     store::{
-        self, Scope, Stores,
+        Scope, Stores,
         names::{self, Named},
         usage::{
             QUARTER_MS,
-            ask::{self, Figures, Filter, Line, Part, Question},
+            ask::{self, Figures, Filter, Line, Part, Question, Times},
+            histogram::{self, Kind},
             quarter_of,
         },
     },
 };
-
-/// Things of one name that a filter may mean.
-const MAX_MEANINGS: usize = 1_000;
-
-/// Why there is no answer.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    #[error("{field} {reason}")]
-    BadQuery { field: &'static str, reason: String },
-    #[error(
-        "the answer would have more than {} rows: ask for fewer dimensions or less time",
-        ask::MAX_LINES
-    )]
-    TooMuch,
-    #[error(transparent)]
-    Store(#[from] store::Error),
-}
 
 /// Answers a question, as far as the scope allows: rows by time, the dearest first.
 pub async fn usage(
@@ -49,7 +38,11 @@ pub async fn usage(
     query: &UsageQuery,
     now_ms: i64,
 ) -> Result<Vec<UsageRow>, Error> {
-    let zone = zone(stores, scope, query).await?;
+    let of_credentials = query.by.contains(&Dimension::Credential) || query.credential.is_some();
+    if of_credentials && scope != Scope::Platform {
+        return Err(bad("by", "credentials are told apart for operators alone"));
+    }
+    let zone = zone(&query.time_zone, stores, scope).await?;
     let to_ms = match &query.to {
         Some(text) => moment("to", text, &zone)?,
         None => now_ms,
@@ -77,46 +70,160 @@ pub async fn usage(
     if lines.len() > ask::MAX_LINES {
         return Err(Error::TooMuch);
     }
+    let spans = Spans::of(&question, query.grain, &zone, &lines);
+    let times = match query.details {
+        true => ask::times(&stores.usage, &question, &spans.spans).await?,
+        false => Vec::new(),
+    };
+    if times.len() > ask::MAX_LINES {
+        return Err(Error::TooMuch);
+    }
     let names = names_of(stores, &query.by, &lines).await?;
-    Ok(rows(query, &zone, lines, &names, tells_attempts))
+    Ok(rows(query, &spans, lines, times, &names, tells_attempts))
 }
+
+/// What channels answered in a span of time, with details, by their ids.
+pub async fn by_channel(
+    stores: &Stores,
+    scope: Scope,
+    span: Range<i64>,
+) -> Result<HashMap<Uuid, UsageRow>, Error> {
+    let query = UsageQuery {
+        by: vec![Dimension::Channel],
+        details: true,
+        ..UsageQuery::default()
+    };
+    let question = Question {
+        scope,
+        by: query.by.clone(),
+        by_quarter: false,
+        span: quarter_of(span.start)..quarter_of(span.end + QUARTER_MS - 1),
+        filters: Vec::new(),
+    };
+    let lines = ask::ask(&stores.usage, &question).await?;
+    let spans = Spans::of(&question, None, &TimeZone::UTC, &lines);
+    let times = ask::times(&stores.usage, &question, &spans.spans).await?;
+    // What has no name is called by its id.
+    let rows = rows(&query, &spans, lines, times, &HashMap::new(), false);
+    let by_id = |row: UsageRow| Some((row.channel.as_ref()?.parse().ok()?, row));
+    Ok(rows.into_iter().filter_map(by_id).collect())
+}
+
+/// When the present day began, in the tenant's time zone, or in UTC.
+pub async fn today(stores: &Stores, scope: Scope, now_ms: i64) -> Result<i64, Error> {
+    let zone = zone(&None, stores, scope).await?;
+    let now = Timestamp::from_millisecond(now_ms).unwrap_or(Timestamp::UNIX_EPOCH);
+    let today = now.to_zoned(zone).start_of_day();
+    Ok(today.map_or(now_ms, |midnight| midnight.timestamp().as_millisecond()))
+}
+
+/// Spans of time that are told apart, each by its label; without a grain there is one, without a label.
+struct Spans {
+    labels: Vec<Option<String>>,
+    spans: Vec<Range<i64>>,
+    /// Which one a quarter hour is in.
+    of: HashMap<i64, usize>,
+}
+
+impl Spans {
+    /// Those that the lines are in, by the zone's clock.
+    fn of(question: &Question, grain: Option<Grain>, zone: &TimeZone, lines: &[Line]) -> Self {
+        let Some(grain) = grain else {
+            return Self {
+                labels: vec![None],
+                spans: vec![question.span.clone()],
+                of: HashMap::from([(0, 0)]),
+            };
+        };
+        let quarters = lines.iter().map(|line| line.quarter_ms);
+        let quarters: BTreeSet<i64> = quarters.collect();
+        let (mut labels, mut spans, mut of) =
+            (Vec::new(), Vec::<Range<i64>>::new(), HashMap::new());
+        for quarter_ms in quarters {
+            let label = Some(label_of(quarter_ms, grain, zone));
+            // The quarters of one label follow each other.
+            if labels.last() == Some(&label) {
+                if let Some(last) = spans.last_mut() {
+                    last.end = quarter_ms + QUARTER_MS;
+                }
+            } else {
+                labels.push(label);
+                spans.push(quarter_ms..quarter_ms + QUARTER_MS);
+            }
+            of.insert(quarter_ms, spans.len() - 1);
+        }
+        Self { labels, spans, of }
+    }
+}
+
+/// What one row tells of: which span, and which part of each dimension.
+type Place = (usize, Vec<Part>);
 
 /// Lines put together by the zone's clock and named.
 fn rows(
     query: &UsageQuery,
-    zone: &TimeZone,
+    spans: &Spans,
     lines: Vec<Line>,
+    times: Vec<Times>,
     names: &HashMap<Uuid, String>,
     tells_attempts: bool,
 ) -> Vec<UsageRow> {
-    let mut labels: HashMap<i64, Option<String>> = HashMap::new();
-    // The first quarter of each label, for the order.
-    let mut begins: HashMap<Option<String>, i64> = HashMap::new();
-    let mut sums: HashMap<(Option<String>, Vec<Part>), Figures> = HashMap::new();
+    let mut sums: HashMap<Place, Figures> = HashMap::new();
     for line in lines {
-        let label = labels.entry(line.quarter_ms).or_insert_with(|| {
-            query
-                .grain
-                .map(|grain| label_of(line.quarter_ms, grain, zone))
-        });
-        let begin = begins.entry(label.clone()).or_insert(line.quarter_ms);
-        *begin = line.quarter_ms.min(*begin);
-        let sum = sums.entry((label.clone(), line.parts)).or_default();
+        let span = spans.of.get(&line.quarter_ms).copied().unwrap_or(0);
+        let sum = sums.entry((span, line.parts)).or_default();
         sum.add(&line.figures);
     }
+    let mut spreads: HashMap<Place, Spread> = HashMap::new();
+    for times in times {
+        let spread = spreads.entry((times.span, times.parts)).or_default();
+        spread
+            .entry((times.kind, times.bucket))
+            .or_insert(times.count);
+    }
     let mut rows = Vec::with_capacity(sums.len());
-    for ((label, parts), figures) in sums {
-        let begin = begins.get(&label).copied().unwrap_or(0);
-        let parts: Vec<String> = parts.into_iter().map(|part| name_of(part, names)).collect();
+    for (place, figures) in sums {
         let mut row = of_figures(&figures, tells_attempts);
-        row.time = label;
+        if query.details {
+            row.details = Some(details(&figures, spreads.get(&place)));
+        }
+        let (span, parts) = place;
+        let parts: Vec<String> = parts.into_iter().map(|part| name_of(part, names)).collect();
+        row.time = spans.labels.get(span).cloned().flatten();
         for (dimension, part) in query.by.iter().zip(&parts) {
             *row.field(*dimension) = Some(part.clone());
         }
-        rows.push(((begin, Reverse(figures.charge_nanos), parts), row));
+        rows.push(((span, Reverse(figures.charge_nanos), parts), row));
     }
     rows.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
     rows.into_iter().map(|(_, row)| row).collect()
+}
+
+/// How many requests took about so long, of each kind of time.
+type Spread = BTreeMap<(Kind, u16), u64>;
+
+fn details(figures: &Figures, spread: Option<&Spread>) -> UsageDetails {
+    let percentiles = |kind: Kind| {
+        let counts = spread?.iter().filter(|((of, _), _)| *of == kind);
+        let counts: BTreeMap<u16, u64> = counts
+            .map(|((_, bucket), count)| (*bucket, *count))
+            .collect();
+        let ms = |q| Some(histogram::quantile(&counts, q)? as f64 / 1_000.0);
+        Some(Percentiles {
+            p50: ms(0.5)?,
+            p95: ms(0.95)?,
+            p99: ms(0.99)?,
+        })
+    };
+    let succeeded = (figures.requests - figures.errors) as f64;
+    UsageDetails {
+        success_rate: (figures.requests > 0).then(|| succeeded / figures.requests as f64),
+        estimated_requests: figures.estimated_requests,
+        cache_write_tokens: figures.cache_write_tokens,
+        reasoning_tokens: figures.reasoning_tokens,
+        total_ms: percentiles(Kind::Total),
+        first_byte_ms: percentiles(Kind::FirstByte),
+    }
 }
 
 fn of_figures(figures: &Figures, tells_attempts: bool) -> UsageRow {
@@ -155,36 +262,6 @@ fn label_of(at_ms: i64, grain: Grain, zone: &TimeZone) -> String {
     local.strftime(format).to_string()
 }
 
-async fn zone(stores: &Stores, scope: Scope, query: &UsageQuery) -> Result<TimeZone, Error> {
-    let name = match (&query.time_zone, scope) {
-        (Some(name), _) => Some(name.clone()),
-        (None, Scope::Tenant(tenant)) => names::time_zone(&stores.config.read, tenant).await?,
-        (None, Scope::Platform) => None,
-    };
-    match name.as_deref() {
-        None | Some("UTC") => Ok(TimeZone::UTC),
-        Some(name) => TimeZone::get(name)
-            .map_err(|_| bad("time_zone", "is not an IANA name such as Asia/Shanghai")),
-    }
-}
-
-/// A moment in RFC 3339, or the first one of a date.
-fn moment(field: &'static str, text: &str, zone: &TimeZone) -> Result<i64, Error> {
-    if let Ok(moment) = text.parse::<Timestamp>() {
-        return Ok(moment.as_millisecond());
-    }
-    let date: Option<Date> = (text.len() == 10).then(|| text.parse().ok()).flatten();
-    let start = date.and_then(|date| date.to_zoned(zone.clone()).ok());
-    start
-        .map(|start| start.timestamp().as_millisecond())
-        .ok_or_else(|| {
-            bad(
-                field,
-                "is neither a date such as 2026-01-31 nor a moment such as 2026-01-31T14:00:00Z",
-            )
-        })
-}
-
 /// Filters by what people call things: a name or an id.
 async fn filters(
     stores: &Stores,
@@ -199,13 +276,8 @@ async fn filters(
         let filter = match named(dimension) {
             None => Filter::Word(text.to_owned()),
             Some(kind) => {
-                let mut ids = names::meaning(&stores.config.read, scope, kind, text).await?;
-                ids.extend(text.parse::<Uuid>().ok());
-                if ids.len() > MAX_MEANINGS {
-                    let field = dimension.as_str();
-                    return Err(bad(field, "means too many: add a tenant, or give an id"));
-                }
-                Filter::AnyOf(ids)
+                let word = dimension.as_str();
+                Filter::AnyOf(ids_called(stores, scope, word, kind, text).await?)
             }
         };
         filters.push((dimension, filter));
@@ -241,14 +313,12 @@ fn named(dimension: Dimension) -> Option<Named> {
         Dimension::User => Some(Named::User),
         Dimension::Group => Some(Named::Group),
         Dimension::Channel => Some(Named::Channel),
-        Dimension::Model | Dimension::Endpoint | Dimension::Source | Dimension::Outcome => None,
-    }
-}
-
-fn bad(field: &'static str, reason: impl Into<String>) -> Error {
-    Error::BadQuery {
-        field,
-        reason: reason.into(),
+        Dimension::Credential => Some(Named::Credential),
+        Dimension::Model
+        | Dimension::Endpoint
+        | Dimension::Source
+        | Dimension::Outcome
+        | Dimension::Error => None,
     }
 }
 

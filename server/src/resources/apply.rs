@@ -154,7 +154,7 @@ fn picture(reading: Reading, people: Vec<Person>) -> Result<Picture, Error> {
             Entry::Budget(budget) => {
                 drop(picture.budgets.insert((budget.scope, budget.id), budget));
             }
-            Entry::User(_) => {}
+            Entry::User(_) | Entry::Settings(_) => {}
         }
     }
     let people = people.into_iter().map(|person| (person.id, person));

@@ -56,6 +56,7 @@ pub fn channel(picture: &Picture, channel: &catalog::Channel) -> Channel {
         tenant: owner_name(picture, channel.owner),
         kind: Some(channel.kind),
         base_url: Some(channel.base.to_string()),
+        allowed_origin: channel.owner.map(|_| channel.allowed_origin.clone()),
         auth: Some((channel.auth != Default::default()).then(|| channel.auth.clone())),
         credentials: Some(channel.credentials.iter().map(credential).collect()),
         timeouts: Some(channel.timeouts),

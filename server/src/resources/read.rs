@@ -3,6 +3,7 @@
 //! JSON is YAML too. Nothing is ignored: unknown fields, doubled keys, tags and what this build does not know yet are
 //! refused by name. An error says the line and column where the parser knows them, and always the path.
 
+use serde::de::DeserializeOwned;
 use serde_yaml_ng::{Mapping, Value};
 use weir_api_types::{problem::FieldError, resources::Resources};
 
@@ -23,10 +24,10 @@ pub fn parse(text: &str) -> Result<Resources, Vec<FieldError>> {
 }
 
 /// Reads a file whose `${UPPER_CASE}` are looked up: for the CLI, and for the file that `serve --resources` names.
-pub fn parse_expanding(
+pub fn parse_expanding<T: DeserializeOwned>(
     text: &str,
     lookup: &dyn Fn(&str) -> Option<String>,
-) -> Result<Resources, Vec<FieldError>> {
+) -> Result<T, Vec<FieldError>> {
     read(text, &|text| expand::expand(text, lookup))
 }
 
@@ -37,7 +38,7 @@ pub fn environment(name: &str) -> Option<String> {
 
 type Expand<'a> = &'a dyn Fn(&str) -> Result<String, expand::Missing>;
 
-fn read(text: &str, expand: Expand<'_>) -> Result<Resources, Vec<FieldError>> {
+fn read<T: DeserializeOwned>(text: &str, expand: Expand<'_>) -> Result<T, Vec<FieldError>> {
     let mut document: Value =
         serde_yaml_ng::from_str(text).map_err(|error| vec![from_yaml("", &error)])?;
     if document.is_null() {

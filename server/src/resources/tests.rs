@@ -150,7 +150,7 @@ async fn what_is_exported_changes_nothing_when_applied() {
         let first = applied(&test, DESIGN).await;
         applied(&test, "models: [{name: odd, prices: [{input: '1'}, {from: 2031-01-01T00:00:00.250Z, input: '2'}]}]").await;
         applied(&test, "tenants: [{name: '${HOME}', users: [{email: a@b.example, name: '$${X} {{env.X}} ${x:-${HOME}}'}], keys: [{name: made}]}]").await;
-        applied(&test, "channels: [{name: openai, tenant: acme, kind: custom, base_url: 'http://10.0.0.1:8000'}]
+        applied(&test, "channels: [{name: openai, tenant: acme, kind: custom, base_url: 'http://10.0.0.1:8000', allowed_origin: 'http://10.0.0.1:8000'}]
 models: [{name: own, tenant: acme, routes: [{channel: openai}, {channel: platform/openai}]}]").await;
         let export = exported(&test).await;
         let text = read::write(&export).expect("YAML");

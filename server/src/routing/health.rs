@@ -150,6 +150,14 @@ impl Health {
         }
     }
 
+    /// The vendor took the credential when it was tried.
+    pub fn forgive(&self, credential: CredentialId) {
+        let state = self.credentials.read().get(&credential).cloned();
+        if let Some(state) = state {
+            state.set_aside_ms.store(0, Ordering::Relaxed);
+        }
+    }
+
     /// How a credential is.
     pub fn condition(&self, credential: &Credential, now_ms: i64) -> Condition {
         if credential.secret.is_none() {
@@ -275,6 +283,7 @@ mod tests {
             weight: 1,
             priority: 0,
             enabled: true,
+            allowed_origin: None,
         }
     }
 

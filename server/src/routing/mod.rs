@@ -120,7 +120,8 @@ pub fn candidates(
             item: candidate,
         })
     });
-    let ordered = strategy::order(weighed.collect(), &mut rand::rng());
+    let strategy = catalog.settings().strategy;
+    let ordered = strategy::order_by(strategy, weighed.collect(), &mut rand::rng());
     if ordered.is_empty() {
         Err(Error::NoChannel)
     } else {
@@ -219,19 +220,22 @@ fn by_upstream_name(
 
 /// The channels for a call that names no model: those that the asker may use, best first.
 pub fn without_model(catalog: &Catalog, asker: Asker<'_>) -> Vec<Candidate> {
+    let settings = catalog.settings();
     let usable = catalog
         .channels()
         .filter(|channel| asker.may_use(channel) && speaks_openai(channel));
     let weighed = usable.map(|channel| {
         let own = asker.key.channel_priority(channel.id).flatten();
+        let is_default = channel.owner.is_none()
+            && settings.default_channel.as_deref() == Some(channel.name.as_str());
         let item = candidate(channel, None, None, asker.now_ms);
         strategy::Weighed {
-            rank: (own, channel.priority),
+            rank: (own, is_default, channel.priority),
             weight: channel.weight,
             item,
         }
     });
-    strategy::order(weighed.collect(), &mut rand::rng())
+    strategy::order_by(settings.strategy, weighed.collect(), &mut rand::rng())
 }
 
 /// Whether a call in OpenAI's dialect can be relayed there without translation.

@@ -1,6 +1,7 @@
 //! The order among candidates: higher ranks first; among equals at random by weight.
 
 use rand::{Rng, RngExt as _};
+use weir_api_types::settings::Strategy;
 
 /// Something with a rank and a weight.
 #[derive(Debug, Clone)]
@@ -10,6 +11,21 @@ pub struct Weighed<R, T> {
     /// Share of first places among equals; 0 goes last.
     pub weight: u32,
     pub item: T,
+}
+
+/// Puts the items in order, as operators have set.
+pub fn order_by<R: Ord, T>(
+    strategy: Strategy,
+    mut items: Vec<Weighed<R, T>>,
+    random: &mut impl Rng,
+) -> Vec<T> {
+    match strategy {
+        Strategy::Weighted => order(items, random),
+        Strategy::Failover => {
+            items.sort_by(|a, b| (&b.rank, b.weight).cmp(&(&a.rank, a.weight)));
+            items.into_iter().map(|item| item.item).collect()
+        }
+    }
 }
 
 /// Puts the items in order. Each place among equals is drawn by the weights of those that are left, so that the first
@@ -55,6 +71,21 @@ mod tests {
 
     fn weighed(rank: i32, weight: u32, item: &'static str) -> Weighed<i32, &'static str> {
         Weighed { rank, weight, item }
+    }
+
+    #[test]
+    fn with_failover_the_greatest_weight_goes_first_and_chance_has_no_say() {
+        for seed in 0..20 {
+            let items = vec![
+                weighed(0, 9, "low"),
+                weighed(1, 1, "light"),
+                weighed(1, 5, "heavy"),
+                weighed(1, 0, "last"),
+            ];
+            let mut random = StdRng::seed_from_u64(seed);
+            let ordered = order_by(Strategy::Failover, items, &mut random);
+            assert_eq!(ordered, ["heavy", "light", "last", "low"]);
+        }
     }
 
     #[test]

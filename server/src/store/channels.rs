@@ -36,6 +36,7 @@ pub async fn put(
         Column::Priority,
         Column::Enabled,
         Column::Origin,
+        Column::AllowedOrigin,
         Column::UpdatedMs,
     ];
     let known = OnConflict::column(Column::Id)
@@ -99,6 +100,28 @@ pub async fn list(
     Ok(channels)
 }
 
+/// Whether the platform has a channel of this name.
+pub async fn of_platform(db: &impl ConnectionTrait, name: &str) -> Result<bool> {
+    let found = channel::Entity::find()
+        .filter(channel::Column::TenantId.is_null())
+        .filter(channel::Column::Name.eq(name));
+    Ok(found.one(db).await?.is_some())
+}
+
+/// One channel, credentials opened.
+pub async fn one(
+    db: &impl ConnectionTrait,
+    id: ChannelId,
+    sealer: &Sealer,
+) -> Result<Option<Channel>> {
+    let entries = catalog::entries(db, Kind::Channel, &[id.0], sealer).await?;
+    let channel = entries.into_iter().find_map(|entry| match entry {
+        Entry::Channel(channel) => Some(channel),
+        _ => None,
+    });
+    Ok(channel)
+}
+
 fn row(channel: &Channel, now_ms: i64) -> Result<channel::ActiveModel> {
     let auth = (channel.auth != Default::default()).then_some(&channel.auth);
     Ok(channel::ActiveModel {
@@ -116,6 +139,7 @@ fn row(channel: &Channel, now_ms: i64) -> Result<channel::ActiveModel> {
         priority: Set(channel.priority),
         enabled: Set(channel.enabled),
         origin: Set(channel.base.origin()),
+        allowed_origin: Set(channel.allowed_origin.clone()),
         created_ms: Set(now_ms),
         updated_ms: Set(now_ms),
     })

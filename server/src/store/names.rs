@@ -4,10 +4,10 @@ use std::collections::HashMap;
 
 use sea_orm::{
     ColumnTrait, Condition, ConnectionTrait, EntityTrait, QueryFilter as _, QuerySelect as _,
-    sea_query::SimpleExpr,
+    TryGetable, sea_query::SimpleExpr,
 };
 use uuid::Uuid;
-use weir_entity::{channel, group, proxy_key, tenant, user};
+use weir_entity::{channel, credential, group, proxy_key, tenant, user};
 
 use super::{Result, Scope};
 use crate::tenancy::TenantId;
@@ -24,6 +24,8 @@ pub enum Named {
     User,
     Group,
     Channel,
+    /// Not all have a name.
+    Credential,
 }
 
 /// The names of those of the ids that are still there.
@@ -35,11 +37,18 @@ pub async fn of(
     use {channel::Column as C, group::Column as G, proxy_key::Column as K};
     use {tenant::Column as T, user::Column as U};
     match named {
-        Named::Tenant => pairs::<tenant::Entity>(db, T::Id, T::Name, ids).await,
-        Named::Key => pairs::<proxy_key::Entity>(db, K::Id, K::Name, ids).await,
-        Named::User => pairs::<user::Entity>(db, U::Id, U::Email, ids).await,
-        Named::Group => pairs::<group::Entity>(db, G::Id, G::Name, ids).await,
-        Named::Channel => pairs::<channel::Entity>(db, C::Id, C::Name, ids).await,
+        Named::Tenant => pairs::<tenant::Entity, _>(db, T::Id, T::Name, ids).await,
+        Named::Key => pairs::<proxy_key::Entity, _>(db, K::Id, K::Name, ids).await,
+        Named::User => pairs::<user::Entity, _>(db, U::Id, U::Email, ids).await,
+        Named::Group => pairs::<group::Entity, _>(db, G::Id, G::Name, ids).await,
+        Named::Channel => pairs::<channel::Entity, _>(db, C::Id, C::Name, ids).await,
+        Named::Credential => {
+            use credential::Column as N;
+            let known: HashMap<Uuid, Option<String>> =
+                pairs::<credential::Entity, _>(db, N::Id, N::Name, ids).await?;
+            let named = known.into_iter();
+            Ok(named.filter_map(|(id, name)| Some((id, name?))).collect())
+        }
     }
 }
 
@@ -65,6 +74,10 @@ pub async fn meaning(
             ids::<user::Entity>(db, U::Id, called(U::Email.eq(email))).await
         }
         Named::Channel => ids::<channel::Entity>(db, C::Id, called(C::Name.eq(name))).await,
+        Named::Credential => {
+            use credential::Column as N;
+            ids::<credential::Entity>(db, N::Id, called(N::Name.eq(name))).await
+        }
         Named::Key => {
             let within = tenant.map(|id| K::TenantId.eq(id));
             let called = called(K::Name.eq(name)).add_option(within);
@@ -89,15 +102,15 @@ pub async fn time_zone(db: &impl ConnectionTrait, tenant: TenantId) -> Result<Op
     Ok(zone)
 }
 
-async fn pairs<E: EntityTrait>(
+async fn pairs<E: EntityTrait, N: TryGetable + Send>(
     db: &impl ConnectionTrait,
     id: E::Column,
     name: E::Column,
     of: &[Uuid],
-) -> Result<HashMap<Uuid, String>> {
+) -> Result<HashMap<Uuid, N>> {
     let mut names = HashMap::with_capacity(of.len());
     for chunk in of.chunks(IDS_PER_QUERY) {
-        let rows: Vec<(Uuid, String)> = E::find()
+        let rows: Vec<(Uuid, N)> = E::find()
             .select_only()
             .column(id)
             .column(name)

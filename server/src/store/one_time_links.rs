@@ -125,6 +125,15 @@ pub async fn withdraw_resets(db: &impl ConnectionTrait, user: UserId, now_ms: i6
     Ok(())
 }
 
+/// Whether somebody got a link to another password since.
+pub async fn reset_since(db: &impl ConnectionTrait, user: UserId, since_ms: i64) -> Result<bool> {
+    let query = Entity::find()
+        .filter(Column::UserId.eq(user.0))
+        .filter(Column::Kind.eq(RESET))
+        .filter(Column::CreatedMs.gte(since_ms));
+    Ok(query.count(db).await? > 0)
+}
+
 /// How many invitations a tenant has made since.
 pub async fn invited_since(
     db: &impl ConnectionTrait,

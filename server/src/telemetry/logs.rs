@@ -4,13 +4,17 @@
 //! them: at `info` they tell of their own workers and queries, and at `trace` some print what goes through them
 //! (threats.md, D1). The access log has its own switch.
 
-use std::io;
+use std::{io, sync::OnceLock};
 
 use serde::Deserialize;
 use tracing::{Metadata, level_filters::LevelFilter};
 use tracing_subscriber::{
-    EnvFilter, Layer, Registry, filter::FilterExt as _, filter::filter_fn, fmt::MakeWriter,
-    layer::SubscriberExt as _, util::SubscriberInitExt as _,
+    EnvFilter, Layer, Registry,
+    filter::{FilterExt as _, filter_fn},
+    fmt::MakeWriter,
+    layer::{Filter, SubscriberExt as _},
+    reload,
+    util::SubscriberInitExt as _,
 };
 
 use super::{Error, access_log, escape::Escaping, escape::cut, flood::Bounded};
@@ -49,9 +53,28 @@ pub fn check_filter(filter: &str) -> Result<(), String> {
 
 /// Sets up the process's log; one that is set up already stays.
 pub(super) fn install(logs: &Logs) -> Result<(), Error> {
-    let layer = layer(logs, || Escaping(io::stderr()))?;
-    let _ = tracing_subscriber::registry().with(layer).try_init();
+    let (filter, handle) = reload::Layer::new(filter(logs)?);
+    let layer = lines(logs, filter, || Escaping(io::stderr()));
+    if tracing_subscriber::registry()
+        .with(layer)
+        .try_init()
+        .is_ok()
+    {
+        FILTER.get_or_init(|| handle);
+    }
     Ok(())
+}
+
+/// From now on tells by another filter. Where the process's log is not ours, as in a test, nothing changes.
+pub fn change(logs: &Logs) -> Result<(), Error> {
+    let filter = filter(logs)?;
+    match FILTER.get() {
+        Some(handle) => {
+            let changed = handle.reload(filter);
+            changed.map_err(|error| Error::Filter(error.to_string()))
+        }
+        None => Ok(()),
+    }
 }
 
 /// Sends panics to the log, where what they say is escaped and cut. For `main` alone: a test wants its own words whole.
@@ -63,10 +86,21 @@ pub fn log_panics() {
     }));
 }
 
+/// What decides whether an event is told.
+type BoxFilter = Box<dyn Filter<Registry> + Send + Sync>;
+
+/// The way to change what the process's log tells.
+static FILTER: OnceLock<reload::Handle<BoxFilter, Registry>> = OnceLock::new();
+
+#[cfg(test)]
 fn layer<W>(logs: &Logs, writer: W) -> Result<Box<dyn Layer<Registry> + Send + Sync>, Error>
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
+    Ok(lines(logs, filter(logs)?, writer))
+}
+
+fn filter(logs: &Logs) -> Result<BoxFilter, Error> {
     let access = if logs.access { "info" } else { "off" };
     let directives = format!("{},{}={access}", logs.filter, access_log::TARGET);
     let filter = EnvFilter::builder()
@@ -74,11 +108,18 @@ where
         .map_err(|error| Error::Filter(error.to_string()))?;
     let named = named_targets(&logs.filter);
     let told = filter_fn(move |metadata| may_tell(metadata, &named));
-    let filter = filter.and(told).and(Bounded);
+    Ok(Box::new(filter.and(told).and(Bounded)))
+}
+
+fn lines<F, W>(logs: &Logs, filter: F, writer: W) -> Box<dyn Layer<Registry> + Send + Sync>
+where
+    F: Filter<Registry> + Send + Sync + 'static,
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
     let lines = tracing_subscriber::fmt::layer()
         .with_ansi(false)
         .with_writer(writer);
-    Ok(match logs.format {
+    match logs.format {
         LogFormat::Text => lines.with_filter(filter).boxed(),
         LogFormat::Json => lines
             .json()
@@ -87,7 +128,7 @@ where
             .with_span_list(false)
             .with_filter(filter)
             .boxed(),
-    })
+    }
 }
 
 /// The targets that a filter's directives name.

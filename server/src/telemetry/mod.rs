@@ -11,6 +11,7 @@ pub mod flood;
 pub(crate) mod generated;
 pub mod health;
 pub mod logs;
+pub mod machine;
 pub mod metrics;
 pub mod repeated;
 pub mod span;

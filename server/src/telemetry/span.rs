@@ -5,6 +5,11 @@
 //! nothing (threats.md, D5). A request that is not traced passes the caller's `traceparent` on as it came, and costs
 //! nothing else.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
 use opentelemetry::{
     Context, KeyValue,
     trace::{Span as _, SpanKind, Status, TraceContextExt as _, Tracer as _, TracerProvider as _},
@@ -24,7 +29,8 @@ pub struct Tracer(Option<On>);
 #[derive(Debug, Clone)]
 struct On {
     tracer: SdkTracer,
-    sample: f64,
+    /// The bits of an `f64`.
+    sample: Arc<AtomicU64>,
 }
 
 /// The span of a request; it ends when dropped.
@@ -92,22 +98,32 @@ impl Tracer {
 
     pub(super) fn new(provider: &SdkTracerProvider, sample: f64) -> Self {
         let tracer = provider.tracer("weir");
+        let sample = Arc::new(AtomicU64::new(sample.to_bits()));
         Self(Some(On { tracer, sample }))
+    }
+
+    /// From now on traces another share of requests, from 0 to 1.
+    pub fn set_sample(&self, sample: f64) {
+        if let Some(on) = &self.0 {
+            on.sample.store(sample.to_bits(), Ordering::Relaxed);
+        }
     }
 
     /// Begins the span of a request. `endpoint` is the path's shape; `traceparent` is the header's value.
     pub fn request(&self, method: &str, endpoint: &str, traceparent: Option<&str>) -> RequestSpan {
         let parent = traceparent.and_then(|header| header.parse::<Traceparent>().ok());
-        let chosen = self
-            .0
-            .as_ref()
-            .filter(|on| on.sample >= 1.0 || rand::random::<f64>() < on.sample);
+        let chosen = self.0.as_ref().filter(|on| on.chooses());
         let recording = chosen.map(|on| Box::new(on.begin(method, endpoint, parent)));
         RequestSpan { parent, recording }
     }
 }
 
 impl On {
+    fn chooses(&self) -> bool {
+        let sample = f64::from_bits(self.sample.load(Ordering::Relaxed));
+        sample >= 1.0 || rand::random::<f64>() < sample
+    }
+
     fn begin(&self, method: &str, endpoint: &str, parent: Option<Traceparent>) -> Recording {
         let context = match parent {
             Some(parent) => Context::new().with_remote_span_context(parent.context()),

@@ -19,6 +19,8 @@ pub const MIN_GIVEN_BYTES: usize = 24;
 const PREFIX: &str = "wk-";
 /// What service tokens begin with.
 pub const SERVICE_PREFIX: &str = "wst-";
+/// Begins the admin token that Weir makes.
+const ADMIN_PREFIX: &str = "wa-";
 /// What tokens of links begin with.
 const LINK_PREFIX: &str = "wl-";
 const RANDOM_DIGITS: usize = 43;
@@ -103,6 +105,11 @@ impl Value {
     /// A new random value of a service token, which looks alike behind another beginning.
     pub fn of_service_token() -> Self {
         Self::from_random(SERVICE_PREFIX, rand::random())
+    }
+
+    /// A new random value of the admin token.
+    pub fn of_admin_token() -> Self {
+        Self::from_random(ADMIN_PREFIX, rand::random())
     }
 
     /// The token of a link that works once.

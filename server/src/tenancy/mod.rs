@@ -9,6 +9,7 @@ pub mod key;
 pub mod limit;
 pub mod name;
 pub mod person;
+pub mod reach;
 
 use serde::{Deserialize, Serialize};
 use weir_api_types::resources::Policies;

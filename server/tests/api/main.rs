@@ -28,6 +28,7 @@ mod hard_luck;
 mod identify;
 mod lies;
 mod limits;
+mod management;
 mod memory;
 mod models;
 mod multipart;

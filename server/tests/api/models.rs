@@ -21,9 +21,9 @@ channels:
   - {{name: open, kind: openai, base_url: "{{vendor}}", credentials: [sk-open-credential-1111]}}
   - {{name: secret-deal, kind: openai, base_url: "{{vendor}}", credentials: [sk-deal-credential-2222]}}
   - {{name: off, kind: openai, base_url: "{{vendor}}", credentials: [sk-off-credential-3333], enabled: false}}
-  - {{name: mine, tenant: acme, kind: openai, base_url: "{{vendor}}", credentials: [sk-acme-credential-4444]}}
-  - {{name: mine, tenant: globex, kind: openai, base_url: "{{vendor}}", credentials: [sk-globex-credential-5555]}}
-  - {{name: secret-deal, tenant: globex, kind: openai, base_url: "{{vendor}}", credentials: [sk-shadow-credential-6666]}}
+  - {{name: mine, tenant: acme, kind: openai, base_url: "{{vendor}}", allowed_origin: "{{vendor}}", credentials: [sk-acme-credential-4444]}}
+  - {{name: mine, tenant: globex, kind: openai, base_url: "{{vendor}}", allowed_origin: "{{vendor}}", credentials: [sk-globex-credential-5555]}}
+  - {{name: secret-deal, tenant: globex, kind: openai, base_url: "{{vendor}}", allowed_origin: "{{vendor}}", credentials: [sk-shadow-credential-6666]}}
 models:
   - {{name: plain, prices: {{input: "1.5", output: "2"}}, max_output_tokens: 4096, capabilities: [chat, tools], routes: [{{channel: secret-deal, model: plain, priority: 9}}, {{channel: open, model: plain}}]}}
   - {{name: vendor/with/slashes, prices: {{input: "1"}}, routes: [{{channel: open, model: slashed}}]}}

@@ -19,9 +19,9 @@ const NARROW: &str = "wk-narrow-0123456789-abcdefghij-KLMNO";
 fn channels() -> Setup {
     let more = r#"
   - {name: listed, kind: custom, base_url: "{vendor}", credentials: [sk-listed-credential-4444], proxy_paths: ["/v1/listed", "/v1/below/*"]}
-  - {name: beta, tenant: acme, kind: openai, base_url: "{vendor}", credentials: [sk-beta-credential-5555], settings: {allow_beta: true}}
-  - {name: query, tenant: acme, kind: custom, base_url: "{vendor}", credentials: [sk-query-credential-6666], auth: {query: {name: token, value: "{secret}"}}}
-  - {name: header, tenant: acme, kind: custom, base_url: "{vendor}", credentials: [sk-header-credential-7777], auth: {header: x-custom-auth, value: "Key {secret}"}}
+  - {name: beta, tenant: acme, kind: openai, base_url: "{vendor}", allowed_origin: "{vendor}", credentials: [sk-beta-credential-5555], settings: {allow_beta: true}}
+  - {name: query, tenant: acme, kind: custom, base_url: "{vendor}", allowed_origin: "{vendor}", credentials: [sk-query-credential-6666], auth: {query: {name: token, value: "{secret}"}}}
+  - {name: header, tenant: acme, kind: custom, base_url: "{vendor}", allowed_origin: "{vendor}", credentials: [sk-header-credential-7777], auth: {header: x-custom-auth, value: "Key {secret}"}}
 models:"#;
     let key = format!(
         "\"\n      - {{name: narrow, value: \"{NARROW}\", models: [gpt-same]}}\n  - name: globex"

@@ -139,7 +139,7 @@ async fn a_slow_crowd_and_a_black_hole_are_felt_by_nobody_else() {
     let mut bench = Bench::without_gateway(Store::Embedded, setup).await;
     let process = bench.process().await;
     let own = format!(
-        "channels:\n  - {{name: hole, tenant: acme, kind: openai, base_url: \"http://{address}/v1\", credentials: [x]}}\nmodels:\n  - {{name: lost, tenant: acme, routes: [{{channel: hole, model: lost}}]}}"
+        "channels:\n  - {{name: hole, tenant: acme, kind: openai, base_url: \"http://{address}/v1\", allowed_origin: \"http://{address}\", credentials: [x]}}\nmodels:\n  - {{name: lost, tenant: acme, routes: [{{channel: hole, model: lost}}]}}"
     );
     bench.apply(&Bench::usual_resources()).await;
     bench.apply(&own).await;

@@ -15,6 +15,7 @@ use actix_web::{
     http::header::{self, HeaderValue},
     web,
 };
+use sea_orm::ConnectionTrait;
 use uuid::Uuid;
 use weir_api_types::{
     people::{Access, Credentials},
@@ -291,11 +292,24 @@ pub async fn end_sessions(
     kept: Option<Uuid>,
     reason: &str,
 ) -> Result<(), ApiError> {
+    let transaction = state.stores.config.begin_write().await?;
+    end_sessions_in(&transaction, state, author, person, kept, reason).await?;
+    transaction.commit().await.map_err(store::Error::from)?;
+    Ok(())
+}
+
+/// The same within a transaction, with whatever else belongs to it.
+pub async fn end_sessions_in(
+    transaction: &impl ConnectionTrait,
+    state: &State,
+    author: &Author,
+    person: &Person,
+    kept: Option<Uuid>,
+    reason: &str,
+) -> Result<(), ApiError> {
     let told = serde_json::json!({"reason": reason});
     let done = audit::differs("session", None, &person.email, Some(&told), None)?;
-    let transaction = state.stores.config.begin_write().await?;
-    sessions::end_all(&transaction, person.id, kept).await?;
-    store::audit::append(&transaction, &state.sealer, author, &done).await?;
-    transaction.commit().await.map_err(store::Error::from)?;
+    sessions::end_all(transaction, person.id, kept).await?;
+    store::audit::append(transaction, &state.sealer, author, &done).await?;
     Ok(())
 }

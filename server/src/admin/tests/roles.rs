@@ -10,7 +10,9 @@ use weir_api_types::{
 use super::{super::routes::TABLE, *};
 use crate::{
     access::Permission,
-    admin::{Needs, access::permissions_of},
+    admin::{access::permissions_of, openapi},
+    clock::now_ms,
+    store::{self, testing::event, usage::book},
     telemetry::generated::assert_current,
 };
 
@@ -45,8 +47,64 @@ fn text(value: &Value) -> String {
     value.as_str().expect("a text").to_owned()
 }
 
+/// An operation, as the OpenAPI document has it.
+struct Operation {
+    method: String,
+    /// Below `/v1/admin`.
+    path: String,
+    /// None where it is open, or for any caller.
+    permission: Option<Permission>,
+    /// Of what it takes in JSON, by the names of the schema's fields.
+    fields: Option<Vec<String>>,
+}
+
+/// All of them. One that is new is tried as all others are.
+fn operations() -> Vec<Operation> {
+    let document = openapi::value();
+    let mut all = Vec::new();
+    for (path, item) in document["paths"].as_object().expect("paths") {
+        for (method, operation) in item.as_object().expect("operations") {
+            let needs = operation[openapi::PERMISSION]
+                .as_str()
+                .expect("what it needs");
+            let mut permissions = Permission::ALL.iter().copied();
+            let permission = permissions.find(|permission| permission.as_str() == needs);
+            assert!(permission.is_some() || ["nothing", "any caller"].contains(&needs));
+            let schema = &operation["requestBody"]["content"]["application/json"]["schema"];
+            let fields = schema["$ref"].as_str().map(|name| {
+                let name = name.rsplit('/').next().expect("a name");
+                let fields = &document["components"]["schemas"][name]["properties"];
+                let fields = fields.as_object().expect("fields").keys();
+                fields.cloned().collect()
+            });
+            all.push(Operation {
+                method: method.to_uppercase(),
+                path: path
+                    .strip_prefix("/v1/admin")
+                    .expect("the prefix")
+                    .to_owned(),
+                permission,
+                fields,
+            });
+        }
+    }
+    assert_eq!(all.len(), TABLE.len());
+    all
+}
+
+/// A request in the log.
+async fn logged(test: &TestStores, tenant: &str) -> Value {
+    let db = &test.stores.config.read;
+    let tenant = store::tenants::named(db, tenant).await.expect("tenants");
+    let mut event = event(now_ms() - 60_000, 1);
+    event.tenant = tenant.expect("the tenant");
+    let id = event.id;
+    book(&test.stores.usage, &[event]).await.expect("booked");
+    json!({"id": id.to_string()})
+}
+
 /// A new thing of the kind that a path is about, and whose.
-async fn thing<S>(app: &S, path: &str, tenant: &str, name: &str) -> Value
+async fn thing<S>(test: &TestStores, app: &S, path: &str, tenant: &str, name: &str) -> Value
 where
     S: Service<
             actix_http::Request,
@@ -60,9 +118,11 @@ where
         "keys" | "groups" | "models" => owned,
         "service-tokens" => json!({"tenant": tenant, "name": name, "role": "viewer"}),
         "users" => json!({"tenant": tenant, "email": format!("{name}@{tenant}.example")}),
+        // Nothing of the public network: a call there ends at once.
         "channels" => {
-            json!({"tenant": tenant, "name": name, "kind": "openai", "base_url": "https://vendor.example/v1", "credentials": [name]})
+            json!({"tenant": tenant, "name": name, "kind": "openai", "base_url": "https://127.0.0.1/v1", "credentials": [name]})
         }
+        "requests" => return logged(test, tenant).await,
         "limits" | "budgets" => {
             let group = format!("g{name}");
             let order = json!({"tenant": tenant, "name": group});
@@ -110,16 +170,17 @@ async fn every_role_may_what_the_table_says_and_nothing_of_another_tenant() {
         let app = app!(&test);
         assert_eq!(answer(&app, document(BOTH, "")).await.0, 200);
         let mut count = 0;
-        let mut things: HashMap<&str, (Value, Value)> = HashMap::new();
+        let mut things: HashMap<String, (Value, Value)> = HashMap::new();
+        let operations = operations();
         for role in roles() {
             let is_platform = matches!(role, AnyRole::Platform(_));
             let tenant = (!is_platform).then_some("acme");
             let (status, made) = answer(&app, token(role.as_str(), tenant, role)).await;
             assert_eq!(status, 201, "{made}");
             let value = text(&made["value"]);
-            for route in TABLE {
+            for route in &operations {
                 // What needs no permission is about whoever calls, and is tried where that is tested.
-                let Needs::To(needs) = route.needs else {
+                let Some(needs) = route.permission else {
                     continue;
                 };
                 // Nor do tokens have keys of their own.
@@ -131,13 +192,13 @@ async fn every_role_may_what_the_table_says_and_nothing_of_another_tenant() {
                 let path = |of: &Value| {
                     let path = match of["id"].as_str() {
                         Some(id) => route.path.replace("{id}", id),
-                        None => route.path.to_owned(),
+                        None => route.path.clone(),
                     };
                     let credential = of["pool"][0]["id"].as_str().unwrap_or_default();
                     path.replace("{credential}", credential)
                 };
                 let call = |path: &str| {
-                    by(&value, route.method, path).set_json(order(route.method, route.path))
+                    by(&value, &route.method, path).set_json(order(&route.method, &route.path))
                 };
                 count += 1;
                 // What it asks for exists, in the own tenant and in the other; what goes is made anew.
@@ -151,10 +212,11 @@ async fn every_role_may_what_the_table_says_and_nothing_of_another_tenant() {
                             true => "own".to_owned(),
                             false => format!("x{count}"),
                         };
-                        let own = thing(&app, route.path, "acme", &name).await;
-                        let foreign = thing(&app, route.path, "other", &format!("y{count}")).await;
+                        let own = thing(&test, &app, &route.path, "acme", &name).await;
+                        let foreign =
+                            thing(&test, &app, &route.path, "other", &format!("y{count}")).await;
                         if !goes {
-                            things.insert(kind, (own.clone(), foreign.clone()));
+                            things.insert(kind.to_owned(), (own.clone(), foreign.clone()));
                         }
                         (own, foreign)
                     }
@@ -179,14 +241,59 @@ async fn every_role_may_what_the_table_says_and_nothing_of_another_tenant() {
                     "{said}: {body}"
                 );
                 // A question about usage filters by it, and finds nothing.
-                let lists =
-                    route.method == "GET" && !route.path.contains("{id}") && route.path != "/usage";
+                let filters = ["/usage", "/requests", "/requests/facets"];
+                let lists = route.method == "GET"
+                    && !route.path.contains("{id}")
+                    && !filters.contains(&route.path.as_str());
                 if lists && !is_platform && may {
                     let named = format!("{}?tenant=other", route.path);
                     let (status, body) = answer(&app, call(&named)).await;
                     assert_eq!(status, 404, "{said}: {body}");
                 }
             }
+        }
+    }
+}
+
+/// What is nobody's to say, in no order: the whole of them is refused, before anything happens.
+// Threats: T2.
+#[actix_rt::test]
+async fn no_order_takes_a_field_that_is_not_its_own() {
+    let test = sqlite().await;
+    let app = app!(&test);
+    let nobody = uuid::Uuid::new_v4().to_string();
+    for operation in operations() {
+        let Some(fields) = &operation.fields else {
+            continue;
+        };
+        let path = operation.path.replace("{id}", &nobody);
+        let path = path.replace("{credential}", &nobody);
+        for field in [
+            "role",
+            "tenant_id",
+            "permissions",
+            "is_platform",
+            "platform_role",
+            "balance",
+            "spent",
+            "key_hash",
+            "created_by",
+            "id",
+            "owner",
+            "email_proven",
+        ] {
+            if fields.iter().any(|known| known == field) {
+                continue;
+            }
+            let order = by(TOKEN, &operation.method, &path).set_json(json!({field: "x"}));
+            let (status, body) = answer(&app, order).await;
+            let told = body["errors"][0]["message"].as_str().unwrap_or_default();
+            assert!(
+                status == 422 && told.contains(field),
+                "{} {}: {field}: {status} {body}",
+                operation.method,
+                operation.path
+            );
         }
     }
 }

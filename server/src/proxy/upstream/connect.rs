@@ -30,7 +30,10 @@ use tokio::{
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::{exchange, guard::Guard};
-use crate::{catalog::channel::Base, tenancy::TenantId};
+use crate::{
+    catalog::channel::Base,
+    tenancy::{TenantId, reach},
+};
 
 /// Most addresses of one name that are tried.
 const MAX_ADDRESSES: usize = 16;
@@ -46,15 +49,18 @@ pub struct Target {
     host: Arc<str>,
     port: u16,
     owner: Option<TenantId>,
+    /// Whether it may lead to the public network alone.
+    is_guarded: bool,
 }
 
 impl Target {
-    pub fn new(base: &Base, owner: Option<TenantId>) -> Self {
+    pub fn new(base: &Base, owner: Option<TenantId>, is_guarded: bool) -> Self {
         Self {
             tls: base.tls,
             host: base.host.clone(),
             port: base.port,
             owner,
+            is_guarded,
         }
     }
 }
@@ -123,7 +129,8 @@ impl Service<ConnectInfo<Uri>> for Connect {
 }
 
 async fn open(target: &Target, tls: Arc<rustls::ClientConfig>) -> io::Result<Wire> {
-    let stream = dial(&resolve(target).await?).await?;
+    let addresses = permitted(target, resolve(target).await?)?;
+    let stream = dial(&addresses).await?;
     stream.set_nodelay(true)?;
     if !target.tls {
         return Ok(Wire::Plain(stream));
@@ -156,6 +163,18 @@ async fn resolve(target: &Target) -> io::Result<Vec<SocketAddr>> {
     } else {
         Ok(found)
     }
+}
+
+/// The addresses, if all of them may be dialled. Where some may and others not, the name is not what it claims to be.
+fn permitted(target: &Target, addresses: Vec<SocketAddr>) -> io::Result<Vec<SocketAddr>> {
+    let is_public = |address: &SocketAddr| reach::is_public(address.ip());
+    if target.is_guarded && !addresses.iter().all(is_public) {
+        return Err(io::Error::new(
+            io::ErrorKind::PermissionDenied,
+            "the address is not one of the public network",
+        ));
+    }
+    Ok(addresses)
 }
 
 /// Dials exactly the given addresses, one after the other.
@@ -262,4 +281,75 @@ pub fn tls_config(
         .with_no_client_auth();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(config))
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    fn target(host: &str, port: u16, is_guarded: bool) -> Target {
+        let base = Base {
+            tls: false,
+            host: host.into(),
+            port,
+            path: "".into(),
+        };
+        Target::new(&base, Some(TenantId::random()), is_guarded)
+    }
+
+    /// However it is spelled: the decision is made on what is dialled, and nothing is dialled.
+    /// Threats: S1, S2.
+    #[tokio::test]
+    async fn a_tenant_s_word_leads_to_no_private_address() {
+        let trap = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = trap.local_addr().unwrap().port();
+        let tls = tls_config(&[]).unwrap();
+        for host in [
+            "127.0.0.1",
+            "localhost",
+            "2130706433",
+            "0x7f000001",
+            "0177.0.0.1",
+            "127.1",
+            "0.0.0.0",
+            "0",
+            "::1",
+            "::",
+            "::ffff:127.0.0.1",
+            "::ffff:7f00:1",
+            "64:ff9b::7f00:1",
+            "10.0.0.1",
+            "169.254.169.254",
+            "100.100.100.200",
+            "168.63.129.16",
+            "fd00:ec2::254",
+        ] {
+            let opened = open(&target(host, port, true), Arc::clone(&tls)).await;
+            // Some spellings are no address to some resolvers.
+            assert!(opened.is_err(), "{host}");
+        }
+        let silent = timeout(Duration::from_millis(50), trap.accept()).await;
+        assert!(silent.is_err(), "somebody came");
+        // An operator's word leads anywhere.
+        let opened = open(&target("127.0.0.1", port, false), tls).await;
+        assert!(opened.is_ok());
+    }
+
+    /// A name that leads to a public and to a private address is refused whole.
+    /// Threats: S2.
+    #[test]
+    fn one_private_address_among_public_ones_is_one_too_many() {
+        let addresses = |texts: &[&str]| -> Vec<SocketAddr> {
+            texts.iter().map(|text| text.parse().unwrap()).collect()
+        };
+        let guarded = target("rebinding.example", 443, true);
+        let mixed = addresses(&["1.1.1.1:443", "127.0.0.1:443"]);
+        assert!(permitted(&guarded, mixed.clone()).is_err());
+        let public = addresses(&["1.1.1.1:443", "[2606:4700::1]:443"]);
+        assert_eq!(permitted(&guarded, public.clone()).unwrap(), public);
+        let trusted = target("rebinding.example", 443, false);
+        assert_eq!(permitted(&trusted, mixed.clone()).unwrap(), mixed);
+    }
 }

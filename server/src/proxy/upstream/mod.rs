@@ -56,6 +56,8 @@ pub struct Call<'a> {
     pub base: &'a Base,
     /// Whose channel it is: connections are never shared between owners.
     pub owner: Option<TenantId>,
+    /// Whether its address is a tenant's word alone, and leads to the public network or nowhere.
+    pub is_guarded: bool,
     pub method: Method,
     /// Path and query as they go on the wire, beginning with a slash.
     pub path: &'a str,
@@ -180,7 +182,9 @@ impl Upstream {
         call: &Call<'_>,
         headers: HeaderMap,
     ) -> Result<FrozenClientRequest, Error> {
-        let authority = self.targets.authority(&Target::new(call.base, call.owner));
+        let authority =
+            self.targets
+                .authority(&Target::new(call.base, call.owner, call.is_guarded));
         let uri = Uri::builder()
             .scheme("http")
             .authority(&*authority)

@@ -66,6 +66,7 @@ impl Merge<'_> {
                 weight: 1,
                 priority: 0,
                 enabled: true,
+                allowed_origin: None,
             },
             (None, kind, _) => {
                 let field = if kind.is_none() { "kind" } else { "base_url" };
@@ -82,8 +83,35 @@ impl Merge<'_> {
         channel.priority = given.priority.unwrap_or(channel.priority);
         channel.enabled = given.enabled.unwrap_or(channel.enabled);
         self.shape(path, &mut channel, given);
+        self.origin(path, &mut channel, given);
         self.credentials(path, &mut channel, given.credentials.as_deref(), moved);
         Some(channel)
+    }
+
+    /// Where a tenant's channel may lead (threats.md, S1 and S4).
+    fn origin(&mut self, path: &str, channel: &mut Channel, given: &Given) {
+        let at = format!("{path}.allowed_origin");
+        match &given.allowed_origin {
+            Some(Some(_)) if channel.owner.is_none() => {
+                self.refuse(
+                    at,
+                    "is for the channels of tenants: an operator's own needs none",
+                );
+            }
+            Some(Some(url)) => {
+                let base = self.accept(&at, Base::parse(url));
+                channel.allowed_origin = base.map(|base| base.origin());
+            }
+            Some(None) => channel.allowed_origin = None,
+            None => {}
+        }
+        let is_plain = !channel.base.tls || channel.base.port != 443;
+        if channel.is_guarded() && is_plain {
+            self.refuse(
+                format!("{path}.base_url"),
+                "is https on port 443, unless an operator vouches for it in allowed_origin",
+            );
+        }
     }
 
     /// The fields that are checked by themselves.

@@ -9,7 +9,7 @@ use sea_orm::{
 use uuid::Uuid;
 use weir_entity::{
     budget, channel, credential, group, group_member, key_secret, limit, membership, model, price,
-    proxy_key, route, tenant, user,
+    proxy_key, route, runtime_setting, tenant, user,
 };
 
 use super::rows::{self, Broken};
@@ -106,6 +106,11 @@ pub async fn entries(
         Kind::Budget => {
             let own = parts::<budget::Entity>(db, which, budget::Column::Id).await?;
             found.assemble(own, |row| rows::budget(row).map(Entry::Budget));
+        }
+        Kind::Settings => {
+            let id = runtime_setting::Column::Id;
+            let own = parts::<runtime_setting::Entity>(db, which, id).await?;
+            found.assemble(own, |row| rows::settings(row).map(Entry::Settings));
         }
     }
     Ok(found.found)

@@ -35,13 +35,14 @@ pub async fn row(db: &impl ConnectionTrait, kind: Kind, id: Uuid) -> Result<Row>
         Kind::Model => ("models", "tenant_id"),
         Kind::Limit => ("limits", "tenant_id"),
         Kind::Budget => ("budgets", "tenant_id"),
+        Kind::Settings => ("runtime_settings", "NULL"),
     };
     let sql =
         format!("SELECT {owner} AS owner_id, created_ms, updated_ms FROM {table} WHERE id = $1");
     let statement = Statement::from_sql_and_values(db.get_database_backend(), sql, [id.into()]);
     let row = db.query_one_raw(statement).await?.ok_or(Error::NotFound)?;
     let owner: Option<Uuid> = match kind {
-        Kind::User => None,
+        Kind::User | Kind::Settings => None,
         _ => row.try_get("", "owner_id")?,
     };
     Ok(Row {

@@ -2,10 +2,10 @@
 
 use sea_orm::JsonValue;
 use serde::{Deserialize, de::DeserializeOwned};
-use weir_api_types::channel as shared;
+use weir_api_types::{channel as shared, settings::RuntimeSettings};
 use weir_entity::{
     budget, channel, credential, group, group_member, key_secret, limit, membership, model, price,
-    proxy_key, route, tenant, user,
+    proxy_key, route, runtime_setting, tenant, user,
 };
 
 use crate::{
@@ -155,7 +155,13 @@ pub fn channel(
         weight: count("weight", row.weight)?,
         priority: row.priority,
         enabled: row.enabled,
+        allowed_origin: row.allowed_origin,
     })
+}
+
+/// What operators have set.
+pub fn settings(row: runtime_setting::Model) -> Result<RuntimeSettings> {
+    document("settings", row.settings)
 }
 
 /// Opens a credential, in its own place and for its own origin alone. One that does not open stays in the pool, so that

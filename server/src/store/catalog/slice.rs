@@ -66,6 +66,7 @@ pub async fn slice(db: &impl ConnectionTrait, slice: &Slice, sealer: &Sealer) ->
                 let there = standing(slice, C::TenantId, C::UserId, C::KeyId);
                 ids::<budget::Entity>(db, C::Id, there).await?
             }
+            Kind::Settings => Vec::new(),
         };
         let found = fetch::entries(db, kind, Which::Only(&ids), sealer).await?;
         reading.broken += found.broken.len();

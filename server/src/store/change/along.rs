@@ -54,7 +54,7 @@ pub fn references(kind: Kind) -> &'static [(&'static str, Kind, bool)] {
             ("id FROM limits WHERE model_id", Kind::Limit, true),
             ("id FROM budgets WHERE model_id", Kind::Budget, true),
         ],
-        Kind::Limit | Kind::Budget => &[],
+        Kind::Limit | Kind::Budget | Kind::Settings => &[],
     }
 }
 

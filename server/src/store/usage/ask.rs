@@ -9,6 +9,7 @@ use sea_orm::{ConnectionTrait as _, QueryResult, Statement, Value};
 use uuid::Uuid;
 use weir_api_types::usage::Dimension;
 
+use super::histogram::Kind;
 use crate::store::{Database, Result, Scope};
 
 /// Most lines that one question may have for an answer.
@@ -59,6 +60,9 @@ pub struct Figures {
     pub cached_tokens: i64,
     pub output_tokens: i64,
     pub charge_nanos: i64,
+    pub estimated_requests: i64,
+    pub cache_write_tokens: i64,
+    pub reasoning_tokens: i64,
     /// Attempts at a channel, and what its vendor bills for them; of [`attempts`] alone.
     pub attempts: i64,
     pub attempts_cost_nanos: i64,
@@ -73,6 +77,13 @@ impl Figures {
         self.cached_tokens = self.cached_tokens.saturating_add(other.cached_tokens);
         self.output_tokens = self.output_tokens.saturating_add(other.output_tokens);
         self.charge_nanos = self.charge_nanos.saturating_add(other.charge_nanos);
+        self.estimated_requests = self
+            .estimated_requests
+            .saturating_add(other.estimated_requests);
+        self.cache_write_tokens = self
+            .cache_write_tokens
+            .saturating_add(other.cache_write_tokens);
+        self.reasoning_tokens = self.reasoning_tokens.saturating_add(other.reasoning_tokens);
         self.attempts = self.attempts.saturating_add(other.attempts);
         self.attempts_cost_nanos = self
             .attempts_cost_nanos
@@ -89,12 +100,15 @@ pub async fn ask(db: &Database, question: &Question) -> Result<Vec<Line>> {
         cached_tokens: sums[3],
         output_tokens: sums[4],
         charge_nanos: sums[5],
+        estimated_requests: sums[6],
+        cache_write_tokens: sums[7],
+        reasoning_tokens: sums[8],
         ..Figures::default()
     })
     .await
 }
 
-/// The same of attempts, which know tenants, models and channels alone.
+/// The same of attempts, which know tenants, models, channels and credentials alone.
 pub async fn attempts(db: &Database, question: &Question) -> Result<Vec<Line>> {
     let sums = ["attempts", "cost_nanos"];
     read(db, question, "attempt_rollups", &sums, |sums| Figures {
@@ -126,7 +140,67 @@ async fn read<const N: usize>(
     Ok(lines)
 }
 
-fn statement(question: &Question, table: &str, sums: &[&str]) -> (String, Vec<Value>) {
+/// How many requests took about so long.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Times {
+    /// Which of the spans asked for they are in.
+    pub span: usize,
+    /// As those of a [`Line`].
+    pub parts: Vec<Part>,
+    pub kind: Kind,
+    pub bucket: u16,
+    pub count: u64,
+}
+
+/// How the times of requests are spread, apart for each of the spans, which do not overlap. More than [`MAX_LINES`] mean that
+/// there would be more.
+pub async fn times(db: &Database, question: &Question, spans: &[Range<i64>]) -> Result<Vec<Times>> {
+    if spans.is_empty() {
+        return Ok(Vec::new());
+    }
+    let (wheres, values) = conditions(question);
+    let groups: String = question
+        .by
+        .iter()
+        .map(|by| format!("{}, ", column(*by)))
+        .collect();
+    let spans = spans.iter().enumerate();
+    let spans: Vec<String> = spans
+        .map(|(at, span)| format!("({at}, {}, {})", span.start, span.end))
+        .collect();
+    let sql = format!(
+        "WITH spans(span, first_ms, past_ms) AS (VALUES {})
+         SELECT {groups}span, kind, bucket, CAST(SUM(count) AS bigint) AS count
+         FROM spans
+         JOIN usage_rollups ON quarter_ms >= first_ms AND quarter_ms < past_ms
+         JOIN usage_histograms ON rollup_id = id
+         WHERE {wheres} GROUP BY {groups}span, kind, bucket LIMIT {}",
+        spans.join(", "),
+        MAX_LINES + 1
+    );
+    let statement = Statement::from_sql_and_values(db.backend(), sql, values);
+    let rows = db.read.query_all_raw(statement).await?;
+    let times = rows.iter().map(|row| {
+        let span: i32 = row.try_get("", "span")?;
+        let kind: i16 = row.try_get("", "kind")?;
+        let bucket: i16 = row.try_get("", "bucket")?;
+        let count: i64 = row.try_get("", "count")?;
+        Ok(Times {
+            span: usize::try_from(span).unwrap_or(0),
+            parts: parts(row, question)?,
+            kind: match kind {
+                0 => Kind::Total,
+                _ => Kind::FirstByte,
+            },
+            bucket: u16::try_from(bucket).unwrap_or(0),
+            count: u64::try_from(count).unwrap_or(0),
+        })
+    });
+    times.collect()
+}
+
+/// What a row must be for a question, and the values that stand in it.
+fn conditions(question: &Question) -> (String, Vec<Value>) {
     let mut values: Vec<Value> = vec![question.span.start.into(), question.span.end.into()];
     let mut wheres = vec!["quarter_ms >= $1 AND quarter_ms < $2".to_owned()];
     let mut bound = |value: Value| {
@@ -147,6 +221,11 @@ fn statement(question: &Question, table: &str, sums: &[&str]) -> (String, Vec<Va
             }
         });
     }
+    (wheres.join(" AND "), values)
+}
+
+fn statement(question: &Question, table: &str, sums: &[&str]) -> (String, Vec<Value>) {
+    let (wheres, values) = conditions(question);
     let mut groups: Vec<&str> = question.by.iter().map(|by| column(*by)).collect();
     if question.by_quarter {
         groups.push("quarter_ms");
@@ -166,21 +245,23 @@ fn statement(question: &Question, table: &str, sums: &[&str]) -> (String, Vec<Va
         groups => format!(" GROUP BY {}", groups.join(", ")),
     };
     let sql = format!(
-        "SELECT {} FROM {table} WHERE {}{group_by} LIMIT {}",
+        "SELECT {} FROM {table} WHERE {wheres}{group_by} LIMIT {}",
         selected.join(", "),
-        wheres.join(" AND "),
         MAX_LINES + 1
     );
     (sql, values)
 }
 
-const SUMS: [&str; 6] = [
+const SUMS: [&str; 9] = [
     "requests",
     "errors",
     "input_tokens",
     "cached_tokens",
     "output_tokens",
     "charge_nanos",
+    "estimated_requests",
+    "cache_write_tokens",
+    "reasoning_tokens",
 ];
 
 fn column(dimension: Dimension) -> &'static str {
@@ -191,9 +272,11 @@ fn column(dimension: Dimension) -> &'static str {
         Dimension::Group => "group_id",
         Dimension::Model => "model",
         Dimension::Channel => "channel_id",
+        Dimension::Credential => "credential_id",
         Dimension::Endpoint => "endpoint",
         Dimension::Source => "source",
         Dimension::Outcome => "outcome",
+        Dimension::Error => "error_code",
     }
 }
 
@@ -202,18 +285,21 @@ fn line(row: &QueryResult, question: &Question, figures: Figures) -> Result<Line
         true => row.try_get("", "quarter_ms")?,
         false => 0,
     };
-    let mut parts = Vec::with_capacity(question.by.len());
-    for dimension in &question.by {
+    Ok(Line {
+        quarter_ms,
+        parts: parts(row, question)?,
+        figures,
+    })
+}
+
+fn parts(row: &QueryResult, question: &Question) -> Result<Vec<Part>> {
+    let part = |dimension: &Dimension| {
         let column = column(*dimension);
-        parts.push(if column.ends_with("_id") {
+        Ok(if column.ends_with("_id") {
             Part::Id(row.try_get("", column)?)
         } else {
             Part::Word(row.try_get("", column)?)
-        });
-    }
-    Ok(Line {
-        quarter_ms,
-        parts,
-        figures,
-    })
+        })
+    };
+    question.by.iter().map(part).collect()
 }

@@ -7,7 +7,9 @@
 
 pub mod ask;
 pub mod histogram;
+pub mod log;
 pub mod partitions;
+pub mod prune;
 pub mod rebuild;
 pub mod spent;
 pub mod sums;

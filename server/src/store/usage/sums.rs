@@ -37,6 +37,8 @@ struct Dimensions<'a> {
     endpoint: &'a str,
     source: &'static str,
     outcome: &'static str,
+    credential: Option<Uuid>,
+    error: &'a str,
 }
 
 /// What attempts of one `attempt_rollups` row have in common.
@@ -113,6 +115,7 @@ impl Sums {
 
 impl<'a> Dimensions<'a> {
     fn of(event: &'a UsageEvent) -> Self {
+        let last = event.attempts.last();
         Self {
             quarter_ms: quarter_of(event.id.at_ms()),
             tenant: event.tenant.0,
@@ -120,10 +123,12 @@ impl<'a> Dimensions<'a> {
             user: event.user.map(|id| id.0),
             group: event.group.map(|id| id.0),
             model: &event.model,
-            channel: event.attempts.last().map(|attempt| attempt.channel.0),
+            channel: last.map(|attempt| attempt.channel.0),
             endpoint: &event.endpoint,
             source: event.source.as_str(),
             outcome: event.outcome.as_str(),
+            credential: last.and_then(|attempt| attempt.credential).map(|id| id.0),
+            error: event.error_code.as_deref().unwrap_or_default(),
         }
     }
 
@@ -140,6 +145,8 @@ impl<'a> Dimensions<'a> {
             self.endpoint.as_bytes(),
             self.source.as_bytes(),
             self.outcome.as_bytes(),
+            optional(&self.credential),
+            self.error.as_bytes(),
         ])
     }
 }
@@ -160,6 +167,8 @@ impl Dimensions<'_> {
             self.endpoint.into(),
             self.source.into(),
             self.outcome.into(),
+            maybe(self.credential),
+            self.error.into(),
             number(figures.requests),
             number(figures.errors),
             number(figures.estimated),
@@ -304,6 +313,8 @@ impl Sums {
             Column::text("endpoint"),
             Column::text("source"),
             Column::text("outcome"),
+            Column::id("credential_id").or_empty(),
+            Column::text("error_code"),
             Column::sum("requests"),
             Column::sum("errors"),
             Column::sum("estimated_requests"),

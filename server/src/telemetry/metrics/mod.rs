@@ -67,6 +67,11 @@ impl Registry {
         InFlight(self.families.requests_in_flight.clone())
     }
 
+    /// Requests that are under way.
+    pub fn requests_in_flight(&self) -> u64 {
+        self.families.requests_in_flight.get().unsigned_abs()
+    }
+
     /// Counts a request that has ended.
     pub fn request(&self, request: &Request<'_>) {
         let provider = request.provider.unwrap_or(NONE);

@@ -1,7 +1,7 @@
 //! The real binary: `weir serve` with its log and output kept, and the commands as people type them.
 
 use std::{
-    io::{BufRead as _, BufReader, Read},
+    io::{BufRead as _, BufReader, Read, Write as _},
     process::{Child, Command, Output, Stdio},
     sync::Arc,
     time::Duration,
@@ -100,6 +100,26 @@ pub async fn weir(environment: &[(String, String)], arguments: &[&str]) -> Outpu
     tokio::task::spawn_blocking(move || command.output().unwrap())
         .await
         .unwrap()
+}
+
+/// The same with something on its standard input.
+pub async fn weir_with_input(
+    environment: &[(String, String)],
+    arguments: &[&str],
+    input: &str,
+) -> Output {
+    let mut command = command(environment, arguments);
+    command.stdin(Stdio::piped());
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let input = input.to_owned();
+    tokio::task::spawn_blocking(move || {
+        let mut child = command.spawn().unwrap();
+        // A command that reads nothing has ended already.
+        drop(child.stdin.take().unwrap().write_all(input.as_bytes()));
+        child.wait_with_output().unwrap()
+    })
+    .await
+    .unwrap()
 }
 
 /// Where commands find the admin token.

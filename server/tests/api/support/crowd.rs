@@ -27,22 +27,28 @@ struct Seen {
 impl Crowd {
     /// So many clients, on these instances in turn, none of whose calls may fail.
     pub fn served_by(urls: &[String], count: usize) -> Self {
-        Self::start(urls, count, false)
+        Self::start(urls, count, KEY, false)
     }
 
     /// The same, where a limit may refuse calls: who is refused comes again after 20 ms.
     pub fn limited_by(urls: &[String], count: usize) -> Self {
-        Self::start(urls, count, true)
+        Self::start(urls, count, KEY, true)
     }
 
-    fn start(urls: &[String], count: usize, may_be_refused: bool) -> Self {
+    /// So many clients with a key, none of whose calls may fail.
+    pub fn with_key(urls: &[String], count: usize, key: &str) -> Self {
+        Self::start(urls, count, key, false)
+    }
+
+    fn start(urls: &[String], count: usize, key: &str, may_be_refused: bool) -> Self {
         let seen = Arc::new(Seen::default());
         let clients = (0..count).map(|at| {
             let (seen, url) = (Arc::clone(&seen), urls[at % urls.len()].clone());
+            let key = key.to_owned();
             tokio::spawn(async move {
                 let http = reqwest::Client::builder().no_proxy().build().unwrap();
                 while !seen.over.load(Relaxed) {
-                    match gateway::status(&http, &url, KEY, "gpt-test").await {
+                    match gateway::status(&http, &url, &key, "gpt-test").await {
                         200 => drop(seen.served.fetch_add(1, Relaxed)),
                         429 if may_be_refused => {
                             tokio::time::sleep(Duration::from_millis(20)).await;

@@ -166,7 +166,7 @@ impl Bench {
             r#"
 channels:
   - {{name: vendor, kind: openai, base_url: "{{vendor}}", credentials: [sk-vendor-credential-one-1111, sk-vendor-credential-two-2222]}}
-  - {{name: dedicated, tenant: acme, kind: openai, base_url: "{{vendor}}", credentials: [sk-dedicated-credential-3333]}}
+  - {{name: dedicated, tenant: acme, kind: openai, base_url: "{{vendor}}", allowed_origin: "{{vendor}}", credentials: [sk-dedicated-credential-3333]}}
 models:
   - {{name: gpt-test, prices: {{input: "1", cached_input: "0.5", output: "2"}}, max_output_tokens: 4096, routes: [{{channel: vendor, model: gpt-test-upstream}}]}}
   - {{name: gpt-same, prices: {{input: "1", output: "2"}}, routes: [{{channel: vendor, model: gpt-same}}]}}

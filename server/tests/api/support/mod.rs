@@ -13,6 +13,7 @@ pub mod raw;
 pub mod redis_cluster;
 pub mod redis_server;
 mod refused;
+pub mod smtp;
 pub mod stores;
 
 pub use binary::Binary;

@@ -188,7 +188,7 @@ async fn a_vendor_cannot_ban_a_credential_and_a_tenants_vendor_touches_no_other(
         r#"{{name: vendor, kind: openai, base_url: "{{vendor}}", credentials: [{ONE}], retry: {{attempts: 1}}}}"#
     );
     let own = format!(
-        r#"{{name: own, tenant: acme, kind: openai, base_url: "{}", credentials: [{ONE}], retry: {{attempts: 1}}}}"#,
+        r#"{{name: own, tenant: acme, kind: openai, base_url: "{0}", allowed_origin: "{0}", credentials: [{ONE}], retry: {{attempts: 1}}}}"#,
         rogue.base_url()
     );
     let bench = start(

@@ -561,7 +561,7 @@ async fn a_line_without_an_end_flows_on_and_is_estimated() {
 #[tokio::test]
 async fn answers_to_head_have_no_body_and_leave_the_connection_in_step() {
     let channel = format!(
-        r#"{{name: own, tenant: acme, kind: openai, base_url: "{{vendor}}", credentials: [{ONE}]}}"#
+        r#"{{name: own, tenant: acme, kind: openai, base_url: "{{vendor}}", allowed_origin: "{{vendor}}", credentials: [{ONE}]}}"#
     );
     let bench = start(one_worker(), resources(&channel, "")).await;
     for _ in 0..3 {

@@ -213,7 +213,7 @@ async fn a_keys_own_order_of_channels_goes_before_the_routes() {
 #[tokio::test]
 async fn a_body_that_is_streamed_upstream_is_sent_once() {
     let channel = format!(
-        r#"{{name: vendor, tenant: acme, kind: openai, base_url: "{{vendor}}", credentials: [{ONE}], retry: {{attempts: 5}}}}"#
+        r#"{{name: vendor, tenant: acme, kind: openai, base_url: "{{vendor}}", allowed_origin: "{{vendor}}", credentials: [{ONE}], retry: {{attempts: 5}}}}"#
     );
     let bench = start(Vec::new(), resources(&channel, "")).await;
     bench.vendor.set_default(Behaviour::status(500));

@@ -1,0 +1,78 @@
+//! The words of queries that many paths share.
+
+use serde::{Deserialize, Serialize};
+
+use crate::log::Order;
+
+/// Which part of a list, and whose.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::IntoParams), into_params(parameter_in = Query))]
+#[serde(deny_unknown_fields, default)]
+pub struct ListQuery {
+    /// How many rows at most, from 1 to 1000; 100 by default.
+    #[cfg_attr(feature = "openapi", param(minimum = 1, maximum = 1000))]
+    pub limit: Option<u64>,
+    /// What `next_cursor` of the page before said.
+    pub cursor: Option<String>,
+    /// Only this tenant's, by name.
+    pub tenant: Option<String>,
+}
+
+/// Which part of a list.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::IntoParams), into_params(parameter_in = Query))]
+#[serde(deny_unknown_fields, default)]
+pub struct PageQuery {
+    /// How many rows at most, from 1 to 1000; 100 by default.
+    #[cfg_attr(feature = "openapi", param(minimum = 1, maximum = 1000))]
+    pub limit: Option<u64>,
+    /// What `next_cursor` of the page before said.
+    pub cursor: Option<String>,
+}
+
+/// In which order.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::IntoParams), into_params(parameter_in = Query))]
+#[serde(deny_unknown_fields, default)]
+pub struct OrderQuery {
+    #[cfg_attr(feature = "openapi", param(inline))]
+    pub order: Option<Order>,
+}
+
+/// Whether to wait first until what was answered so far is booked.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::IntoParams), into_params(parameter_in = Query))]
+#[serde(deny_unknown_fields, default)]
+pub struct WaitQuery {
+    /// At most so long, such as `5s`, and never longer than 30 s. The answer's `x-weir-usage-complete` says whether it was.
+    pub wait: Option<String>,
+}
+
+/// What requests are counted by.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::IntoParams), into_params(parameter_in = Query))]
+#[serde(deny_unknown_fields, default)]
+pub struct FacetQuery {
+    /// Separated by commas: `key`, `user`, `group`, `model`, `channel`, `endpoint`, `outcome`, `status`, `error`.
+    pub by: Option<String>,
+}
+
+/// In which tenant somebody is meant.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::IntoParams), into_params(parameter_in = Query))]
+#[serde(deny_unknown_fields, default)]
+pub struct MemberQuery {
+    /// The tenant's name, where they are in several.
+    pub tenant: Option<String>,
+}
+
+/// How a file is applied.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::IntoParams), into_params(parameter_in = Query))]
+#[serde(deny_unknown_fields, default)]
+pub struct ApplyQuery {
+    /// Whether named things go that a given collection does not have.
+    pub prune: Option<bool>,
+    /// Whether to tell only what would change.
+    pub dry_run: Option<bool>,
+}

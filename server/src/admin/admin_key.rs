@@ -1,0 +1,159 @@
+//! The admin token and its care: rotated where Weir made it, shown masked, and tried.
+
+use std::{
+    fs::OpenOptions,
+    io::{self, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+};
+
+use actix_web::{HttpResponse, web};
+use arc_swap::ArcSwap;
+use weir_api_types::security::{AdminKeyInfo, KeyCheck, KeyToCheck, NewAdminKey};
+
+use super::{
+    State,
+    access::{ShortToken, Token},
+    audit,
+    body::Order,
+    error::{ApiError, Code},
+};
+use crate::{
+    access::{Author, Caller},
+    clock::now_ms,
+    resources::export::moment,
+    store::{self, service_tokens},
+    tenancy::key::{self, Value},
+};
+
+/// The admin token, which can be another one later.
+pub struct AdminKey {
+    present: ArcSwap<Present>,
+    /// Where Weir keeps the one that it made; `None`: it is set from outside.
+    file: Option<PathBuf>,
+}
+
+struct Present {
+    token: Token,
+    hint: String,
+    /// Since when this process believes it.
+    since_ms: i64,
+}
+
+impl Present {
+    fn new(text: &str) -> Result<Self, ShortToken> {
+        Ok(Self {
+            token: Token::new(text)?,
+            hint: key::hint(text),
+            since_ms: now_ms(),
+        })
+    }
+}
+
+impl AdminKey {
+    /// One that is too short refuses the start.
+    pub fn new(text: &str, file: Option<PathBuf>) -> Result<Self, ShortToken> {
+        Ok(Self {
+            present: ArcSwap::from_pointee(Present::new(text)?),
+            file,
+        })
+    }
+
+    /// Whether a presented token is the present one; takes the same time for any.
+    pub fn is(&self, presented: &str) -> bool {
+        self.present.load().token.is(presented)
+    }
+}
+
+/// `POST /v1/admin/security/rotate-admin-key`: another admin token; the one before ends at once.
+pub async fn rotate(
+    _: Caller,
+    author: Author,
+    state: web::Data<State>,
+) -> Result<HttpResponse, ApiError> {
+    let Some(file) = state.token.file.clone() else {
+        let detail =
+            "The admin token is set from outside: change WEIR_ADMIN_TOKEN there, and start again.";
+        return Err(ApiError::new(Code::SetOutside, detail));
+    };
+    let value = Value::of_admin_token();
+    let text = value.reveal().to_owned();
+    let next = Present::new(&text).map_err(|error| store::Error::other(error.to_string()))?;
+    let info = NewAdminKey {
+        hint: next.hint.clone(),
+        value: text.clone(),
+    };
+    let (before, after) = (&state.token.present.load().hint, &next.hint);
+    let told = |hint: &str| serde_json::json!({ "hint": hint });
+    let done = audit::differs(
+        "admin_token",
+        None,
+        "",
+        Some(&told(before)),
+        Some(&told(after)),
+    )?;
+    let transaction = state.stores.config.begin_write().await?;
+    store::audit::append(&transaction, &state.sealer, &author, &done).await?;
+    let written = web::block(move || replace(&file, &text)).await;
+    let written = written.map_err(|error| store::Error::other(error.to_string()))?;
+    written.map_err(|error| store::Error::other(format!("the admin token's file: {error}")))?;
+    transaction.commit().await.map_err(store::Error::from)?;
+    state.token.present.store(next.into());
+    Ok(HttpResponse::Ok().json(info))
+}
+
+/// `GET /v1/admin/security/key-info`
+pub async fn info(_: Caller, state: web::Data<State>) -> web::Json<AdminKeyInfo> {
+    let present = state.token.present.load();
+    web::Json(AdminKeyInfo {
+        source: match state.token.file {
+            Some(_) => "file",
+            None => "setting",
+        }
+        .to_owned(),
+        hint: present.hint.clone(),
+        since: moment(present.since_ms),
+    })
+}
+
+/// `POST /v1/admin/security/validate-key`: whether a value lets anybody in, and as what. It is not used by that.
+pub async fn validate(
+    _: Caller,
+    order: Order<KeyToCheck>,
+    state: web::Data<State>,
+) -> Result<web::Json<KeyCheck>, ApiError> {
+    let value = order.0.key;
+    let digest = key::digest(value.expose().as_bytes());
+    if state.token.is(value.expose()) {
+        return Ok(web::Json(KeyCheck::of("admin_token", None)));
+    }
+    let token = service_tokens::usable(&state.stores.config.read, &digest, now_ms()).await?;
+    if let Some(token) = token {
+        return Ok(web::Json(KeyCheck::of("service_token", Some(token.id))));
+    }
+    let catalog = state.catalog.load();
+    let known = catalog.key_by_digest(&digest);
+    let usable = known.filter(|key| {
+        let tenant = catalog.tenant(key.tenant);
+        let is_over = key.expires_ms.is_some_and(|ends| ends <= now_ms());
+        key.enabled && !is_over && tenant.is_some_and(|tenant| tenant.enabled)
+    });
+    Ok(web::Json(match usable {
+        Some(key) => KeyCheck::of("proxy_key", Some(key.id.0)),
+        None => KeyCheck::default(),
+    }))
+}
+
+/// Puts a text in a file's place: whoever reads it meets the one or the other, whole.
+fn replace(file: &Path, text: &str) -> io::Result<()> {
+    let beside = file.with_extension("new");
+    let mut written = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&beside)?;
+    written.write_all(text.as_bytes())?;
+    written.sync_all()?;
+    std::fs::rename(&beside, file)
+}

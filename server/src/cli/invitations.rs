@@ -1,0 +1,109 @@
+//! `weir invitations`: people asked into a tenant.
+
+use awc::http::Method;
+use clap::{Args, Subcommand};
+use uuid::Uuid;
+use weir_api_types::{
+    manage::AnyRole,
+    people::{CreatedInvitation, InvitationItem, NewInvitation},
+};
+
+use super::{
+    client::Target,
+    lists::{OwnedArgs, show_owned},
+    output::{self, Format, OutputArg},
+};
+
+const PATH: &str = "/v1/admin/invitations";
+const COLUMNS: &[&str] = &["id", "tenant", "email", "role", "invited by", "expires"];
+
+/// What can be done with invitations.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// List those that wait.
+    List(OwnedArgs),
+    /// Invite somebody; the link works once and for them alone.
+    Create(CreateArgs),
+    /// Take one back.
+    Delete(DeleteArgs),
+}
+
+/// `weir invitations create`
+#[derive(Debug, Args)]
+pub struct CreateArgs {
+    /// Whom.
+    #[arg(long)]
+    email: String,
+    /// The tenant that they are asked into.
+    #[arg(long, value_name = "NAME")]
+    tenant: Option<String>,
+    /// owner, admin, finance, developer or viewer.
+    #[arg(long)]
+    role: AnyRole,
+    /// Groups that they will be in; the first one counts for limits and reports.
+    #[arg(long, value_delimiter = ',', value_name = "NAME")]
+    groups: Vec<String>,
+    #[command(flatten)]
+    output: OutputArg,
+    #[command(flatten)]
+    target: Target,
+}
+
+/// `weir invitations delete`
+#[derive(Debug, Args)]
+pub struct DeleteArgs {
+    /// Its id, as the list shows it.
+    id: Uuid,
+    #[command(flatten)]
+    target: Target,
+}
+
+/// Does what the command says.
+pub async fn run(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::List(args) => show_owned(PATH, args, COLUMNS, row).await,
+        Command::Create(args) => create(args).await,
+        Command::Delete(args) => {
+            let path = format!("{PATH}/{}", args.id);
+            args.target.client()?.delete(&path).await?;
+            output::print(&format!("invitation {} is taken back.\n", args.id))
+        }
+    }
+}
+
+async fn create(args: CreateArgs) -> anyhow::Result<()> {
+    let AnyRole::Tenant(role) = args.role else {
+        anyhow::bail!("--role is one of a tenant: operators are made by `weir admin create`");
+    };
+    let order = NewInvitation {
+        tenant: args.tenant,
+        email: args.email,
+        role,
+        groups: args.groups,
+    };
+    let client = args.target.client()?;
+    let answer = client.send_json(Method::POST, PATH, &order).await?;
+    if args.output.output != Format::Table {
+        return output::one(args.output.output, &answer.json()?);
+    }
+    let made: CreatedInvitation = answer.json()?;
+    let (email, until) = (&made.invitation.email, &made.invitation.expires_at);
+    let Some(url) = &made.url else {
+        let told = format!("{email} has a mail with a link, which works once, until {until}.\n");
+        return output::print(&output::printable(&told));
+    };
+    let told = format!("Give {email} this link, which works once, until {until}:");
+    eprintln!("{}", output::printable(&told));
+    output::print(&format!("{}\n", output::printable(url)))
+}
+
+fn row(item: &InvitationItem) -> Vec<String> {
+    vec![
+        item.id.to_string(),
+        item.tenant.clone(),
+        item.email.clone(),
+        item.role.as_str().to_owned(),
+        item.invited_by.clone(),
+        item.expires_at.clone(),
+    ]
+}

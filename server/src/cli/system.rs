@@ -1,0 +1,64 @@
+//! `weir settings|status|stats`: the installation itself.
+
+use anyhow::bail;
+use awc::http::Method;
+use clap::{Args, Subcommand};
+
+use super::{
+    client::Target,
+    output::{self, OutputArg},
+    things::OrderArgs,
+};
+
+const SETTINGS: &str = "/v1/admin/settings";
+
+/// Something of which there is one.
+#[derive(Debug, Args)]
+pub struct OneArgs {
+    #[command(flatten)]
+    output: OutputArg,
+    #[command(flatten)]
+    target: Target,
+}
+
+/// What can be done with run-time settings.
+#[derive(Debug, Subcommand)]
+pub enum Settings {
+    /// Show what is in force.
+    Show(OneArgs),
+    /// Change some, on every instance at once.
+    Change(ChangeArgs),
+}
+
+/// `weir settings change`
+#[derive(Debug, Args)]
+pub struct ChangeArgs {
+    #[command(flatten)]
+    order: OrderArgs,
+    #[command(flatten)]
+    output: OutputArg,
+    #[command(flatten)]
+    target: Target,
+}
+
+/// Shows the one thing at a path.
+pub async fn one(path: &str, args: OneArgs) -> anyhow::Result<()> {
+    let answer = args.target.client()?.get(path).await?;
+    output::one(args.output.output, &answer.json()?)
+}
+
+/// `weir settings`
+pub async fn settings(command: Settings) -> anyhow::Result<()> {
+    match command {
+        Settings::Show(args) => one(SETTINGS, args).await,
+        Settings::Change(args) => {
+            let order = args.order.read()?;
+            if order.is_empty() {
+                bail!("say what to change, by --set or --file");
+            }
+            let client = args.target.client()?;
+            let answer = client.send_json(Method::PATCH, SETTINGS, &order).await?;
+            output::one(args.output.output, &answer.json()?)
+        }
+    }
+}

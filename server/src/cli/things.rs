@@ -1,0 +1,290 @@
+//! What commands about any kind of thing share: one is shown, made, changed and deleted, by its id or by its name.
+//!
+//! What a thing is made and changed with has the words of a configuration file, so there is no flag for each field: a whole
+//! order comes in a file, single fields by `--set`, and what no server knows it refuses by name.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use awc::http::Method;
+use clap::{Args, Subcommand};
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+use super::{
+    client::{Client, Target},
+    output::{self, OutputArg},
+    resources,
+};
+
+/// A kind of thing.
+#[derive(Debug, Clone, Copy)]
+pub struct Kind {
+    /// Where it stands in the management API.
+    pub path: &'static str,
+    /// What it is called within a sentence.
+    pub name: &'static str,
+    /// The field that names it.
+    pub named_by: &'static str,
+}
+
+/// What can be done with one thing of any kind.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Show one, by its id or name.
+    Show(OneArgs),
+    /// Make one.
+    Create(CreateArgs),
+    /// Change fields of one.
+    Change(ChangeArgs),
+    /// Delete one, with all that belongs to it; its usage stays.
+    Delete(OneArgs),
+}
+
+/// A command about one thing.
+#[derive(Debug, Args)]
+pub struct OneArgs {
+    /// Its id, or its name.
+    one: String,
+    /// The tenant that it is in, where a name alone is not enough.
+    #[arg(long, value_name = "NAME")]
+    tenant: Option<String>,
+    #[command(flatten)]
+    output: OutputArg,
+    #[command(flatten)]
+    target: Target,
+}
+
+/// An order, in the words of a configuration file.
+#[derive(Debug, Args)]
+pub struct OrderArgs {
+    /// A field and its value in YAML, such as enabled=false or timeouts.idle=90s; may be given again. Secrets belong in a
+    /// file: what stands on a command line can be read by others on the machine.
+    #[arg(long = "set", value_name = "FIELD=VALUE")]
+    set: Vec<String>,
+    /// A file with fields, YAML or JSON, or - for standard input; ${VARIABLES} of the environment are put in.
+    #[arg(short = 'f', long = "file", value_name = "FILE")]
+    file: Option<PathBuf>,
+}
+
+/// `weir … create`
+#[derive(Debug, Args)]
+pub struct CreateArgs {
+    /// What to call it.
+    #[arg(value_name = "NAME")]
+    named: Option<String>,
+    /// The tenant that it is for.
+    #[arg(long, value_name = "NAME")]
+    tenant: Option<String>,
+    #[command(flatten)]
+    order: OrderArgs,
+    #[command(flatten)]
+    output: OutputArg,
+    #[command(flatten)]
+    target: Target,
+}
+
+/// `weir … change`
+#[derive(Debug, Args)]
+pub struct ChangeArgs {
+    /// Its id, or its name.
+    one: String,
+    /// The tenant that it is in, where a name alone is not enough.
+    #[arg(long, value_name = "NAME")]
+    tenant: Option<String>,
+    #[command(flatten)]
+    order: OrderArgs,
+    #[command(flatten)]
+    output: OutputArg,
+    #[command(flatten)]
+    target: Target,
+}
+
+impl Kind {
+    /// Does what the command says.
+    pub async fn run(&self, command: Command) -> anyhow::Result<()> {
+        match command {
+            Command::Show(args) => {
+                let client = args.target.client()?;
+                let path = self
+                    .path_of(&client, args.tenant.as_deref(), &args.one)
+                    .await?;
+                output::one(args.output.output, &client.get(&path).await?.json()?)
+            }
+            Command::Create(args) => {
+                let mut order = args.order.read()?;
+                let own = [(self.named_by, args.named), ("tenant", args.tenant)];
+                for (field, value) in own {
+                    if let Some(value) = value {
+                        order.insert(field.to_owned(), value.into());
+                    }
+                }
+                let client = args.target.client()?;
+                let answer = client.send_json(Method::POST, self.path, &order).await?;
+                output::one(args.output.output, &answer.json()?)
+            }
+            Command::Change(args) => {
+                let order = args.order.read()?;
+                if order.is_empty() {
+                    bail!("say what to change, by --set or --file");
+                }
+                let client = args.target.client()?;
+                let path = self
+                    .path_of(&client, args.tenant.as_deref(), &args.one)
+                    .await?;
+                let answer = client.send_json(Method::PATCH, &path, &order).await?;
+                output::one(args.output.output, &answer.json()?)
+            }
+            Command::Delete(args) => {
+                let client = args.target.client()?;
+                let path = self
+                    .path_of(&client, args.tenant.as_deref(), &args.one)
+                    .await?;
+                client.delete(&path).await?;
+                output::print(&format!("{} {} is deleted.\n", self.name, args.one))
+            }
+        }
+    }
+
+    /// Does something with one thing below its path, and shows the answer.
+    pub async fn act(&self, args: OneArgs, below: &str, order: &Value) -> anyhow::Result<()> {
+        let client = args.target.client()?;
+        let path = self
+            .path_of(&client, args.tenant.as_deref(), &args.one)
+            .await?;
+        let path = format!("{path}/{below}");
+        let answer = client.send_json(Method::POST, &path, order).await?;
+        output::one(args.output.output, &answer.json()?)
+    }
+
+    /// Switches one on or off.
+    pub async fn switch(&self, args: OneArgs, enabled: bool) -> anyhow::Result<()> {
+        let client = args.target.client()?;
+        let path = self
+            .path_of(&client, args.tenant.as_deref(), &args.one)
+            .await?;
+        let order = serde_json::json!({ "enabled": enabled });
+        client.send_json(Method::PATCH, &path, &order).await?;
+        let state = if enabled { "enabled" } else { "disabled" };
+        output::print(&format!("{} {} is {state}.\n", self.name, args.one))
+    }
+
+    /// The path of the one that an id or a name means.
+    pub async fn path_of(
+        &self,
+        client: &Client,
+        tenant: Option<&str>,
+        one: &str,
+    ) -> anyhow::Result<String> {
+        if let Ok(id) = one.parse::<Uuid>() {
+            return Ok(format!("{}/{id}", self.path));
+        }
+        let things: Vec<Value> = client.list(self.path, &[("tenant", tenant)]).await?;
+        let is_it = |thing: &&Value| {
+            let name = thing.get(self.named_by).and_then(Value::as_str);
+            name.is_some_and(|name| name == one || name == one.to_lowercase())
+        };
+        let ids: Vec<&str> = things
+            .iter()
+            .filter(is_it)
+            .filter_map(|thing| thing.get("id")?.as_str())
+            .collect();
+        match ids.as_slice() {
+            [id] => Ok(format!("{}/{id}", self.path)),
+            [] => bail!("there is no {} {one:?}", self.name),
+            ids => bail!(
+                "{one:?} is the name of more than one {}: say --tenant, or give an id of {}",
+                self.name,
+                ids.join(", ")
+            ),
+        }
+    }
+}
+
+impl OrderArgs {
+    /// All fields: the file's, and over them the single ones.
+    pub fn read(&self) -> anyhow::Result<Map<String, Value>> {
+        let mut order = match &self.file {
+            Some(file) => from_file(file)?,
+            None => Map::new(),
+        };
+        for set in &self.set {
+            let (path, value) = set
+                .split_once('=')
+                .with_context(|| format!("--set {set:?} is no FIELD=VALUE"))?;
+            let value: Value = serde_yaml_ng::from_str(value)
+                .with_context(|| format!("--set {path}: the value is no YAML"))?;
+            put(&mut order, path, value)?;
+        }
+        Ok(order)
+    }
+}
+
+fn from_file(file: &Path) -> anyhow::Result<Map<String, Value>> {
+    match resources::read_expanding(file)? {
+        Value::Object(fields) => Ok(fields),
+        _ => bail!("{} is no list of fields", file.display()),
+    }
+}
+
+/// Puts a value at a path such as `timeouts.idle`.
+fn put(order: &mut Map<String, Value>, path: &str, value: Value) -> anyhow::Result<()> {
+    let (field, rest) = match path.split_once('.') {
+        Some((field, rest)) => (field, Some(rest)),
+        None => (path, None),
+    };
+    if field.is_empty() {
+        bail!("--set {path:?} names no field");
+    }
+    let Some(rest) = rest else {
+        order.insert(field.to_owned(), value);
+        return Ok(());
+    };
+    let within = order
+        .entry(field)
+        .or_insert_with(|| Value::Object(Map::new()));
+    match within {
+        Value::Object(within) => put(within, rest, value),
+        _ => bail!("--set {path:?}: {field} has a value already"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn read(set: &[&str]) -> anyhow::Result<Value> {
+        let args = OrderArgs {
+            set: set.iter().map(|set| (*set).to_owned()).collect(),
+            file: None,
+        };
+        Ok(Value::Object(args.read()?))
+    }
+
+    #[test]
+    fn fields_are_set_one_by_one_and_within_each_other() {
+        let order = read(&[
+            "enabled=false",
+            "timeouts.idle=90s",
+            "timeouts.connect=5s",
+            "models=[gpt-*, \"o3\"]",
+            "user=null",
+            "name=a=b",
+        ]);
+        assert_eq!(
+            order.expect("an order"),
+            json!({
+                "enabled": false,
+                "timeouts": {"idle": "90s", "connect": "5s"},
+                "models": ["gpt-*", "o3"],
+                "user": null,
+                "name": "a=b",
+            })
+        );
+        for bad in [&["enabled"][..], &["=1"], &["a=1", "a.b=2"], &["a=[1"]] {
+            assert!(read(bad).is_err(), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! Deletes what is too old: changes of the catalog for a delta, sessions that are over, failed sign-ins, and single requests
+//! beyond the days that operators keep them for.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio_util::sync::CancellationToken;
+
+use super::{Fleet, repeat_leading};
+use crate::{
+    catalog::Current,
+    clock::now_ms,
+    store::{self, Stores, catalog, sign_in_failures::FORGOTTEN_MS},
+};
+
+const PERIOD: Duration = Duration::from_secs(3_600);
+const DAY_MS: i64 = 24 * 3_600_000;
+
+/// Prunes every hour, where this instance leads.
+pub async fn run(
+    stores: Stores,
+    current: Arc<Current>,
+    fleet: Arc<Fleet>,
+    shutdown: CancellationToken,
+) {
+    repeat_leading("prune", PERIOD, &fleet, &shutdown, || {
+        let days = current.peek().settings().request_days;
+        prune(stores.clone(), days)
+    })
+    .await;
+}
+
+async fn prune(stores: Stores, request_days: Option<u32>) -> store::Result<()> {
+    let pruned = catalog::prune(&stores.config).await?;
+    if pruned > 0 {
+        tracing::info!(pruned, "old changes of the catalog were deleted");
+    }
+    let (db, now_ms) = (&stores.config.write, now_ms());
+    let sessions = store::sessions::prune(db, now_ms).await?;
+    if sessions > 0 {
+        tracing::info!(sessions, "sessions that were over were deleted");
+    }
+    store::sign_in_failures::prune(db, now_ms - FORGOTTEN_MS).await?;
+    store::idempotency::forget_older(db, now_ms - store::idempotency::KEPT_MS, None).await?;
+    if let Some(days) = request_days {
+        let before_ms = now_ms - i64::from(days) * DAY_MS;
+        let requests = store::usage::prune::events(&stores.usage, before_ms).await?;
+        if requests > 0 {
+            tracing::info!(
+                requests,
+                days,
+                "single requests were deleted; their sums stay"
+            );
+        }
+    }
+    Ok(())
+}

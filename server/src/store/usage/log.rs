@@ -1,0 +1,395 @@
+//! The request log: single events, looked for by what people know of them.
+//!
+//! Like the sums, what is asked meets the tenant's wall here and nowhere else. Each search walks one index in the order of the
+//! ids, the one that what is asked narrows most ([`Walk`]); whatever else must hold is tried on the rows on the way. Where
+//! that lets few through, a walk could go on for minutes: it looks at a bounded number of rows at a time and stops when its
+//! patience is over, telling how far it came.
+
+use std::{
+    ops::{Range, RangeInclusive},
+    time::{Duration, Instant},
+};
+
+use sea_orm::{ConnectionTrait as _, EntityTrait as _, Statement, Value};
+use uuid::Uuid;
+use weir_entity::usage_event;
+
+use super::event_rows;
+use crate::{
+    metering::UsageEvent,
+    store::{Database, Result, Scope},
+};
+
+/// Rows of a walk that are looked at in its first step; each further step looks at four times as many.
+const FIRST_LOOK: u64 = 2_000;
+/// The same, at most.
+const MAX_LOOK: u64 = 50_000;
+/// Most values that are told of one column.
+const MAX_VALUES: u64 = 100;
+
+/// What an event is known by. The word is the column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Field {
+    Id,
+    Key,
+    User,
+    Group,
+    Model,
+    Channel,
+    Credential,
+    Endpoint,
+    Source,
+    Outcome,
+    Status,
+    Error,
+    ClientRequestId,
+    UpstreamRequestId,
+    EndUser,
+    /// What was owed, nano-dollars.
+    Charge,
+    /// Microseconds.
+    Total,
+}
+
+/// What a field must be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Is {
+    AnyOf(Vec<Uuid>),
+    Word(String),
+    Within(RangeInclusive<i64>),
+}
+
+/// What is looked for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Search {
+    pub scope: Scope,
+    /// The ids that are looked at, which is a span of time.
+    pub ids: Range<Uuid>,
+    /// All of it must hold.
+    pub conditions: Vec<(Field, Is)>,
+    pub newest_first: bool,
+}
+
+/// What was found.
+#[derive(Debug, Default)]
+pub struct Found {
+    pub events: Vec<UsageEvent>,
+    /// The id behind which a further search goes on.
+    pub next: Option<Uuid>,
+    /// Whether the search stopped there for want of time, and not because the page is full.
+    pub ran_out: bool,
+}
+
+/// The values of one column.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FieldValue {
+    Id(Option<Uuid>),
+    Word(String),
+}
+
+/// Finds at most `rows` events behind the id `after`.
+pub async fn search(
+    db: &Database,
+    search: &Search,
+    after: Option<Uuid>,
+    rows: u64,
+    patience: Duration,
+) -> Result<Found> {
+    let began = Instant::now();
+    let mut found = Found::default();
+    if search.finds_nothing() {
+        return Ok(found);
+    }
+    let mut walk = Walk::of(search, after);
+    let mut look = FIRST_LOOK;
+    loop {
+        let wanted = rows - found.events.len() as u64;
+        let statement = walk.step(db, look, wanted);
+        let models = usage_event::Entity::find().from_raw_sql(statement);
+        for model in models.all(&db.read).await? {
+            found.events.push(event_rows::event(model)?);
+        }
+        if found.events.len() as u64 >= rows {
+            found.next = found.events.last().map(|event| event.id.0);
+            return Ok(found);
+        }
+        if walk.is_narrow() {
+            return Ok(found);
+        }
+        let Some(edge) = walk.edge(db, look).await? else {
+            return Ok(found);
+        };
+        walk.go_on_behind(edge);
+        if began.elapsed() >= patience {
+            found.next = Some(edge);
+            found.ran_out = true;
+            return Ok(found);
+        }
+        look = (look * 4).min(MAX_LOOK);
+    }
+}
+
+/// How many of the events that are looked for have which value in a column, the most frequent first; and the last id looked at, where
+/// only the newest were.
+pub async fn count_by(
+    db: &Database,
+    search: &Search,
+    field: Field,
+) -> Result<(Vec<(FieldValue, i64)>, Option<Uuid>)> {
+    if search.finds_nothing() {
+        return Ok((Vec::new(), None));
+    }
+    let walk = Walk::of(search, None);
+    let rows = db.read.query_all_raw(walk.count(db, MAX_LOOK, field));
+    let mut counts = Vec::new();
+    for row in rows.await? {
+        let value = match field {
+            Field::Key | Field::User | Field::Group | Field::Channel => {
+                FieldValue::Id(row.try_get("", "value")?)
+            }
+            Field::Status => FieldValue::Word(row.try_get::<i16>("", "value")?.to_string()),
+            _ => {
+                let word: Option<String> = row.try_get("", "value")?;
+                FieldValue::Word(word.unwrap_or_default())
+            }
+        };
+        counts.push((value, row.try_get("", "requests")?));
+    }
+    Ok((counts, walk.edge(db, MAX_LOOK).await?))
+}
+
+impl Search {
+    /// Whether something must be what nothing is.
+    fn finds_nothing(&self) -> bool {
+        let nothing = |is: &Is| match is {
+            Is::AnyOf(ids) => ids.is_empty(),
+            Is::Within(range) => range.is_empty(),
+            Is::Word(_) => false,
+        };
+        self.conditions.iter().any(|(_, is)| nothing(is))
+    }
+}
+
+/// A way through the events in the order of their ids.
+struct Walk {
+    ids: Range<Uuid>,
+    newest_first: bool,
+    /// What the index finds.
+    along: Conditions,
+    /// What is tried on each row.
+    besides: Conditions,
+}
+
+/// Conditions, and the values that are bound in them.
+#[derive(Default)]
+struct Conditions {
+    /// The number of the value before the first of these.
+    bound_before: usize,
+    texts: Vec<String>,
+    values: Vec<Value>,
+}
+
+impl Walk {
+    fn of(search: &Search, after: Option<Uuid>) -> Self {
+        let tenant = match search.scope {
+            Scope::Platform => None,
+            Scope::Tenant(tenant) => Some(tenant),
+        };
+        let conditions = search.conditions.iter().enumerate();
+        let ranks = conditions
+            .filter_map(|(at, (field, is))| Some((field.narrows(is, tenant.is_some())?, at)));
+        let best = ranks.min().map(|(_, at)| at);
+        let mut along = Conditions::default();
+        if let Some(tenant) = tenant {
+            let tenant = along.bound(tenant.0.into());
+            along.texts.push(format!("tenant_id = {tenant}"));
+        }
+        let mut rest: Vec<&(Field, Is)> = search.conditions.iter().collect();
+        if let Some((field, is)) = best.map(|at| rest.remove(at)) {
+            // Written out, so that the database sees which partial index has it.
+            match (field, is.is_one()) {
+                (Field::Status, true) => along.texts.push("status <> 200".to_owned()),
+                (Field::Status, false) => along.texts.push("status >= 400".to_owned()),
+                (Field::Error, _) => along.texts.push("error_code IS NOT NULL".to_owned()),
+                _ => {}
+            }
+            if *field == Field::Status && !is.is_one() {
+                rest.push(&search.conditions[best.unwrap_or_default()]);
+            } else {
+                along.add(*field, is);
+            }
+        }
+        let mut besides = Conditions {
+            // The two ids between which a step is come first.
+            bound_before: along.values.len() + 2,
+            ..Conditions::default()
+        };
+        for (field, is) in rest {
+            besides.add(*field, is);
+        }
+        let mut walk = Self {
+            ids: search.ids.clone(),
+            newest_first: search.newest_first,
+            along,
+            besides,
+        };
+        if let Some(after) = after {
+            walk.go_on_behind(after);
+        }
+        walk
+    }
+
+    fn go_on_behind(&mut self, id: Uuid) {
+        if self.newest_first {
+            self.ids.end = self.ids.end.min(id);
+        } else {
+            let next = Uuid::from_u128(id.as_u128().saturating_add(1));
+            self.ids.start = self.ids.start.max(next);
+        }
+    }
+
+    fn order(&self) -> &'static str {
+        if self.newest_first { "DESC" } else { "ASC" }
+    }
+
+    /// The rows of the index from where the walk is.
+    fn rows(&self, columns: &str) -> String {
+        let mut along = self.along.texts.clone();
+        let bound = self.along.values.len();
+        along.push(format!("id >= ${} AND id < ${}", bound + 1, bound + 2));
+        let (along, order) = (along.join(" AND "), self.order());
+        format!("SELECT {columns} FROM usage_events WHERE {along} ORDER BY id {order}")
+    }
+
+    fn values(&self) -> Vec<Value> {
+        let mut values = self.along.values.clone();
+        values.extend([self.ids.start.into(), self.ids.end.into()]);
+        values
+    }
+
+    /// The same, of those of the next `look` rows that hold.
+    fn looked(&self, db: &Database, select: &str, look: u64, then: &str) -> Statement {
+        let tried = match self.besides.texts.as_slice() {
+            [] => String::new(),
+            texts => format!("WHERE {}", texts.join(" AND ")),
+        };
+        let rows = self.rows("*");
+        let sql = format!("SELECT {select} FROM ({rows} LIMIT {look}) AS looked {tried} {then}");
+        let mut values = self.values();
+        values.extend(self.besides.values.iter().cloned());
+        Statement::from_sql_and_values(db.backend(), sql, values)
+    }
+
+    /// The first rows of the next step that hold, at most `wanted`.
+    fn step(&self, db: &Database, look: u64, wanted: u64) -> Statement {
+        if self.is_narrow() {
+            let sql = format!("{} LIMIT {wanted}", self.rows("*"));
+            return Statement::from_sql_and_values(db.backend(), sql, self.values());
+        }
+        let then = format!("ORDER BY id {} LIMIT {wanted}", self.order());
+        self.looked(db, "*", look, &then)
+    }
+
+    /// How often which value is there among the next rows.
+    fn count(&self, db: &Database, look: u64, field: Field) -> Statement {
+        let column = field.column();
+        let select = format!("{column} AS value, CAST(SUM(count) AS bigint) AS requests");
+        let then = format!("GROUP BY {column} ORDER BY requests DESC, {column} LIMIT {MAX_VALUES}");
+        self.looked(db, &select, look, &then)
+    }
+
+    /// Whether the index finds just what is looked for.
+    fn is_narrow(&self) -> bool {
+        self.besides.texts.is_empty()
+    }
+
+    /// The last id of the next step, if it is full.
+    async fn edge(&self, db: &Database, look: u64) -> Result<Option<Uuid>> {
+        let sql = format!("{} LIMIT 1 OFFSET {}", self.rows("id"), look - 1);
+        let statement = Statement::from_sql_and_values(db.backend(), sql, self.values());
+        let row = db.read.query_one_raw(statement).await?;
+        Ok(row.map(|row| row.try_get("", "id")).transpose()?)
+    }
+}
+
+impl Conditions {
+    fn bound(&mut self, value: Value) -> String {
+        self.values.push(value);
+        format!("${}", self.bound_before + self.values.len())
+    }
+
+    fn add(&mut self, field: Field, is: &Is) {
+        let column = field.column();
+        let text = match is {
+            Is::Word(word) => format!("{column} = {}", self.bound(word.as_str().into())),
+            Is::AnyOf(ids) => {
+                let ids: Vec<String> = ids.iter().map(|id| self.bound((*id).into())).collect();
+                format!("{column} IN ({})", ids.join(", "))
+            }
+            // A number needs no binding, and so the database sees what it is.
+            Is::Within(range) => {
+                let (least, most) = (range.start(), range.end());
+                match is.is_one() {
+                    true => format!("{column} = {least}"),
+                    false => format!("{column} BETWEEN {least} AND {most}"),
+                }
+            }
+        };
+        self.texts.push(text);
+    }
+}
+
+impl Is {
+    fn is_one(&self) -> bool {
+        match self {
+            Self::AnyOf(ids) => ids.len() == 1,
+            Self::Word(_) => true,
+            Self::Within(range) => range.start() == range.end(),
+        }
+    }
+}
+
+impl Field {
+    fn column(self) -> &'static str {
+        match self {
+            Self::Id => "id",
+            Self::Key => "key_id",
+            Self::User => "user_id",
+            Self::Group => "group_id",
+            Self::Model => "model",
+            Self::Channel => "channel_id",
+            Self::Credential => "credential_id",
+            Self::Endpoint => "endpoint",
+            Self::Source => "source",
+            Self::Outcome => "outcome",
+            Self::Status => "status",
+            Self::Error => "error_code",
+            Self::ClientRequestId => "client_request_id",
+            Self::UpstreamRequestId => "upstream_request_id",
+            Self::EndUser => "end_user",
+            Self::Charge => "charge_nanos",
+            Self::Total => "total_us",
+        }
+    }
+
+    /// How well an index finds it, the best 0; `None`: there is none.
+    fn narrows(self, is: &Is, in_tenant: bool) -> Option<u8> {
+        let one = is.is_one();
+        match (self, is) {
+            (Self::Id, _) => Some(0),
+            (Self::Key, _) if one => Some(1),
+            (Self::Error, _) if in_tenant => Some(2),
+            (Self::Status, Is::Within(range)) if in_tenant && one && *range.start() != 200 => {
+                Some(3)
+            }
+            (Self::User, _) if one => Some(4),
+            (Self::Status, Is::Within(range)) if in_tenant && *range.start() >= 400 => Some(5),
+            (Self::Channel, _) if in_tenant && one => Some(6),
+            (Self::Model, _) if in_tenant => Some(7),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,574 @@
+//! Management from outside: by the command line, through the log, with settings that hold everywhere.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::{
+    both_stores,
+    support::{
+        Bench, Crowd, Pair, SOON, Setup, Store,
+        binary::{failed, succeeded, token, weir, weir_with_input},
+        gateway::{self, KEY, OTHER_KEY, hello},
+        smtp::MailServer,
+        stores::ADMIN_TOKEN,
+    },
+};
+
+async fn cli(bench: &Bench, arguments: &[&str]) -> std::process::Output {
+    weir(
+        &[("WEIR_URL".to_owned(), bench.url.clone()), token()],
+        arguments,
+    )
+    .await
+}
+
+/// What a command prints as JSON.
+async fn told(bench: &Bench, arguments: &[&str]) -> Value {
+    let arguments = [arguments, &["--output", "json"]].concat();
+    let printed = succeeded(&cli(bench, &arguments).await);
+    serde_json::from_str(&printed).unwrap()
+}
+
+both_stores!(things_are_made_shown_changed_and_deleted_by_name, |bench| {
+    let tenant = told(
+        &bench,
+        &[
+            "tenants",
+            "create",
+            "umbrella",
+            "--set",
+            "time_zone=Asia/Tokyo",
+            "--set",
+            "policies.own_channels=true",
+        ],
+    )
+    .await;
+    assert_eq!(tenant["policies"]["own_channels"], true, "{tenant}");
+    told(
+        &bench,
+        &["groups", "create", "team", "--tenant", "umbrella"],
+    )
+    .await;
+    told(
+        &bench,
+        &[
+            "users",
+            "create",
+            "eve@umbrella.example",
+            "--tenant",
+            "umbrella",
+            "--set",
+            "groups=[team]",
+        ],
+    )
+    .await;
+    let user = told(
+        &bench,
+        &[
+            "users",
+            "change",
+            "eve@umbrella.example",
+            "--tenant",
+            "umbrella",
+            "--set",
+            "role=admin",
+        ],
+    )
+    .await;
+    assert_eq!(
+        (&user["role"], &user["groups"]),
+        (&json!("admin"), &json!(["team"]))
+    );
+    let budget = json!({"scope": "group", "tenant": "umbrella", "name": "team", "rule": {"amount": "5", "period": "month"}});
+    let file = bench.stores.folder.path().join("budget.json");
+    std::fs::write(&file, budget.to_string()).unwrap();
+    let budget = told(&bench, &["budgets", "create", "-f", file.to_str().unwrap()]).await;
+    let id = budget["id"].as_str().unwrap();
+    let changed = told(
+        &bench,
+        &[
+            "budgets",
+            "change",
+            id,
+            "--set",
+            "rule={amount: '7', period: month}",
+        ],
+    )
+    .await;
+    assert_eq!(changed["amount"], 7_000_000_000_u64, "{changed}");
+    let (base, key) = (bench.vendor.base_url(), "laptop");
+    let set = format!("base_url={base}");
+    let channel = told(
+        &bench,
+        &[
+            "channels",
+            "create",
+            "second",
+            "--set",
+            "kind=openai",
+            "--set",
+            &set,
+            "--set",
+            "credentials=[sk-a]",
+        ],
+    )
+    .await;
+    assert!(!channel.to_string().contains("sk-a"), "{channel}");
+    let rotated = told(
+        &bench,
+        &["keys", "rotate", key, "--tenant", "acme", "--grace", "2h"],
+    )
+    .await;
+    assert!(
+        rotated["value"].as_str().unwrap().starts_with("wk-"),
+        "{rotated}"
+    );
+    assert_eq!(
+        bench.chat(hello("gpt-test")).await.status(),
+        200,
+        "the value before"
+    );
+
+    // Table, CSV and YAML say the same.
+    let table = succeeded(&cli(&bench, &["tenants", "show", "umbrella"]).await);
+    assert!(
+        table.contains("time_zone") && table.contains("Asia/Tokyo"),
+        "{table}"
+    );
+    let csv = succeeded(&cli(&bench, &["tenants", "show", "umbrella", "-o", "csv"]).await);
+    assert!(csv.lines().nth(1).unwrap().contains("Asia/Tokyo"), "{csv}");
+    let yaml = succeeded(&cli(&bench, &["tenants", "show", "umbrella", "-o", "yaml"]).await);
+    assert!(yaml.contains("time_zone: Asia/Tokyo"), "{yaml}");
+
+    let absent = failed(&cli(&bench, &["tenants", "show", "nobody"]).await, 1);
+    assert!(absent.contains("there is no tenant"), "{absent}");
+    let refused = failed(
+        &cli(
+            &bench,
+            &["tenants", "change", "umbrella", "--set", "colour=red"],
+        )
+        .await,
+        1,
+    );
+    assert!(refused.contains("colour"), "{refused}");
+    succeeded(&cli(&bench, &["channels", "delete", "second"]).await);
+    succeeded(&cli(&bench, &["tenants", "delete", "umbrella"]).await);
+    let script = succeeded(&cli(&bench, &["completions", "bash"]).await);
+    assert!(script.contains("_weir"));
+});
+
+both_stores!(
+    a_request_is_found_in_the_log_by_what_is_known_of_it,
+    |bench| {
+        let answer = bench.chat(hello("gpt-test")).await;
+        let id = answer.headers()["x-request-id"]
+            .to_str()
+            .unwrap()
+            .to_owned();
+        let cost = answer.headers()["x-weir-cost"].to_str().unwrap().to_owned();
+        assert_eq!(bench.chat(hello("no-such-model")).await.status(), 404);
+        let shown = told(&bench, &["logs", "show", &id]).await;
+        let nanos = |text: &str| (text.parse::<f64>().unwrap() * 1e9).round() as i64;
+        assert_eq!(
+            nanos(shown["cost_usd"].as_str().unwrap()),
+            nanos(&cost),
+            "{shown}"
+        );
+        assert_eq!(
+            (&shown["key"], &shown["model"]),
+            (&json!("laptop"), &json!("gpt-test"))
+        );
+        assert_eq!(shown["attempts"][0]["channel"], "vendor");
+        for (words, found) in [
+            (vec!["--key", "laptop"], 2),
+            (vec!["--key", "laptop", "--status", "200"], 1),
+            (vec!["--status", "4xx"], 1),
+            (vec!["--error", "model_not_found", "--tenant", "acme"], 1),
+            (vec!["--model", "gpt-test"], 1),
+            (vec!["--tenant", "globex"], 0),
+            (vec!["--min-cost-usd", "0.000000001"], 1),
+            (
+                vec!["--user", "zhang@acme.example", "--max-ms", "600000"],
+                2,
+            ),
+        ] {
+            let list = told(&bench, &[&["logs"], &*words].concat()).await;
+            assert_eq!(list.as_array().unwrap().len(), found, "{words:?}: {list}");
+        }
+        let usage = told(&bench, &["usage", "--by", "error", "--details"]).await;
+        let of = |error: &str| {
+            let rows = usage.as_array().unwrap().iter();
+            rows.clone()
+                .find(|row| row["error"] == error)
+                .unwrap()
+                .clone()
+        };
+        assert_eq!(of("model_not_found")["details"]["success_rate"], 0.0);
+        let total = &of("")["details"]["total_ms"];
+        assert!(total["p50"].as_f64().unwrap() > 0.0, "{usage}");
+        assert!(total["p99"].as_f64() >= total["p50"].as_f64());
+    }
+);
+
+both_stores!(
+    settings_hold_at_once_and_a_draining_installation_takes_no_calls,
+    |bench| {
+        let ready = async || {
+            let url = format!("{}/ready", bench.url);
+            bench.http.get(url).send().await.unwrap().status().as_u16()
+        };
+        assert_eq!(ready().await, 200);
+        told(&bench, &["settings", "change", "--set", "mode=drain"]).await;
+        assert_eq!(ready().await, 503);
+        let refused = failed(
+            &cli(&bench, &["groups", "create", "late", "--tenant", "acme"]).await,
+            1,
+        );
+        assert!(refused.contains("read_only"), "{refused}");
+        assert_eq!(
+            bench.chat(hello("gpt-test")).await.status(),
+            200,
+            "who comes all the same"
+        );
+        told(&bench, &["settings", "change", "--set", "mode=normal"]).await;
+        assert_eq!(ready().await, 200);
+
+        let status = told(&bench, &["status"]).await;
+        assert_eq!(
+            (&status["status"], &status["checks"]["database"]["status"]),
+            (&json!("ok"), &json!("up"))
+        );
+        assert!(
+            status["process"]["resident_bytes"].as_u64().unwrap() > 1 << 20,
+            "{status}"
+        );
+        let stats = told(&bench, &["stats"]).await;
+        assert_eq!(stats["tenants"], 2, "{stats}");
+        bench.books().await;
+        let providers = told(&bench, &["providers"]).await;
+        let vendor = providers
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|one| one["name"] == "vendor");
+        assert_eq!(vendor.unwrap()["requests"], 1, "{providers}");
+        let url = format!("{}/health/detailed", bench.admin_url);
+        let closed = bench.http.get(&url).bearer_auth(KEY).send().await.unwrap();
+        assert_eq!(closed.status(), 401);
+    }
+);
+
+both_stores!(
+    /// Threats: S1, S4.
+    a_tenant_s_own_channel_leads_to_the_public_network_alone,
+    |bench| {
+        let admin = async |method: Method, path: &str, order: Value| {
+            let url = format!("{}/v1/admin{path}", bench.admin_url);
+            let request = bench.http.request(method, url).bearer_auth(ADMIN_TOKEN);
+            let answer = request.json(&order).send().await.unwrap();
+            let status = answer.status().as_u16();
+            (status, answer.json::<Value>().await.unwrap_or_default())
+        };
+        let channel = |base: &str| json!({"tenant": "globex", "name": "own", "kind": "openai", "base_url": base, "credentials": ["sk-own-credential-9999"]});
+        // Other protocols and ports are refused when they are saved.
+        for base in [
+            "http://vendor.example/v1",
+            "https://vendor.example:8443/v1",
+            "https://vendor.example:6379",
+            "unix:/run/docker.sock",
+            "file:///etc/passwd",
+            "gopher://127.0.0.1:6379/_FLUSHALL",
+            "ftp://vendor.example",
+            "ws://vendor.example",
+            "https://api.vendor.example@127.0.0.1/v1",
+            "https://vendor.example/v1\r\nx: y",
+            "https://vendor.example/%0d%0aFLUSHALL?x",
+            "https:///v1",
+            "https://vendor.example#@127.0.0.1",
+            "https://127.0.0.1\\@vendor.example",
+        ] {
+            let (status, refused) = admin(Method::POST, "/channels", channel(base)).await;
+            assert_eq!(status, 422, "{base}: {refused}");
+        }
+        // Private addresses when they are dialled, all with the same words.
+        let mut words = Vec::new();
+        for base in ["https://127.0.0.1/v1", "https://localhost/v1", "https://169.254.169.254/v1", "https://2130706433/v1"] {
+            let (status, made) = admin(Method::POST, "/channels", channel(base)).await;
+            assert_eq!(status, 201, "{base}: {made}");
+            let path = format!("/channels/{}", made["id"].as_str().unwrap());
+            let validate = format!("{path}/credentials/{}/validate", made["pool"][0]["id"].as_str().unwrap());
+            let (status, check) = admin(Method::POST, &validate, json!({})).await;
+            assert_eq!((status, &check["works"]), (200, &json!(false)), "{check}");
+            words.push(check["error"].as_str().unwrap().to_owned());
+            let url = format!("{}/v1/own/chat/completions", bench.url);
+            let call = bench.http.post(url).bearer_auth(OTHER_KEY).json(&hello("gpt-test"));
+            assert_eq!(call.send().await.unwrap().status(), 502, "{base}");
+            assert_eq!(admin(Method::DELETE, &path, json!({})).await.0, 204);
+        }
+        words.dedup();
+        assert_eq!(words.len(), 1, "{words:?}");
+        // An operator's word for this very origin lifts it, and a tenant's own people cannot give it.
+        let mut order = channel(&bench.vendor.base_url());
+        order["allowed_origin"] = order["base_url"].clone();
+        let (status, made) = admin(Method::POST, "/channels", order).await;
+        assert_eq!(status, 201, "{made}");
+        let validate = format!(
+            "/channels/{}/credentials/{}/validate",
+            made["id"].as_str().unwrap(),
+            made["pool"][0]["id"].as_str().unwrap()
+        );
+        let (_, check) = admin(Method::POST, &validate, json!({})).await;
+        assert!(check["status"].is_u64(), "the vendor answered: {check}");
+    }
+);
+
+/// An invitation and a link to another password come by mail, and stand in no answer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn links_are_mailed_where_there_is_a_mail_server() {
+    let server = MailServer::start().await;
+    let setup = Setup {
+        environment: vec![
+            ("WEIR_SMTP_URL", server.url.clone()),
+            ("WEIR_MAIL_FROM", "Weir <weir@weir.example>".to_owned()),
+        ],
+        ..Setup::default()
+    };
+    let bench = Bench::start(Store::Embedded, setup).await;
+    let post = async |path: &str, order: Value| {
+        let url = format!("{}/v1/admin{path}", bench.admin_url);
+        let request = bench.http.post(url).bearer_auth(ADMIN_TOKEN).json(&order);
+        let answer = request.send().await.unwrap();
+        let status = answer.status().as_u16();
+        (status, answer.json::<Value>().await.unwrap_or_default())
+    };
+    let order = json!({"tenant": "acme", "email": "eve@acme.example", "role": "developer"});
+    let (status, made) = post("/invitations", order).await;
+    assert_eq!(
+        (status, &made["mailed"], &made["url"]),
+        (201, &json!(true), &Value::Null)
+    );
+    let mail = server.mail(0).await;
+    assert!(
+        mail.contains("To: eve@acme.example") && mail.contains("invited to acme"),
+        "{mail}"
+    );
+    let token = |mail: &str| {
+        // Long lines are folded by `=` at their ends.
+        let text = mail.replace("=\n", "").replace("=3D", "=");
+        let (_, token) = text.split_once('#').unwrap();
+        token.lines().next().unwrap().trim().to_owned()
+    };
+    let password = "the password of eve";
+    let order = json!({"token": token(&mail), "name": "Eve", "password": password});
+    assert_eq!(post("/invitations/accept", order).await.0, 204);
+
+    let asked = |email: &str| post("/password-resets/request", json!({ "email": email }));
+    assert_eq!(asked("nobody@acme.example").await.0, 202);
+    assert_eq!(asked("eve@acme.example").await.0, 202);
+    let mail = server.mail(1).await;
+    assert!(
+        mail.contains("To: eve@acme.example"),
+        "nobody else got one: {mail}"
+    );
+    let another = "another password of eve";
+    let order = json!({"token": token(&mail), "password": another});
+    assert_eq!(post("/password-resets", order).await.0, 204);
+    // At once again: no second one.
+    assert_eq!(asked("eve@acme.example").await.0, 202);
+    let credentials = json!({"email": "eve@acme.example", "password": another});
+    assert_eq!(post("/sign-in", credentials).await.0, 200);
+    assert_eq!(server.count(), 2);
+}
+
+/// What a person types: an operator, an owner and a developer with a second factor, on two instances.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tenant_begins_by_the_command_line_on_two_instances() {
+    if !Store::cluster_is_there() {
+        return;
+    }
+    let mut bench = Bench::without_gateway(Store::Cluster, Setup::patient()).await;
+    let pair = Pair::start(&mut bench).await;
+    let [first, second] = pair.urls();
+    let run = async |url: &str, token: &str, arguments: &[&str]| {
+        let environment = [
+            ("WEIR_URL".to_owned(), url.to_owned()),
+            ("WEIR_TOKEN".to_owned(), token.to_owned()),
+        ];
+        let arguments = [arguments, &["--output", "json"]].concat();
+        let printed = succeeded(&weir(&environment, &arguments).await);
+        serde_json::from_str::<Value>(&printed).unwrap_or_default()
+    };
+    let post = async |url: &str, token: Option<&str>, path: &str, order: Value| {
+        let request = bench
+            .http
+            .post(format!("{url}/v1/admin{path}"))
+            .json(&order);
+        let request = match token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        };
+        let answer = request.send().await.unwrap();
+        let status = answer.status().as_u16();
+        let body = answer.text().await.unwrap();
+        assert!((200..300).contains(&status), "{path}: {status} {body}");
+        serde_json::from_str::<Value>(&body).unwrap_or_default()
+    };
+    let joined = async |invitation: &Value, email: &str| {
+        let (_, token) = invitation["url"].as_str().unwrap().split_once('#').unwrap();
+        let order =
+            json!({"token": token, "name": email, "password": format!("the password of {email}")});
+        post(&second, None, "/invitations/accept", order).await;
+    };
+    let signed_in = async |email: &str, code: Option<&str>| {
+        let password = format!("the password of {email}\n");
+        let mut arguments = vec!["sign-in", "--email", email, "--url", &*first];
+        arguments.extend(code.map(|code| ["--code", code]).into_iter().flatten());
+        let told = weir_with_input(&[], &arguments, &password).await;
+        succeeded(&told).trim().to_owned()
+    };
+
+    // The operator makes the tenant on one instance, and invites its owner on the other.
+    run(&first, ADMIN_TOKEN, &["tenants", "create", "umbrella"]).await;
+    let invite = [
+        "invitations",
+        "create",
+        "--tenant",
+        "umbrella",
+        "--email",
+        "owner@umbrella.example",
+        "--role",
+        "owner",
+    ];
+    let invitation = run(&second, ADMIN_TOKEN, &invite).await;
+    joined(&invitation, "owner@umbrella.example").await;
+    let owner = signed_in("owner@umbrella.example", None).await;
+
+    let invite = [
+        "invitations",
+        "create",
+        "--email",
+        "dev@umbrella.example",
+        "--role",
+        "developer",
+    ];
+    let invitation = run(&first, &owner, &invite).await;
+    joined(&invitation, "dev@umbrella.example").await;
+    let budget = json!({"scope": "user", "name": "dev@umbrella.example", "rule": {"amount": "1.00", "period": "month", "mode": "hard"}});
+    let file = bench.stores.folder.path().join("budget.json");
+    std::fs::write(&file, budget.to_string()).unwrap();
+    run(
+        &second,
+        &owner,
+        &["budgets", "create", "-f", file.to_str().unwrap()],
+    )
+    .await;
+
+    // The developer takes a second factor, and signs in with it.
+    let plain = signed_in("dev@umbrella.example", None).await;
+    let proof = json!({"password": "the password of dev@umbrella.example"});
+    let seed = post(&first, Some(&plain), "/me/second-factor", proof).await;
+    let secret = totp_rs::Secret::Encoded(seed["secret"].as_str().unwrap().to_owned());
+    let totp = totp_rs::TOTP::new(
+        totp_rs::Algorithm::SHA1,
+        6,
+        0,
+        30,
+        secret.to_bytes().unwrap(),
+        None,
+        String::new(),
+    )
+    .unwrap();
+    let now_s = || weir::clock::now_ms().unsigned_abs() / 1_000;
+    let code = json!({"code": totp.generate(now_s())});
+    post(&first, Some(&plain), "/me/second-factor/confirm", code).await;
+    // A code works once: the next step's.
+    let developer = signed_in("dev@umbrella.example", Some(&totp.generate(now_s() + 30))).await;
+    let me = run(&second, &developer, &["me"]).await;
+    assert_eq!(me["person"]["second_factor"], true, "{me}");
+
+    let key = post(
+        &first,
+        Some(&developer),
+        "/me/keys",
+        json!({"name": "laptop"}),
+    )
+    .await;
+    let value = key["value"].as_str().unwrap();
+    let status = |url: String, key: String| {
+        let http = bench.http.clone();
+        async move { gateway::status(&http, &url, &key, "gpt-test").await }
+    };
+    for url in pair.urls() {
+        eventually_status(&status, &url, value, 200).await;
+    }
+    let used = run(&second, &developer, &["usage", "--by", "user"]).await;
+    assert_eq!(used[0]["user"], "dev@umbrella.example", "{used}");
+    let logged = run(
+        &first,
+        &developer,
+        &["logs", "--key", "laptop", "--status", "200"],
+    )
+    .await;
+    let logged = logged.as_array().unwrap();
+    let nanos = |text: &Value| {
+        text.as_str()
+            .unwrap()
+            .replace('.', "")
+            .parse::<i64>()
+            .unwrap()
+    };
+    let sum: i64 = logged.iter().map(|item| nanos(&item["cost_usd"])).sum();
+    assert_eq!(
+        nanos(&used[0]["cost_usd"]),
+        sum,
+        "to the nano-dollar: {used}"
+    );
+
+    // Rotated while calls go on: none fails. Switched off: it stops everywhere.
+    let crowd = Crowd::with_key(&pair.urls(), 4, value);
+    let rotated = run(&second, &owner, &["keys", "rotate", "laptop"]).await;
+    let next = rotated["value"].as_str().unwrap().to_owned();
+    for url in pair.urls() {
+        eventually_status(&status, &url, &next, 200).await;
+    }
+    assert!(crowd.end().await > 0);
+    succeeded(
+        &weir(
+            &[
+                ("WEIR_URL".to_owned(), first.clone()),
+                ("WEIR_TOKEN".to_owned(), owner.clone()),
+            ],
+            &["keys", "disable", "laptop"],
+        )
+        .await,
+    );
+    for url in pair.urls() {
+        eventually_status(&status, &url, &next, 401).await;
+        eventually_status(&status, &url, value, 401).await;
+    }
+    let verified = weir(
+        &[
+            ("WEIR_URL".to_owned(), second.clone()),
+            ("WEIR_TOKEN".to_owned(), ADMIN_TOKEN.to_owned()),
+        ],
+        &["audit", "verify"],
+    );
+    succeeded(&verified.await);
+}
+
+/// A call is answered so before long: within a second by promise, of which a busy machine gets some.
+async fn eventually_status<F: Future<Output = u16>>(
+    status: impl Fn(String, String) -> F,
+    url: &str,
+    key: &str,
+    wanted: u16,
+) {
+    let asked = async {
+        while status(url.to_owned(), key.to_owned()).await != wanted {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(SOON, asked)
+        .await
+        .unwrap_or_else(|_| panic!("{url} does not answer {wanted}"));
+}
