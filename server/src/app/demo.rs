@@ -184,7 +184,8 @@ mod tests {
             "wk-test-key-that-is-long-enough",
             &all,
         );
-        let read = read::parse_expanding(&text, &|_| Some("secret".to_owned())).unwrap();
+        let read: weir_api_types::resources::Resources =
+            read::parse_expanding(&text, &|_| Some("secret".to_owned())).unwrap();
         assert_eq!(
             read.channels.map(|channels| channels.len()),
             Some(KNOWN.len() + 1)

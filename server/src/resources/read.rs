@@ -212,7 +212,7 @@ rules: []
         let text =
             "channels: [{name: a, credentials: ['${KEY}', '${NOT_SET}'], base_url: '${ALSO_NOT}'}]";
         let lookup = |name: &str| (name == "KEY").then(|| "sk-1".to_owned());
-        let errors = parse_expanding(text, &lookup).expect_err("two are missing");
+        let errors = parse_expanding::<Resources>(text, &lookup).expect_err("two are missing");
         let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
         assert_eq!(
             errors,

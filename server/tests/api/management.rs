@@ -546,14 +546,12 @@ async fn a_tenant_begins_by_the_command_line_on_two_instances() {
         eventually_status(&status, &url, &next, 401).await;
         eventually_status(&status, &url, value, 401).await;
     }
-    let verified = weir(
-        &[
-            ("WEIR_URL".to_owned(), second.clone()),
-            ("WEIR_TOKEN".to_owned(), ADMIN_TOKEN.to_owned()),
-        ],
-        &["audit", "verify"],
-    );
-    succeeded(&verified.await);
+    let environment = [
+        ("WEIR_URL".to_owned(), second.clone()),
+        ("WEIR_TOKEN".to_owned(), ADMIN_TOKEN.to_owned()),
+    ];
+    let verified = weir(&environment, &["audit", "verify"]).await;
+    succeeded(&verified);
 }
 
 /// A call is answered so before long: within a second by promise, of which a busy machine gets some.

@@ -182,6 +182,7 @@ fn described(mut entries: Vec<Entry>) -> Vec<String> {
         Entry::Model(model) => model.id.0,
         Entry::Limit(limit) => limit.id.0,
         Entry::Budget(budget) => budget.id.0,
+        Entry::Settings(_) => crate::store::settings::ID,
     });
     entries.iter().map(|entry| format!("{entry:?}")).collect()
 }
@@ -289,6 +290,7 @@ async fn deltas_lead_to_the_same_picture_as_a_full_load() {
                         .channel(channel.id)
                         .is_some_and(|own| **own == *channel),
                     Entry::Model(model) => known.models().any(|own| **own == *model),
+                    Entry::Settings(settings) => **known.settings() == *settings,
                     Entry::User(_) | Entry::Group(_) | Entry::Limit(_) | Entry::Budget(_) => true,
                 };
                 assert!(same, "{entry:?}");

@@ -86,6 +86,7 @@ async fn assert_same_as_full(test: &TestStores, known: &Catalog, world: &World, 
             Entry::Model(model) => known.models().any(|own| **own == *model),
             Entry::Limit(limit) => known.limits(limit.scope) == anew.limits(limit.scope),
             Entry::Budget(budget) => known.budgets(budget.scope) == anew.budgets(budget.scope),
+            Entry::Settings(settings) => **known.settings() == *settings,
             Entry::Tenant(_) | Entry::User(_) | Entry::Group(_) => true,
         };
         assert!(same, "{context}: {entry:?}");
