@@ -18,6 +18,15 @@ pub struct ListQuery {
     pub tenant: Option<String>,
 }
 
+/// Whose.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::IntoParams), into_params(parameter_in = Query))]
+#[serde(deny_unknown_fields, default)]
+pub struct TenantQuery {
+    /// Only this tenant's, by name.
+    pub tenant: Option<String>,
+}
+
 /// Which part of a list.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::IntoParams), into_params(parameter_in = Query))]

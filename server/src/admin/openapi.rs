@@ -1,7 +1,6 @@
 //! The OpenAPI document, made from the table of routes; and its page, which fetches nothing from outside.
 
 use std::{
-    borrow::Cow,
     collections::BTreeMap,
     sync::{Arc, LazyLock},
 };
@@ -9,18 +8,18 @@ use std::{
 use actix_web::{HttpResponse, http::header, web};
 use serde_json::{Map, Value, json};
 use utoipa::{
-    IntoParams, ToSchema,
+    IntoParams, PartialSchema as _, ToSchema,
     openapi::{
         Components, ContentBuilder, HttpMethod, InfoBuilder, OpenApiBuilder, PathItem,
         PathsBuilder, Ref, RefOr, Required, ResponseBuilder, ResponsesBuilder, Schema,
         path::{Operation, OperationBuilder, Parameter, ParameterBuilder, ParameterIn},
         request_body::{RequestBody, RequestBodyBuilder},
-        schema::{KnownFormat, ObjectBuilder, SchemaFormat, SchemaType, Type},
+        schema::{ArrayBuilder, KnownFormat, ObjectBuilder, SchemaFormat, SchemaType, Type},
         security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme},
     },
 };
 use utoipa_swagger_ui::{Config, Url};
-use weir_api_types::problem::Problem;
+use weir_api_types::{manage::Page, orders::Detail, problem::Problem};
 
 use super::{
     access::Needs,
@@ -45,7 +44,8 @@ pub fn params<Q: IntoParams>() -> Vec<Parameter> {
 /// What goes over the wire: a type, by its schema.
 #[derive(Debug, Clone, Copy)]
 pub struct Wire {
-    name: fn() -> Cow<'static, str>,
+    /// None: it has no name of its own.
+    name: Option<fn() -> String>,
     schema: fn() -> RefOr<Schema>,
     /// Those that the schema refers to.
     others: fn(&mut Vec<(String, RefOr<Schema>)>),
@@ -54,9 +54,36 @@ pub struct Wire {
 impl Wire {
     pub const fn of<T: ToSchema>() -> Self {
         Self {
-            name: T::name,
+            name: Some(|| T::name().into_owned()),
             schema: T::schema,
             others: T::schemas,
+        }
+    }
+
+    /// A page of such things.
+    pub const fn page<T: ToSchema>() -> Self {
+        Self {
+            name: Some(|| format!("{}Page", T::name())),
+            schema: Page::<T>::schema,
+            others: with_itself::<T>,
+        }
+    }
+
+    /// Such a thing with its id and times.
+    pub const fn detail<T: ToSchema>() -> Self {
+        Self {
+            name: Some(|| format!("{}Shown", T::name())),
+            schema: Detail::<T>::schema,
+            others: with_itself::<T>,
+        }
+    }
+
+    /// A list of such things.
+    pub const fn list<T: ToSchema>() -> Self {
+        Self {
+            name: None,
+            schema: list_of::<T>,
+            others: with_itself::<T>,
         }
     }
 
@@ -65,14 +92,24 @@ impl Wire {
         let mut others = Vec::new();
         (self.others)(&mut others);
         schemas.extend(others);
-        let name = (self.name)();
-        // A list has no name of its own.
-        if name == "Vec" {
+        let Some(name) = self.name else {
             return (self.schema)();
-        }
-        schemas.insert(name.to_string(), (self.schema)());
+        };
+        let name = name();
+        schemas.insert(name.clone(), (self.schema)());
         RefOr::Ref(Ref::from_schema_name(name))
     }
+}
+
+fn list_of<T: ToSchema>() -> RefOr<Schema> {
+    let item = RefOr::Ref(Ref::from_schema_name(T::name()));
+    ArrayBuilder::new().items(item).into()
+}
+
+/// What a schema refers to, and itself.
+fn with_itself<T: ToSchema>(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+    T::schemas(schemas);
+    schemas.push((T::name().into_owned(), T::schema()));
 }
 
 /// What an operation takes.

@@ -7,19 +7,22 @@ use weir_api_types::{
     log::{Neighbours, RequestDetail, RequestFacets, RequestPage, RequestQuery},
     manage::{
         AlertItem, AuditItem, AuditVerdict, BudgetItem, ChannelItem, CreatedServiceToken,
-        GroupItem, InstanceItem, KeyItem, LimitItem, ModelItem, NewServiceToken, Page,
-        ServiceTokenItem, ServiceTokenPatch, TenantItem, UserItem,
+        GroupItem, InstanceItem, KeyItem, LimitItem, ModelItem, NewServiceToken, ServiceTokenItem,
+        ServiceTokenPatch, TenantItem, UserItem,
     },
     orders::{
-        self, BudgetPatch, ChannelDetail, CredentialCheck, CredentialPatch, Detail, KeyDetail,
-        LimitPatch, MyKey, MyKeyPatch, NewBudget, NewCredential, NewLimit, Rotation,
+        self, BudgetPatch, ChannelDetail, CredentialCheck, CredentialPatch, KeyDetail, LimitPatch,
+        MyKey, MyKeyPatch, NewBudget, NewCredential, NewLimit, Rotation,
     },
     people::{
         Acceptance, Access, CreatedInvitation, Credentials, FactorCode, InvitationItem, Me,
         MePatch, NewInvitation, OneTimeLink, PasswordChange, PasswordReset, Proof, RecoveryCodes,
         ResetRequest, Seed, SessionItem,
     },
-    queries::{ApplyQuery, FacetQuery, ListQuery, MemberQuery, OrderQuery, PageQuery, WaitQuery},
+    queries::{
+        ApplyQuery, FacetQuery, ListQuery, MemberQuery, OrderQuery, PageQuery, TenantQuery,
+        WaitQuery,
+    },
     resources::{Channel, Model, Resources},
     security::{AdminKeyInfo, KeyCheck, KeyToCheck, NewAdminKey},
     settings::{RuntimeSettings, SettingsPatch},
@@ -92,7 +95,16 @@ macro_rules! answer {
     () => {
         None
     };
-    ($answer:ty) => {
+    (page $item:ty) => {
+        Some(Wire::page::<$item>())
+    };
+    (detail $thing:ty) => {
+        Some(Wire::detail::<$thing>())
+    };
+    (list $item:ty) => {
+        Some(Wire::list::<$item>())
+    };
+    (one $answer:ty) => {
         Some(Wire::of::<$answer>())
     };
 }
@@ -100,7 +112,7 @@ macro_rules! answer {
 macro_rules! routes {
     ($($path:literal { $(
         $method:ident $needs:ident => $handler:path, $summary:literal
-            $(, ? $query:ty)* $(, $format:ident $body:ty)? => $status:literal $($answer:ty)?;
+            $(, ? $query:ty)* $(, $format:ident $body:ty)? => $status:literal $($shape:ident $answer:ty)?;
     )+ })+) => {
         /// All routes.
         pub const TABLE: &[Route] = &[$($(
@@ -112,7 +124,7 @@ macro_rules! routes {
                 query: &[$(openapi::params::<$query>),*],
                 order: order!($($format $body)?),
                 status: $status,
-                answer: answer!($($answer)?),
+                answer: answer!($($shape $answer)?),
             },
         )+)+];
 
@@ -135,11 +147,11 @@ routes! {
     }
     "/sign-in" {
         POST Nothing => login::sign_in, "Sign in with address and password; the refresh token comes in a cookie.",
-            json Credentials => 200 Access;
+            json Credentials => 200 one Access;
     }
     "/sign-in/refresh" {
         POST Nothing => login::refresh, "Another access token for the refresh token in the cookie, which is replaced."
-            => 200 Access;
+            => 200 one Access;
     }
     "/sign-out" {
         POST Nothing => login::sign_out, "End the session of the cookie." => 204;
@@ -156,8 +168,8 @@ routes! {
         POST Nothing => invitations::accept, "Take an invitation.", json Acceptance => 204;
     }
     "/me" {
-        GET Caller => me::show, "Who calls, and what they may do." => 200 Me;
-        PATCH Caller => me::change, "Change one's own name, department or contact.", json MePatch => 200 Me;
+        GET Caller => me::show, "Who calls, and what they may do." => 200 one Me;
+        PATCH Caller => me::change, "Change one's own name, department or contact.", json MePatch => 200 one Me;
     }
     "/me/password" {
         POST Caller => me::change_password, "Another password for oneself; all other sessions end.",
@@ -165,219 +177,219 @@ routes! {
     }
     "/me/second-factor" {
         POST Caller => me::begin_factor, "A seed for a second factor, in force once it is confirmed.",
-            json Proof => 200 Seed;
+            json Proof => 200 one Seed;
     }
     "/me/second-factor/confirm" {
         POST Caller => me::confirm_factor, "Put the second factor in force; the recovery codes are shown this once.",
-            json FactorCode => 200 RecoveryCodes;
+            json FactorCode => 200 one RecoveryCodes;
     }
     "/me/second-factor/remove" {
         POST Caller => me::remove_factor, "Be asked for no second factor any longer.", json Proof => 204;
     }
     "/me/sessions" {
-        GET Caller => me::list_sessions, "One's own sessions." => 200 Page<SessionItem>;
+        GET Caller => me::list_sessions, "One's own sessions." => 200 page SessionItem;
         DELETE Caller => me::end_all_sessions, "Sign out everywhere." => 204;
     }
     "/me/sessions/{id}" {
         DELETE Caller => me::end_session, "End one of one's own sessions." => 204;
     }
     "/resources" {
-        GET ResourcesRead => resources::export, "The whole configuration, as `weir apply` takes it." => 200 Resources;
+        GET ResourcesRead => resources::export, "The whole configuration, as `weir apply` takes it." => 200 one Resources;
     }
     "/resources/apply" {
         POST ResourcesWrite => resources::apply, "Make the platform match a file.",
-            ? ApplyQuery, yaml Resources => 200 Applied;
+            ? ApplyQuery, yaml Resources => 200 one Applied;
     }
     "/tenants" {
-        GET TenantsRead => tenants::list, "List tenants.", ? ListQuery => 200 Page<TenantItem>;
+        GET TenantsRead => tenants::list, "List tenants.", ? ListQuery => 200 page TenantItem;
         POST TenantsWrite => thing::create::<Tenants>, "Make a tenant.",
-            json orders::Tenant => 201 Detail<orders::Tenant>;
+            json orders::Tenant => 201 detail orders::Tenant;
     }
     "/tenants/{id}" {
-        GET TenantsRead => thing::show::<Tenants>, "Show a tenant." => 200 Detail<orders::Tenant>;
+        GET TenantsRead => thing::show::<Tenants>, "Show a tenant." => 200 detail orders::Tenant;
         PATCH TenantsWrite => thing::change::<Tenants>, "Change a tenant.",
-            json orders::Tenant => 200 Detail<orders::Tenant>;
+            json orders::Tenant => 200 detail orders::Tenant;
         DELETE TenantsWrite => thing::delete::<Tenants>, "Delete a tenant with all that is its; its usage stays." => 204;
     }
     "/groups" {
-        GET GroupsRead => groups::list, "List groups.", ? ListQuery => 200 Page<GroupItem>;
+        GET GroupsRead => groups::list, "List groups.", ? ListQuery => 200 page GroupItem;
         POST GroupsWrite => thing::create::<Groups>, "Make a group.",
-            json orders::Group => 201 Detail<orders::Group>;
+            json orders::Group => 201 detail orders::Group;
     }
     "/groups/{id}" {
-        GET GroupsRead => thing::show::<Groups>, "Show a group." => 200 Detail<orders::Group>;
+        GET GroupsRead => thing::show::<Groups>, "Show a group." => 200 detail orders::Group;
         PATCH GroupsWrite => thing::change::<Groups>, "Change a group.",
-            json orders::Group => 200 Detail<orders::Group>;
+            json orders::Group => 200 detail orders::Group;
         DELETE GroupsWrite => thing::delete::<Groups>, "Delete a group with its keys." => 204;
     }
     "/users" {
-        GET UsersRead => users::list, "List users with their places in tenants.", ? ListQuery => 200 Page<UserItem>;
+        GET UsersRead => users::list, "List users with their places in tenants.", ? ListQuery => 200 page UserItem;
         POST UsersCreate => users::create, "Put somebody into a tenant without asking them.",
-            json orders::User => 201 Detail<orders::User>;
+            json orders::User => 201 detail orders::User;
     }
     "/users/{id}" {
-        GET UsersRead => users::show, "Show somebody as a member of a tenant.", ? MemberQuery => 200 Detail<orders::User>;
+        GET UsersRead => users::show, "Show somebody as a member of a tenant.", ? MemberQuery => 200 detail orders::User;
         PATCH UsersWrite => users::change, "Change somebody as a member of a tenant.",
-            ? MemberQuery, json orders::User => 200 Detail<orders::User>;
+            ? MemberQuery, json orders::User => 200 detail orders::User;
         DELETE UsersWrite => users::delete, "Take somebody out of a tenant, with their keys.", ? MemberQuery => 204;
     }
     "/users/{id}/reset-link" {
         POST UsersReset => password_resets::create, "A link that works once, with which somebody sets a password."
-            => 201 OneTimeLink;
+            => 201 one OneTimeLink;
     }
     "/invitations" {
-        GET UsersRead => invitations::list, "List invitations that wait.", ? ListQuery => 200 Page<InvitationItem>;
+        GET UsersRead => invitations::list, "List invitations that wait.", ? ListQuery => 200 page InvitationItem;
         POST UsersWrite => invitations::create, "Invite somebody into a tenant; the link is shown this once.",
-            json NewInvitation => 201 CreatedInvitation;
+            json NewInvitation => 201 one CreatedInvitation;
     }
     "/invitations/{id}" {
         DELETE UsersWrite => invitations::delete, "Take an invitation back." => 204;
     }
     "/me/keys" {
-        GET OwnKeysWrite => my_keys::list, "One's own proxy keys." => 200 Page<KeyItem>;
+        GET OwnKeysWrite => my_keys::list, "One's own proxy keys." => 200 page KeyItem;
         POST OwnKeysWrite => my_keys::create, "Make a proxy key for oneself; its value is shown this once.",
-            json MyKey => 201 Detail<KeyDetail>;
+            json MyKey => 201 detail KeyDetail;
     }
     "/me/keys/{id}" {
         PATCH OwnKeysWrite => my_keys::change, "Rename a key of one's own, or switch it off.",
-            json MyKeyPatch => 200 Detail<KeyDetail>;
+            json MyKeyPatch => 200 detail KeyDetail;
         DELETE OwnKeysWrite => my_keys::delete, "Delete a key of one's own." => 204;
     }
     "/me/keys/{id}/rotate" {
         POST OwnKeysWrite => my_keys::rotate, "Give a key of one's own another value; the one before stays valid for a while.",
-            json Rotation => 200 Detail<KeyDetail>;
+            json Rotation => 200 detail KeyDetail;
     }
     "/models" {
-        GET ModelsRead => models::list, "List models with routes and prices.", ? ListQuery => 200 Page<ModelItem>;
-        POST ModelsWrite => thing::create::<Models>, "Make a model.", json Model => 201 Detail<Model>;
+        GET ModelsRead => models::list, "List models with routes and prices.", ? ListQuery => 200 page ModelItem;
+        POST ModelsWrite => thing::create::<Models>, "Make a model.", json Model => 201 detail Model;
     }
     "/models/{id}" {
-        GET ModelsRead => thing::show::<Models>, "Show a model." => 200 Detail<Model>;
-        PATCH ModelsWrite => thing::change::<Models>, "Change a model.", json Model => 200 Detail<Model>;
+        GET ModelsRead => thing::show::<Models>, "Show a model." => 200 detail Model;
+        PATCH ModelsWrite => thing::change::<Models>, "Change a model.", json Model => 200 detail Model;
         DELETE ModelsWrite => thing::delete::<Models>, "Delete a model." => 204;
     }
     "/settings" {
-        GET SettingsRead => settings::show, "The run-time settings in force." => 200 RuntimeSettings;
+        GET SettingsRead => settings::show, "The run-time settings in force." => 200 one RuntimeSettings;
         PATCH SettingsWrite => settings::change, "Change run-time settings, on every instance at once.",
-            json SettingsPatch => 200 RuntimeSettings;
+            json SettingsPatch => 200 one RuntimeSettings;
     }
     "/status" {
-        GET SystemRead => system::status, "How the asked instance is, with all that it leans on." => 200 SystemStatus;
+        GET SystemRead => system::status, "How the asked instance is, with all that it leans on." => 200 one SystemStatus;
     }
     "/providers" {
-        GET ChannelsRead => system::providers, "Channels, and what their last hour was like." => 200 Vec<ProviderItem>;
+        GET ChannelsRead => system::providers, "Channels, and what their last hour was like.", ? ListQuery => 200 page ProviderItem;
     }
     "/stats" {
-        GET UsageRead => system::stats, "What there is, and what went through today." => 200 Stats;
+        GET UsageRead => system::stats, "What there is, and what went through today.", ? TenantQuery => 200 one Stats;
     }
     "/security/key-info" {
-        GET SecurityRead => admin_key::info, "The admin token, masked." => 200 AdminKeyInfo;
+        GET SecurityRead => admin_key::info, "The admin token, masked." => 200 one AdminKeyInfo;
     }
     "/security/rotate-admin-key" {
         POST SecurityWrite => admin_key::rotate, "Another admin token, shown this once; the one before ends at once."
-            => 200 NewAdminKey;
+            => 200 one NewAdminKey;
     }
     "/security/validate-key" {
         POST SecurityWrite => admin_key::validate, "Whether a value lets anybody in, and as what.",
-            json KeyToCheck => 200 KeyCheck;
+            json KeyToCheck => 200 one KeyCheck;
     }
     "/instances" {
-        GET InstancesRead => instances::list, "The living instances." => 200 Page<InstanceItem>;
+        GET InstancesRead => instances::list, "The living instances." => 200 page InstanceItem;
     }
     "/limits" {
-        GET LimitsRead => limits::limits, "List limits with what they have left.", ? ListQuery => 200 Page<LimitItem>;
-        POST LimitsWrite => bounds::set_limit, "Set a limit on something.", json NewLimit => 201 LimitItem;
+        GET LimitsRead => limits::limits, "List limits with what they have left.", ? ListQuery => 200 page LimitItem;
+        POST LimitsWrite => bounds::set_limit, "Set a limit on something.", json NewLimit => 201 one LimitItem;
     }
     "/limits/{id}" {
-        GET LimitsRead => bounds::show_limit, "Show a limit." => 200 LimitItem;
+        GET LimitsRead => bounds::show_limit, "Show a limit." => 200 one LimitItem;
         PATCH LimitsWrite => bounds::change_limit, "Change a limit; what it has counted stays.",
-            json LimitPatch => 200 LimitItem;
+            json LimitPatch => 200 one LimitItem;
         DELETE LimitsWrite => bounds::delete_limit, "Delete a limit." => 204;
     }
     "/budgets" {
-        GET BudgetsRead => limits::budgets, "List budgets with what is spent of them.", ? ListQuery => 200 Page<BudgetItem>;
-        POST BudgetsWrite => bounds::set_budget, "Set a budget on something.", json NewBudget => 201 BudgetItem;
+        GET BudgetsRead => limits::budgets, "List budgets with what is spent of them.", ? ListQuery => 200 page BudgetItem;
+        POST BudgetsWrite => bounds::set_budget, "Set a budget on something.", json NewBudget => 201 one BudgetItem;
     }
     "/budgets/{id}" {
-        GET BudgetsRead => bounds::show_budget, "Show a budget." => 200 BudgetItem;
+        GET BudgetsRead => bounds::show_budget, "Show a budget." => 200 one BudgetItem;
         PATCH BudgetsWrite => bounds::change_budget, "Change a budget; what is spent stays spent.",
-            json BudgetPatch => 200 BudgetItem;
+            json BudgetPatch => 200 one BudgetItem;
         DELETE BudgetsWrite => bounds::delete_budget, "Delete a budget." => 204;
     }
     "/alerts" {
-        GET AlertsRead => limits::alerts, "List what budgets told.", ? ListQuery => 200 Page<AlertItem>;
+        GET AlertsRead => limits::alerts, "List what budgets told.", ? ListQuery => 200 page AlertItem;
     }
     "/channels" {
         GET ChannelsRead => channels::list, "List channels with the state of their credentials.",
-            ? ListQuery => 200 Page<ChannelItem>;
+            ? ListQuery => 200 page ChannelItem;
         POST ChannelsWrite => thing::create::<Channels>, "Make a channel.",
-            json Channel => 201 Detail<ChannelDetail>;
+            json Channel => 201 detail ChannelDetail;
     }
     "/channels/{id}" {
-        GET ChannelsRead => thing::show::<Channels>, "Show a channel." => 200 Detail<ChannelDetail>;
-        PATCH ChannelsWrite => thing::change::<Channels>, "Change a channel.", json Channel => 200 Detail<ChannelDetail>;
+        GET ChannelsRead => thing::show::<Channels>, "Show a channel." => 200 detail ChannelDetail;
+        PATCH ChannelsWrite => thing::change::<Channels>, "Change a channel.", json Channel => 200 detail ChannelDetail;
         DELETE ChannelsWrite => thing::delete::<Channels>, "Delete a channel with its credentials." => 204;
     }
     "/channels/{id}/credentials" {
         POST ChannelsWrite => channels::add_credential, "Add a secret to a channel's pool; it is never shown again.",
-            json NewCredential => 200 Detail<ChannelDetail>;
+            json NewCredential => 200 detail ChannelDetail;
     }
     "/channels/{id}/credentials/{credential}" {
         PATCH ChannelsWrite => channels::change_credential, "Rename a credential, or switch it off or on.",
-            json CredentialPatch => 200 Detail<ChannelDetail>;
-        DELETE ChannelsWrite => channels::delete_credential, "Delete a credential." => 200 Detail<ChannelDetail>;
+            json CredentialPatch => 200 detail ChannelDetail;
+        DELETE ChannelsWrite => channels::delete_credential, "Delete a credential." => 200 detail ChannelDetail;
     }
     "/channels/{id}/credentials/{credential}/validate" {
         POST ChannelsWrite => channels::validate_credential, "Call the vendor with a credential, and tell what came back."
-            => 200 CredentialCheck;
+            => 200 one CredentialCheck;
     }
     "/keys" {
-        GET KeysRead => keys::list, "List proxy keys.", ? ListQuery => 200 Page<KeyItem>;
+        GET KeysRead => keys::list, "List proxy keys.", ? ListQuery => 200 page KeyItem;
         POST KeysWrite => keys::create, "Make a proxy key; a value that was made is shown this once.",
-            json orders::Key => 201 Detail<KeyDetail>;
+            json orders::Key => 201 detail KeyDetail;
     }
     "/keys/{id}" {
-        GET KeysRead => thing::show::<Keys>, "Show a proxy key." => 200 Detail<KeyDetail>;
-        PATCH KeysWrite => thing::change::<Keys>, "Change a proxy key.", json orders::Key => 200 Detail<KeyDetail>;
+        GET KeysRead => thing::show::<Keys>, "Show a proxy key." => 200 detail KeyDetail;
+        PATCH KeysWrite => thing::change::<Keys>, "Change a proxy key.", json orders::Key => 200 detail KeyDetail;
         DELETE KeysWrite => thing::delete::<Keys>, "Delete a proxy key; its usage stays." => 204;
     }
     "/keys/{id}/rotate" {
         POST KeysWrite => keys::rotate, "Give a key another value, shown this once; the one before stays valid for a while.",
-            json Rotation => 200 Detail<KeyDetail>;
+            json Rotation => 200 detail KeyDetail;
     }
     "/service-tokens" {
-        GET ServiceTokensRead => service_tokens::list, "List service tokens.", ? ListQuery => 200 Page<ServiceTokenItem>;
+        GET ServiceTokensRead => service_tokens::list, "List service tokens.", ? ListQuery => 200 page ServiceTokenItem;
         POST ServiceTokensWrite => service_tokens::create, "Make a service token; its value is shown this once.",
-            json NewServiceToken => 201 CreatedServiceToken;
+            json NewServiceToken => 201 one CreatedServiceToken;
     }
     "/service-tokens/{id}" {
-        GET ServiceTokensRead => service_tokens::show, "Show a service token." => 200 ServiceTokenItem;
+        GET ServiceTokensRead => service_tokens::show, "Show a service token." => 200 one ServiceTokenItem;
         PATCH ServiceTokensWrite => service_tokens::change, "Switch a service token off or on.",
-            json ServiceTokenPatch => 200 ServiceTokenItem;
+            json ServiceTokenPatch => 200 one ServiceTokenItem;
         DELETE ServiceTokensWrite => service_tokens::delete, "Delete a service token." => 204;
     }
     "/audit-log" {
-        GET AuditRead => audit::list, "What was changed, the latest first.", ? ListQuery => 200 Page<AuditItem>;
+        GET AuditRead => audit::list, "What was changed, the latest first.", ? ListQuery => 200 page AuditItem;
     }
     "/audit-log/verify" {
-        GET AuditVerify => audit::verify, "Whether the audit log's chain is whole." => 200 AuditVerdict;
+        GET AuditVerify => audit::verify, "Whether the audit log's chain is whole." => 200 one AuditVerdict;
     }
     "/usage" {
-        GET UsageRead => usage::ask, "Sums of usage.", ? UsageQuery, ? WaitQuery => 200 Vec<UsageRow>;
+        GET UsageRead => usage::ask, "Sums of usage.", ? UsageQuery, ? WaitQuery => 200 list UsageRow;
     }
     "/requests" {
         GET RequestsRead => requests::list, "Single requests, the newest first.",
-            ? RequestQuery, ? OrderQuery, ? PageQuery, ? WaitQuery => 200 RequestPage;
+            ? RequestQuery, ? OrderQuery, ? PageQuery, ? WaitQuery => 200 one RequestPage;
     }
     "/requests/facets" {
         GET RequestsRead => requests::facets, "How many of the requests that are looked for have which value.",
-            ? RequestQuery, ? FacetQuery => 200 RequestFacets;
+            ? RequestQuery, ? FacetQuery => 200 one RequestFacets;
     }
     "/requests/{id}" {
-        GET RequestsRead => requests::show, "All there is about one request.", ? WaitQuery => 200 RequestDetail;
+        GET RequestsRead => requests::show, "All there is about one request.", ? WaitQuery => 200 one RequestDetail;
     }
     "/requests/{id}/neighbours" {
         GET RequestsRead => requests::neighbours, "What stands next to a request among those that are looked for.",
-            ? RequestQuery => 200 Neighbours;
+            ? RequestQuery => 200 one Neighbours;
     }
 }

@@ -2,22 +2,26 @@
 
 use std::collections::HashMap;
 
-use actix_web::{HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse, web};
 use uuid::Uuid;
 use weir_api_types::{
-    manage::ChannelItem,
+    manage::{ChannelItem, Page},
     system::{ProviderItem, Stats, SystemStatus},
     usage::{UsageQuery, UsageRow},
 };
 
-use super::{State, channels, error::ApiError, list};
+use super::{
+    State, channels,
+    error::ApiError,
+    list::{self, Asked},
+};
 use crate::{
     access::{Caller, Reach},
     clock::now_ms,
     reports,
     resources::export::moment,
     store::{
-        self, Page, Scope,
+        self, Scope,
         names::{self, Named},
     },
 };
@@ -32,14 +36,12 @@ pub async fn status(_: Caller, state: web::Data<State>) -> web::Json<SystemStatu
 /// `GET /v1/admin/providers`: the channels within reach, with what their last hour was like.
 pub async fn providers(
     caller: Caller,
+    asked: Asked,
     state: web::Data<State>,
-) -> Result<web::Json<Vec<ProviderItem>>, ApiError> {
-    let (db, scope) = (&state.stores.config.read, list::scope_of(&caller));
-    let all = Page {
-        after: None,
-        rows: store::page::MAX_ROWS,
-    };
-    let stored = store::channels::list(db, scope, all, &state.sealer).await?;
+) -> Result<web::Json<Page<ProviderItem>>, ApiError> {
+    let db = &state.stores.config.read;
+    let scope = asked.scope(&state, &caller).await?;
+    let stored = store::channels::list(db, scope, asked.page, &state.sealer).await?;
     let owners: Vec<Uuid> = stored.iter().filter_map(|one| Some(one.owner?.0)).collect();
     let owners = names::of(db, Named::Tenant, &owners).await?;
     let now_ms = now_ms();
@@ -49,7 +51,7 @@ pub async fn providers(
         let item = channels::item(&state, channel, &owners);
         provider(item, (state.is_up)(channel), &rows)
     });
-    Ok(web::Json(items.collect()))
+    Ok(asked.answer(items.collect(), |item| item.id))
 }
 
 fn provider(item: ChannelItem, up: bool, rows: &HashMap<Uuid, UsageRow>) -> ProviderItem {
@@ -72,8 +74,15 @@ fn provider(item: ChannelItem, up: bool, rows: &HashMap<Uuid, UsageRow>) -> Prov
 }
 
 /// `GET /v1/admin/stats`
-pub async fn stats(caller: Caller, state: web::Data<State>) -> Result<HttpResponse, ApiError> {
-    let scope = list::scope_of(&caller);
+pub async fn stats(
+    caller: Caller,
+    request: HttpRequest,
+    state: web::Data<State>,
+) -> Result<HttpResponse, ApiError> {
+    let mut words = list::words(&request)?;
+    let tenant = words.remove("tenant");
+    list::refuse_rest(&words)?;
+    let scope = list::scope(&state, &caller, tenant.as_deref()).await?;
     let counts = store::counts::of(&state.stores.config.read, scope).await?;
     let midnight = reports::usage::today(&state.stores, scope, now_ms()).await?;
     let query = UsageQuery {

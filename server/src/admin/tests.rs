@@ -11,15 +11,17 @@ use actix_web::{
     web,
 };
 use serde_json::{Value, json};
-use tokio::sync::watch;
 use weir_api_types::{manage::CredentialState, orders::CredentialCheck, system::SystemStatus};
 
 use super::{AdminKey, Hosts, Prober, State, configure};
 use crate::{
-    catalog::{Current, Delta},
+    catalog::Current,
     limits::{self, Limits, Local},
     secrets::Sealer,
-    store::testing::{TestStores, all, sqlite},
+    store::{
+        Stores,
+        testing::{TestStores, all, sqlite},
+    },
 };
 
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
@@ -36,7 +38,11 @@ fn state(test: &TestStores) -> web::Data<State> {
         reserved_wait: Duration::ZERO,
         are_shared: false,
     };
-    actix_rt::spawn(follow(test.stores.committed(), Arc::clone(&catalog)));
+    actix_rt::spawn(follow(
+        test.stores.clone(),
+        Arc::clone(&sealer),
+        Arc::clone(&catalog),
+    ));
     web::Data::new(State {
         stores: test.stores.clone(),
         sealer,
@@ -67,11 +73,14 @@ fn prober() -> Prober {
 }
 
 /// Shows each version as soon as it is committed, as the job does that reads them.
-async fn follow(mut committed: watch::Receiver<i64>, catalog: Arc<Current>) {
+async fn follow(stores: Stores, sealer: Arc<Sealer>, catalog: Arc<Current>) {
+    let mut committed = stores.committed();
     while committed.changed().await.is_ok() {
-        let mut delta = Delta::default();
-        delta.version.number = *committed.borrow_and_update();
-        catalog.swap(catalog.load().after(delta));
+        committed.mark_unchanged();
+        // A test's database may be gone by now.
+        if let Ok(reading) = crate::store::catalog::load(&stores.config, &sealer).await {
+            catalog.swap(catalog.load().after(reading.delta));
+        }
     }
 }
 

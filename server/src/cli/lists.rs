@@ -299,23 +299,28 @@ pub async fn providers(args: ListArgs) -> anyhow::Result<()> {
         "success_rate",
         "p95_ms",
     ];
-    let answer = args.target.client()?.get("/v1/admin/providers").await?;
-    let items: Vec<ProviderItem> = answer.json()?;
-    output::list(args.output.output, &items, &columns, |item| {
-        let rate = item.success_rate.map(|rate| rate.to_string());
-        let p95 = item.total_ms.map(|times| times.p95.to_string());
-        vec![
-            item.tenant.clone().unwrap_or_default(),
-            item.name.clone(),
-            item.kind.as_str().to_owned(),
-            item.enabled.to_string(),
-            item.up.to_string(),
-            item.requests.to_string(),
-            item.errors.to_string(),
-            rate.unwrap_or_default(),
-            p95.unwrap_or_default(),
-        ]
-    })
+    show(
+        "/v1/admin/providers",
+        None,
+        args,
+        &columns,
+        |item: &ProviderItem| {
+            let rate = item.success_rate.map(|rate| rate.to_string());
+            let p95 = item.total_ms.map(|times| times.p95.to_string());
+            vec![
+                item.tenant.clone().unwrap_or_default(),
+                item.name.clone(),
+                item.kind.as_str().to_owned(),
+                item.enabled.to_string(),
+                item.up.to_string(),
+                item.requests.to_string(),
+                item.errors.to_string(),
+                rate.unwrap_or_default(),
+                p95.unwrap_or_default(),
+            ]
+        },
+    )
+    .await
 }
 
 /// `weir instances`

@@ -176,7 +176,8 @@ mod tests {
                 "redis_url",
                 "master_key",
                 "admin_token",
-                "metrics_token"
+                "metrics_token",
+                "smtp_url"
             ]
         );
     }

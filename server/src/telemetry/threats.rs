@@ -58,6 +58,10 @@ const ATTACKS: &[(&str, &str)] = &[
     ("B6", "leaving before the bill"),
     ("B8", "another name or path for the same model"),
     ("B9", "an upstream that lies about usage"),
+    (
+        "B10",
+        "the key of a request that comes twice, used for another one",
+    ),
     ("B13", "a save that writes an old balance back"),
     ("B14", "a clock that jumps"),
     ("B15", "making Weir pay for retries"),
@@ -75,6 +79,7 @@ const ATTACKS: &[(&str, &str)] = &[
         "slow, big and deep requests, and answers that nobody reads",
     ),
     ("H5", "request targets and hosts of others"),
+    ("H6", "pages of other sites"),
     ("H8", "HTTP/2, which is not spoken"),
     (
         "H9",
@@ -111,6 +116,12 @@ const ATTACKS: &[(&str, &str)] = &[
     ("R4", "foreign, cut and edited files in the spool"),
     ("R6", "half-dead stores"),
     ("O4", "old TLS, and certificates that change"),
+    (
+        "S1",
+        "an address of a tenant's that leads into the own network, however it is spelled",
+    ),
+    ("S2", "a name that leads elsewhere when it is asked again"),
+    ("S4", "other protocols and ports"),
 ];
 
 /// The tests of each case: their names and the file, from the package's folder.
