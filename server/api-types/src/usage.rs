@@ -95,6 +95,7 @@ pub struct UsageQuery {
     #[cfg_attr(feature = "openapi", param(value_type = Option<String>))]
     pub by: Vec<Dimension>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", param(inline))]
     pub grain: Option<Grain>,
     /// RFC 3339, or a date: its first moment in the time zone. Cut to the quarter hour. Default: 30 days before `to`.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -96,7 +96,7 @@ async fn note(caller: &Caller, request: &mut ServiceRequest) -> Result<(Uuid, Kn
     if key.is_empty() || key.len() > MAX_KEY_BYTES {
         return Err(bad("Idempotency-Key has 1 to 255 bytes."));
     }
-    let bytes = body::gather(request.take_payload().into(), body::MAX_DOCUMENT_BYTES).await?;
+    let bytes = body::gather(request.take_payload(), body::MAX_DOCUMENT_BYTES).await?;
     let bytes = Bytes::from(bytes);
     request.set_payload(Payload::from(bytes.clone()));
     let state = request.app_data::<web::Data<State>>();

@@ -164,7 +164,7 @@ pub async fn build(
     let (watched, data_dir) = (pages.clone(), config.data_dir.clone());
     let system: admin::System = Box::new(move || {
         let (watched, instance, data_dir) = (watched.clone(), instance.clone(), data_dir.clone());
-        Box::pin(async move { watched.system(instance, started_ms, &data_dir).await })
+        Box::pin(async move { Box::pin(watched.system(instance, started_ms, &data_dir)).await })
     });
     let admin = Arc::new(admin_state(
         &config,

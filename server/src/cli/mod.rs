@@ -47,10 +47,6 @@ pub struct Cli {
 
 /// What there is to do.
 #[derive(Debug, Subcommand)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "there is one, and it is taken apart at once"
-)]
 pub enum Command {
     /// Run the gateway and the management API.
     Serve(ServeArgs),
