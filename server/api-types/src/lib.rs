@@ -6,6 +6,7 @@
 
 pub mod apply;
 pub mod channel;
+pub mod insight;
 pub mod limit;
 pub mod log;
 pub mod manage;

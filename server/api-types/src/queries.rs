@@ -18,6 +18,16 @@ pub struct ListQuery {
     pub tenant: Option<String>,
 }
 
+/// What is looked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::IntoParams), into_params(parameter_in = Query))]
+#[serde(deny_unknown_fields, default)]
+pub struct SearchQuery {
+    /// A piece of a name, or an id; 1 to 200 bytes.
+    #[cfg_attr(feature = "openapi", param(min_length = 1, max_length = 200))]
+    pub q: String,
+}
+
 /// Whose.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::IntoParams), into_params(parameter_in = Query))]

@@ -25,7 +25,7 @@ pub struct RuntimeSettings {
 
 /// What may be done at all.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = RunMode))]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
     #[default]

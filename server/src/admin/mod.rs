@@ -16,6 +16,7 @@ mod groups;
 mod guard;
 mod hosts;
 mod idempotency;
+mod insight;
 mod instances;
 mod invitations;
 mod keys;

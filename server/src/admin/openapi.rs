@@ -89,15 +89,19 @@ impl Wire {
 
     /// A reference to it; its schema and all that this one refers to are collected.
     fn used(&self, schemas: &mut BTreeMap<String, RefOr<Schema>>) -> RefOr<Schema> {
-        let mut others = Vec::new();
-        (self.others)(&mut others);
-        schemas.extend(others);
-        let Some(name) = self.name else {
-            return (self.schema)();
-        };
-        let name = name();
-        schemas.insert(name.clone(), (self.schema)());
-        RefOr::Ref(Ref::from_schema_name(name))
+        schemas.extend(self.all());
+        match self.name {
+            Some(name) => RefOr::Ref(Ref::from_schema_name(name())),
+            None => (self.schema)(),
+        }
+    }
+
+    /// Its schema, if it has a name, and all that it refers to.
+    fn all(&self) -> Vec<(String, RefOr<Schema>)> {
+        let mut all = Vec::new();
+        (self.others)(&mut all);
+        all.extend(self.name.map(|name| (name(), (self.schema)())));
+        all
     }
 }
 

@@ -4,6 +4,7 @@
 use actix_web::{Scope, http::Method, middleware::from_fn, web};
 use weir_api_types::{
     apply::Applied,
+    insight::{EffectiveBounds, Hit, Impact},
     log::{Neighbours, RequestDetail, RequestFacets, RequestPage, RequestQuery},
     manage::{
         AlertItem, AuditItem, AuditVerdict, BudgetItem, ChannelItem, CreatedServiceToken,
@@ -20,7 +21,7 @@ use weir_api_types::{
         ResetRequest, Seed, SessionItem,
     },
     queries::{
-        ApplyQuery, FacetQuery, ListQuery, MemberQuery, OrderQuery, PageQuery, TenantQuery,
+        ApplyQuery, FacetQuery, ListQuery, MemberQuery, OrderQuery, PageQuery, SearchQuery, TenantQuery,
         WaitQuery,
     },
     resources::{Channel, Model, Resources},
@@ -36,7 +37,7 @@ use super::{
     channels::{self, Channels},
     error,
     groups::{self, Groups},
-    instances, invitations,
+    insight, instances, invitations,
     keys::{self, Keys},
     limits, login, me,
     models::{self, Models},
@@ -211,6 +212,9 @@ routes! {
             json orders::Tenant => 200 detail orders::Tenant;
         DELETE TenantsWrite => thing::delete::<Tenants>, "Delete a tenant with all that is its; its usage stays." => 204;
     }
+    "/tenants/{id}/impact" {
+        GET TenantsRead => insight::impact, "What would go, or be missed, with a tenant." => 200 one Impact;
+    }
     "/groups" {
         GET GroupsRead => groups::list, "List groups.", ? ListQuery => 200 page GroupItem;
         POST GroupsWrite => thing::create::<Groups>, "Make a group.",
@@ -221,6 +225,9 @@ routes! {
         PATCH GroupsWrite => thing::change::<Groups>, "Change a group.",
             json orders::Group => 200 detail orders::Group;
         DELETE GroupsWrite => thing::delete::<Groups>, "Delete a group with its keys." => 204;
+    }
+    "/groups/{id}/impact" {
+        GET GroupsRead => insight::impact, "What would go, or be missed, with a group." => 200 one Impact;
     }
     "/users" {
         GET UsersRead => users::list, "List users with their places in tenants.", ? ListQuery => 200 page UserItem;
@@ -267,6 +274,9 @@ routes! {
         GET ModelsRead => thing::show::<Models>, "Show a model." => 200 detail Model;
         PATCH ModelsWrite => thing::change::<Models>, "Change a model.", json Model => 200 detail Model;
         DELETE ModelsWrite => thing::delete::<Models>, "Delete a model." => 204;
+    }
+    "/models/{id}/impact" {
+        GET ModelsRead => insight::impact, "What would go, or be missed, with a model." => 200 one Impact;
     }
     "/settings" {
         GET SettingsRead => settings::show, "The run-time settings in force." => 200 one RuntimeSettings;
@@ -330,6 +340,9 @@ routes! {
         PATCH ChannelsWrite => thing::change::<Channels>, "Change a channel.", json Channel => 200 detail ChannelDetail;
         DELETE ChannelsWrite => thing::delete::<Channels>, "Delete a channel with its credentials." => 204;
     }
+    "/channels/{id}/impact" {
+        GET ChannelsRead => insight::impact, "What would go, or be missed, with a channel." => 200 one Impact;
+    }
     "/channels/{id}/credentials" {
         POST ChannelsWrite => channels::add_credential, "Add a secret to a channel's pool; it is never shown again.",
             json NewCredential => 200 detail ChannelDetail;
@@ -353,6 +366,13 @@ routes! {
         PATCH KeysWrite => thing::change::<Keys>, "Change a proxy key.", json orders::Key => 200 detail KeyDetail;
         DELETE KeysWrite => thing::delete::<Keys>, "Delete a proxy key; its usage stays." => 204;
     }
+    "/keys/{id}/impact" {
+        GET KeysRead => insight::impact, "What would go, or be missed, with a key." => 200 one Impact;
+    }
+    "/keys/{id}/bounds" {
+        GET LimitsRead => insight::bounds, "All limits and budgets that a key's calls have to pass, and which binds."
+            => 200 one EffectiveBounds;
+    }
     "/keys/{id}/rotate" {
         POST KeysWrite => keys::rotate, "Give a key another value, shown this once; the one before stays valid for a while.",
             json Rotation => 200 detail KeyDetail;
@@ -373,6 +393,10 @@ routes! {
     }
     "/audit-log/verify" {
         GET AuditVerify => audit::verify, "Whether the audit log's chain is whole." => 200 one AuditVerdict;
+    }
+    "/search" {
+        GET Caller => insight::search, "Whatever within reach has this in its name, or this id.",
+            ? SearchQuery => 200 page Hit;
     }
     "/usage" {
         GET UsageRead => usage::ask, "Sums of usage.", ? UsageQuery, ? WaitQuery => 200 list UsageRow;

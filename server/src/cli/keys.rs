@@ -42,6 +42,8 @@ pub enum Command {
     Change(ChangeArgs),
     /// Give a key another value, shown this once; the one before stays valid for a while.
     Rotate(RotateArgs),
+    /// Show all limits and budgets that a key's calls have to pass, and which binds.
+    Bounds(OneArgs),
     /// Delete a key; its usage stays.
     Delete(OneArgs),
 }
@@ -105,6 +107,7 @@ pub async fn run(command: Command) -> anyhow::Result<()> {
             let order = serde_json::to_value(order)?;
             KIND.act(args.one, "rotate", &order).await
         }
+        Command::Bounds(args) => KIND.below(args, "bounds").await,
         Command::Delete(args) => KIND.run(things::Command::Delete(args)).await,
     }
 }

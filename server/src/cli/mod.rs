@@ -118,6 +118,8 @@ pub enum Command {
     Usage(usage::UsageArgs),
     /// Single requests: the newest, or those that are looked for.
     Logs(logs::LogsArgs),
+    /// Whatever has this in its name, or this id.
+    Search(system::SearchArgs),
     /// Check this machine: settings, stores, files.
     Doctor(local::StoreArgs),
     /// Ask a server whether it lives, for container health checks.
@@ -188,6 +190,7 @@ async fn run(command: Command) -> anyhow::Result<Done> {
         Command::SignIn(args) => sign_in::sign_in(args).await?,
         Command::Me(args) => sign_in::me(args).await?,
         Command::Logs(args) => logs::run(args).await?,
+        Command::Search(args) => system::search(args).await?,
         Command::Settings(command) => system::settings(command).await?,
         Command::Status(args) => system::one("/v1/admin/status", args).await?,
         Command::Stats(args) => system::one("/v1/admin/stats", args).await?,

@@ -3,9 +3,10 @@
 use anyhow::bail;
 use awc::http::Method;
 use clap::{Args, Subcommand};
+use weir_api_types::{insight::Hit, manage::Page};
 
 use super::{
-    client::Target,
+    client::{Target, with_query},
     output::{self, OutputArg},
     things::OrderArgs,
 };
@@ -61,4 +62,30 @@ pub async fn settings(command: Settings) -> anyhow::Result<()> {
             output::one(args.output.output, &answer.json()?)
         }
     }
+}
+
+/// `weir search`
+#[derive(Debug, Args)]
+pub struct SearchArgs {
+    /// A piece of a name, or an id.
+    text: String,
+    #[command(flatten)]
+    output: OutputArg,
+    #[command(flatten)]
+    target: Target,
+}
+
+/// Shows what was found.
+pub async fn search(args: SearchArgs) -> anyhow::Result<()> {
+    let path = with_query("/v1/admin/search", &[("q", Some(&args.text))]);
+    let found: Page<Hit> = args.target.client()?.get(&path).await?.json()?;
+    let columns = ["kind", "id", "name", "tenant"];
+    output::list(args.output.output, &found.data, &columns, |hit| {
+        vec![
+            hit.kind.clone(),
+            hit.id.to_string(),
+            hit.name.clone(),
+            hit.tenant.clone().unwrap_or_default(),
+        ]
+    })
 }

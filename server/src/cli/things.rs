@@ -39,6 +39,8 @@ pub enum Command {
     Change(ChangeArgs),
     /// Delete one, with all that belongs to it; its usage stays.
     Delete(OneArgs),
+    /// What would go, or be missed, with one; for tenants, groups, keys, channels and models.
+    Impact(OneArgs),
 }
 
 /// A command about one thing.
@@ -135,6 +137,7 @@ impl Kind {
                 let answer = client.send_json(Method::PATCH, &path, &order).await?;
                 output::one(args.output.output, &answer.json()?)
             }
+            Command::Impact(args) => self.below(args, "impact").await,
             Command::Delete(args) => {
                 let client = args.target.client()?;
                 let path = self
@@ -154,6 +157,14 @@ impl Kind {
             .await?;
         let path = format!("{path}/{below}");
         let answer = client.send_json(Method::POST, &path, order).await?;
+        output::one(args.output.output, &answer.json()?)
+    }
+
+    /// Shows what stands below one thing's path.
+    pub async fn below(&self, args: OneArgs, below: &str) -> anyhow::Result<()> {
+        let client = args.target.client()?;
+        let path = self.path_of(&client, args.tenant.as_deref(), &args.one).await?;
+        let answer = client.get(&format!("{path}/{below}")).await?;
         output::one(args.output.output, &answer.json()?)
     }
 

@@ -7,6 +7,7 @@
 
 mod along;
 
+pub use along::dependants;
 #[cfg(test)]
 pub use along::references;
 

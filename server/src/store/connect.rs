@@ -225,9 +225,10 @@ async fn sqlite_pool(
 /// disk, SQLite and sqlx may differ on whether there still is one: all later ones would be parts of it, told as
 /// committed and never written. Such a connection is closed.
 async fn is_clean(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
-    let is_counted = connection.is_in_transaction();
-    // Refused where there is no transaction.
+    // Refused where there is no transaction. One that was dropped is rolled back by then: its end stood before this in the
+    // connection's queue, and so it counts no longer either.
     let is_open = connection.execute("ROLLBACK").await.is_ok();
+    let is_counted = connection.is_in_transaction();
     if is_counted || is_open {
         tracing::warn!(
             is_counted,

@@ -7,7 +7,7 @@ use sea_orm::{
     TryGetable, sea_query::SimpleExpr,
 };
 use uuid::Uuid;
-use weir_entity::{channel, credential, group, proxy_key, tenant, user};
+use weir_entity::{channel, credential, group, model, proxy_key, tenant, user};
 
 use super::{Result, Scope};
 use crate::tenancy::TenantId;
@@ -89,6 +89,12 @@ pub async fn meaning(
             ids::<group::Entity>(db, G::Id, called).await
         }
     }
+}
+
+/// The public name of a model; `None` if there is no such model.
+pub async fn model(db: &impl ConnectionTrait, id: Uuid) -> Result<Option<String>> {
+    let found = model::Entity::find_by_id(id).one(db).await?;
+    Ok(found.map(|model| model.name))
 }
 
 /// The time zone that a tenant's reports use; `None` if there is no such tenant.

@@ -242,6 +242,8 @@ pub fn assert_independent_sum(books: &Books) {
         &'a str,
         &'a str,
         Option<uuid::Uuid>,
+        Option<uuid::Uuid>,
+        &'a str,
         i64,
     );
     let mut sums: BTreeMap<Key<'_>, [i64; 5]> = BTreeMap::new();
@@ -253,6 +255,8 @@ pub fn assert_independent_sum(books: &Books) {
             event.model.as_str(),
             event.outcome.as_str(),
             event.channel_id,
+            event.credential_id,
+            event.error_code.as_deref().unwrap_or_default(),
             quarter,
         );
         let sum = sums.entry(key).or_default();
@@ -274,6 +278,8 @@ pub fn assert_independent_sum(books: &Books) {
             rollup.model.as_str(),
             rollup.outcome.as_str(),
             rollup.channel_id,
+            rollup.credential_id,
+            rollup.error_code.as_str(),
             rollup.quarter_ms,
         );
         let figures = [

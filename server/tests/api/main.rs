@@ -18,6 +18,7 @@ mod chat;
 mod cli;
 mod clients;
 mod conservation;
+mod contract;
 mod crash;
 mod environment;
 mod fleet;

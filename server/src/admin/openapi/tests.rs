@@ -39,6 +39,20 @@ fn every_operation_is_there_once_and_every_reference_leads_somewhere() {
 }
 
 #[test]
+fn no_two_types_have_one_name() {
+    let mut known = BTreeMap::new();
+    let wires = TABLE.iter().flat_map(|route| {
+        let order = route.order.as_ref().map(|body| body.wire);
+        order.into_iter().chain(route.answer)
+    });
+    for (name, schema) in wires.flat_map(|wire| wire.all()) {
+        let schema = serde_json::to_value(schema).expect("JSON");
+        let before = known.entry(name.clone()).or_insert_with(|| schema.clone());
+        assert_eq!(*before, schema, "{name} is the name of two types");
+    }
+}
+
+#[test]
 fn what_is_several_taken_together_is_one_object() {
     let schemas = &value()["components"]["schemas"];
     let key = &schemas["KeyDetailShown"];

@@ -81,3 +81,22 @@ pub async fn with(
     }
     Ok(found)
 }
+
+/// How many things of which kind would go with an entry.
+pub async fn dependants(
+    db: &impl ConnectionTrait,
+    kind: Kind,
+    id: Uuid,
+) -> Result<Vec<(Kind, u64)>> {
+    let mut going: Vec<(Kind, Uuid)> = with(db, kind, id)
+        .await?
+        .into_iter()
+        .filter_map(|(kind, id, goes)| goes.then_some((kind, id)))
+        .collect();
+    // A budget of a key goes with its key and with its tenant, once.
+    going.sort_unstable_by_key(|(kind, id)| (kind.as_str(), *id));
+    going.dedup();
+    let count = |kind: Kind| going.iter().filter(|(other, _)| *other == kind).count() as u64;
+    let counts = Kind::ALL.into_iter().map(|kind| (kind, count(kind)));
+    Ok(counts.filter(|(_, count)| *count > 0).collect())
+}

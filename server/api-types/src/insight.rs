@@ -1,0 +1,52 @@
+//! What helps to decide: what binds a key, what hangs on a thing, where something is.
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::manage::{BudgetItem, LimitItem};
+
+/// All limits and budgets that a call with a key has to pass, from the platform's to its own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct EffectiveBounds {
+    pub limits: Vec<LimitItem>,
+    pub budgets: Vec<BudgetItem>,
+    /// The one with the least share left: the id of a limit or budget. Absent where nothing was counted yet.
+    pub binding: Option<Uuid>,
+}
+
+/// What would go, or be missed, with a thing.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Impact {
+    /// Requests of the last seven days.
+    pub requests: i64,
+    /// When it was last used, RFC 3339; absent: not in the last 30 days.
+    pub last_used_at: Option<String>,
+    /// What goes along with it.
+    pub goes_along: Vec<Dependants>,
+    /// What stands in the way: it has to go first.
+    pub needed_by: Option<String>,
+}
+
+/// So many things of one kind.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Dependants {
+    /// `key`, `group`, `user`, `channel`, `model`, `limit` or `budget`.
+    pub kind: String,
+    pub count: u64,
+}
+
+/// Something that was found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Hit {
+    /// `tenant`, `user`, `group`, `key`, `channel`, `model` or `request`.
+    pub kind: String,
+    pub id: Uuid,
+    /// Its name, of a user the e-mail address.
+    pub name: String,
+    /// The tenant that it is in; absent is the platform, or a user of several.
+    pub tenant: Option<String>,
+}

@@ -1,0 +1,53 @@
+//! The management API against its own OpenAPI document, by schemathesis: whatever the document allows, and much that it does not,
+//! is answered as the document says, and nothing is a server's error.
+
+use std::{path::Path, process::Command};
+
+use crate::{
+    both_stores,
+    support::{
+        Setup,
+        binary::{run, succeeded},
+        stores::ADMIN_TOKEN,
+        window,
+    },
+};
+
+/// What an answer must be. What may be refused is the server's to say: a name that is taken, an id that nothing has.
+const CHECKS: &str = "not_a_server_error,response_schema_conformance,status_code_conformance,content_type_conformance";
+
+/// Nobody else calls, and as fast as it can.
+fn setup() -> Setup {
+    let often = ("WEIR_MANAGEMENT_CALLS_PER_MINUTE", "1000000".to_owned());
+    Setup {
+        environment: vec![often],
+        ..Setup::default()
+    }
+}
+
+both_stores!(
+    what_the_document_says_is_what_is_answered,
+    setup(),
+    |bench| {
+        let python = std::env::var("WEIR_TEST_PYTHON").unwrap();
+        let program = Path::new(&python).with_file_name("schemathesis");
+        let url = format!("{}/v1/admin/openapi.json", bench.admin_url);
+        let authorization = format!("Authorization: Bearer {ADMIN_TOKEN}");
+        let mut command = Command::new(program);
+        command
+            .current_dir(bench.stores.folder.path())
+            .args(["run", &url, "--header", &authorization])
+            .args(["--checks", CHECKS])
+            // Every field at its edges; at full length by chance too.
+            .args(["--phases", window("examples,coverage", "examples,coverage,fuzzing")])
+            .args(["--max-examples", "50", "--seed", "1"])
+            // It would switch management off for the others.
+            .args(["--exclude-operation-id", "patch_settings"])
+            .args(["--continue-on-failure", "--no-color", "--warnings", "off"]);
+        let told = run(command).await;
+        let printed = String::from_utf8_lossy(&told.stdout).into_owned();
+        assert!(told.status.success(), "{printed}");
+        let printed = succeeded(&told);
+        assert!(printed.contains("Test cases:"), "{printed}");
+    }
+);
