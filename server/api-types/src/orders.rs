@@ -185,7 +185,7 @@ pub struct MyKeyPatch {
 
 /// The order for another value of a key, which keeps its identity, its history and what it has spent.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = KeyRotation))]
 #[serde(deny_unknown_fields, default)]
 pub struct Rotation {
     /// Seconds for which the value before stays valid too; an hour if absent, at most 30 days.

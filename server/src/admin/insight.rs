@@ -74,7 +74,9 @@ fn binding(limits: &[LimitItem], budgets: &[BudgetItem]) -> Option<Uuid> {
         let left = budget.amount.saturating_sub(taken);
         Some((share(left, budget.amount), budget.id))
     });
-    let least = limits.chain(budgets).min_by(|(a, _), (b, _)| a.total_cmp(b));
+    let least = limits
+        .chain(budgets)
+        .min_by(|(a, _), (b, _)| a.total_cmp(b));
     least.map(|(_, id)| id)
 }
 

@@ -21,8 +21,8 @@ use weir_api_types::{
         ResetRequest, Seed, SessionItem,
     },
     queries::{
-        ApplyQuery, FacetQuery, ListQuery, MemberQuery, OrderQuery, PageQuery, SearchQuery, TenantQuery,
-        WaitQuery,
+        ApplyQuery, FacetQuery, ListQuery, MemberQuery, OrderQuery, PageQuery, SearchQuery,
+        TenantQuery, WaitQuery,
     },
     resources::{Channel, Model, Resources},
     security::{AdminKeyInfo, KeyCheck, KeyToCheck, NewAdminKey},

@@ -12,7 +12,7 @@ use actix_web::{
     http::header::{self, HeaderName},
     web,
 };
-use pulldown_cmark::{Event, Options, Parser, Tag};
+use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
 use time::OffsetDateTime;
 use weir_api_types::{
     settings::Mode,
@@ -373,7 +373,14 @@ pub async fn document(name: web::Path<String>) -> HttpResponse {
 }
 
 fn rendered(markdown: &str) -> String {
-    let events = Parser::new_ext(markdown, Options::ENABLE_TABLES).map(|event| match event {
+    let mut events: Vec<Event<'_>> = Parser::new_ext(markdown, Options::ENABLE_TABLES).collect();
+    for at in 0..events.len() {
+        let name = anchor(&events[at + 1..]);
+        if let Event::Start(Tag::Heading { id, .. }) = &mut events[at] {
+            *id = Some(name.into());
+        }
+    }
+    let events = events.into_iter().map(|event| match event {
         Event::Start(Tag::Link {
             link_type,
             dest_url,
@@ -390,6 +397,24 @@ fn rendered(markdown: &str) -> String {
     let mut body = String::new();
     pulldown_cmark::html::push_html(&mut body, events);
     body
+}
+
+/// What a heading is called in links, as the places where Markdown is read have it: its words in lower case, joined by dashes.
+fn anchor(behind: &[Event<'_>]) -> String {
+    let within = behind
+        .iter()
+        .take_while(|event| !matches!(event, Event::End(TagEnd::Heading(_))));
+    let words = within.filter_map(|event| match event {
+        Event::Text(text) | Event::Code(text) => Some(text.to_lowercase()),
+        _ => None,
+    });
+    let words: String = words.collect();
+    let kept = words.chars().filter_map(|character| match character {
+        ' ' => Some('-'),
+        character if character.is_alphanumeric() || "-_".contains(character) => Some(character),
+        _ => None,
+    });
+    kept.collect()
 }
 
 /// Where a document is served that others link to by its place in the repository, or beside them.

@@ -163,7 +163,9 @@ impl Kind {
     /// Shows what stands below one thing's path.
     pub async fn below(&self, args: OneArgs, below: &str) -> anyhow::Result<()> {
         let client = args.target.client()?;
-        let path = self.path_of(&client, args.tenant.as_deref(), &args.one).await?;
+        let path = self
+            .path_of(&client, args.tenant.as_deref(), &args.one)
+            .await?;
         let answer = client.get(&format!("{path}/{below}")).await?;
         output::one(args.output.output, &answer.json()?)
     }

@@ -39,7 +39,10 @@ both_stores!(
             .args(["run", &url, "--header", &authorization])
             .args(["--checks", CHECKS])
             // Every field at its edges; at full length by chance too.
-            .args(["--phases", window("examples,coverage", "examples,coverage,fuzzing")])
+            .args([
+                "--phases",
+                window("examples,coverage", "examples,coverage,fuzzing"),
+            ])
             .args(["--max-examples", "50", "--seed", "1"])
             // It would switch management off for the others.
             .args(["--exclude-operation-id", "patch_settings"])

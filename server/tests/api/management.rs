@@ -570,3 +570,85 @@ async fn eventually_status<F: Future<Output = u16>>(
         .await
         .unwrap_or_else(|_| panic!("{url} does not answer {wanted}"));
 }
+
+both_stores!(
+    what_binds_a_key_what_goes_with_a_thing_and_where_something_is,
+    |bench| {
+        bench
+            .apply("tenants: [{name: acme, limits: [{metric: requests, per: day, max: 1000}], budgets: [{amount: '50', period: month}], keys: [{name: laptop, limits: [{metric: requests, per: day, max: 10}]}]}]")
+            .await;
+        let answer = bench.chat(hello("gpt-test")).await;
+        let id = answer.headers()["x-request-id"]
+            .to_str()
+            .unwrap()
+            .to_owned();
+        bench.books().await;
+        let bounds = told(&bench, &["keys", "bounds", "laptop", "--tenant", "acme"]).await;
+        assert_eq!(bounds["limits"].as_array().unwrap().len(), 2, "{bounds}");
+        assert_eq!(bounds["budgets"].as_array().unwrap().len(), 1, "{bounds}");
+        let own = bounds["limits"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|limit| limit["scope"] == "key");
+        // What Redis counts an instance does not know; a budget's past it does.
+        let known = own.unwrap()["remaining"].as_u64();
+        assert!(known.is_none_or(|left| left == 9), "{bounds}");
+        let wanted = match known {
+            Some(_) => &own.unwrap()["id"],
+            None => &bounds["budgets"][0]["id"],
+        };
+        assert_eq!(&bounds["binding"], wanted, "{bounds}");
+
+        let impact = told(&bench, &["tenants", "impact", "acme"]).await;
+        assert_eq!(impact["requests"], 1, "{impact}");
+        assert!(impact["last_used_at"].is_string());
+        let keys = impact["goes_along"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|one| one["kind"] == "key");
+        assert_eq!(keys.unwrap()["count"], 1, "{impact}");
+        let impact = told(&bench, &["channels", "impact", "vendor"]).await;
+        assert!(
+            impact["needed_by"].as_str().unwrap().starts_with("model "),
+            "{impact}"
+        );
+
+        let kinds = async |text: &str| {
+            let found = told(&bench, &["search", text]).await;
+            let kinds = found
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|hit| hit["kind"].as_str().unwrap().to_owned());
+            kinds.collect::<Vec<_>>()
+        };
+        assert_eq!(kinds("LAPTOP").await, ["key"]);
+        assert_eq!(kinds("zhang@").await, ["user"]);
+        assert_eq!(kinds("gpt-").await, ["model", "model"]);
+        assert_eq!(kinds(&id).await, ["request"]);
+        assert_eq!(kinds("%").await, Vec::<String>::new());
+        // A tenant finds its own.
+        let order = [
+            "service-tokens",
+            "create",
+            "--tenant",
+            "globex",
+            "--name",
+            "ci",
+            "--role",
+            "owner",
+        ];
+        let made = told(&bench, &order).await;
+        let url = format!("{}/v1/admin/search?q=acme", bench.admin_url);
+        let found = bench
+            .http
+            .get(url)
+            .bearer_auth(made[0]["value"].as_str().unwrap())
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(found.json::<Value>().await.unwrap()["data"], json!([]));
+    }
+);
