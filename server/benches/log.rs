@@ -21,6 +21,8 @@ use weir::{
 use weir_migration::{testing::TestDatabase, usage::partition::first_id};
 
 const EVENTS: i64 = 10_000_000;
+/// Another number of events, for a quick look.
+const VARIABLE: &str = "WEIR_BENCH_EVENTS";
 /// Events that one statement makes.
 const STEP: i64 = 500_000;
 const TENANTS: u128 = 1_000;
@@ -59,6 +61,10 @@ fn main() -> anyhow::Result<()> {
 }
 
 async fn run() -> anyhow::Result<()> {
+    let events = match std::env::var(VARIABLE) {
+        Ok(text) => text.parse().context(VARIABLE)?,
+        Err(_) => EVENTS,
+    };
     let Some(database) = TestDatabase::create().await else {
         println!("WEIR_TEST_DATABASE_URL names no PostgreSQL: nothing is measured.");
         return Ok(());
@@ -70,12 +76,15 @@ async fn run() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let stores = connect::open(&config, folder.path()).await?;
     connect::migrate(&stores, Migrate::Auto).await?;
-    let from_ms = seed(&stores).await?;
+    let from_ms = seed(&stores, events).await?;
+    println!(
+        "{events} events, {TENANTS} tenants, {SEARCHES} searches of each kind, {ROWS} rows a page\n"
+    );
     measure(&stores, from_ms).await
 }
 
 /// Makes the events; returns when the first of them was.
-async fn seed(stores: &Stores) -> anyhow::Result<i64> {
+async fn seed(stores: &Stores, events: i64) -> anyhow::Result<i64> {
     let now_ms = weir::clock::now_ms();
     let from_ms = now_ms - DAYS * DAY_MS;
     let db = &stores.usage;
@@ -83,8 +92,8 @@ async fn seed(stores: &Stores) -> anyhow::Result<i64> {
         weir_migration::usage::partition::make(&db.write, ms).await?;
     }
     let began = Instant::now();
-    for first in (0..EVENTS).step_by(STEP as usize) {
-        let values = [first, first + STEP - 1, from_ms, DAYS * DAY_MS, EVENTS];
+    for first in (0..events).step_by(STEP as usize) {
+        let values = [first, first + STEP - 1, from_ms, DAYS * DAY_MS, events];
         let values = values.map(sea_orm::Value::from);
         let make = sea_orm::Statement::from_sql_and_values(db.backend(), MAKE, values);
         db.write.execute_raw(make).await.context("the events")?;
@@ -98,9 +107,6 @@ async fn seed(stores: &Stores) -> anyhow::Result<i64> {
 
 async fn measure(stores: &Stores, from_ms: i64) -> anyhow::Result<()> {
     let mut random = StdRng::seed_from_u64(7);
-    println!(
-        "{EVENTS} events, {TENANTS} tenants, {SEARCHES} searches of each kind, {ROWS} rows a page\n"
-    );
     println!("| search | p50 ms | p95 ms | rows found |\n|---|---|---|---|");
     for kind in [
         "nothing",

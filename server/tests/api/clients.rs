@@ -101,7 +101,7 @@ tenants:
 }
 
 /// A tool of the client tests by its variable. In CI its absence is a failure, elsewhere it is said.
-fn tool(variable: &str) -> Option<PathBuf> {
+pub fn tool(variable: &str) -> Option<PathBuf> {
     let found = std::env::var_os(variable)
         .map(PathBuf::from)
         .filter(|path| path.exists());

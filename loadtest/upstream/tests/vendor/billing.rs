@@ -75,7 +75,7 @@ async fn client_that_leaves_within_its_body_pays_nothing() {
 #[tokio::test]
 async fn client_that_stops_reading_is_billed_only_for_whole_pieces() {
     let vendor = Vendor::spawn();
-    vendor.push(Behaviour::tokens(16_000));
+    vendor.push(Behaviour::tokens(64_000));
     let mut client = Client::connect(&vendor).await;
     client.post(CHAT, &chat(1, true)).await;
     // Far more than the sockets hold: the vendor stands in the middle of a write.

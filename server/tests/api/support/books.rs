@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
-use sea_orm::{ConnectionTrait, Database, DatabaseConnection, EntityTrait, QueryOrder};
+use sea_orm::{
+    ConnectionTrait, Database, DatabaseConnection, DbBackend, EntityTrait, IsolationLevel,
+    QueryOrder, TransactionTrait,
+};
 use weir_entity::{usage_event, usage_rollup};
 
 use super::{Bench, Store};
@@ -30,13 +33,20 @@ impl Books {
         Self::read_from(&connect(bench).await).await
     }
 
+    /// Of one moment: another instance may book while they are read.
     pub async fn read_from(database: &DatabaseConnection) -> Self {
+        let level = match database.get_database_backend() {
+            DbBackend::Postgres => Some(IsolationLevel::RepeatableRead),
+            _ => None,
+        };
+        let moment = database.begin_with_config(level, None).await.unwrap();
         let events = usage_event::Entity::find()
             .order_by_asc(usage_event::Column::Id)
-            .all(database)
+            .all(&moment)
             .await
             .unwrap();
-        let rollups = usage_rollup::Entity::find().all(database).await.unwrap();
+        let rollups = usage_rollup::Entity::find().all(&moment).await.unwrap();
+        moment.rollback().await.unwrap();
         Self { events, rollups }
     }
 
