@@ -128,9 +128,12 @@ where
 
 macro_rules! app {
     ($test:expr) => {
+        app!(with state($test))
+    };
+    (with $state:expr) => {
         init_service(
             App::new()
-                .app_data(state($test))
+                .app_data($state)
                 .app_data(web::Data::new(prober()))
                 .configure(configure)
                 .wrap_fn(|request, service| {

@@ -3,7 +3,7 @@
 use clap::{Args, CommandFactory as _};
 use clap_complete::Shell;
 
-use super::Cli;
+use super::{Cli, output};
 
 /// `weir completions`
 #[derive(Debug, Args)]
@@ -13,9 +13,8 @@ pub struct CompletionsArgs {
 }
 
 /// Writes the script to standard output.
-pub fn write(args: &CompletionsArgs) {
+pub fn write(args: &CompletionsArgs) -> anyhow::Result<()> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "weir", &mut script);
-    // A reader that has enough is no failure.
-    drop(std::io::Write::write_all(&mut std::io::stdout(), &script));
+    output::print(&String::from_utf8(script)?)
 }

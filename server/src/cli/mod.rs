@@ -199,7 +199,7 @@ async fn run(command: Command) -> anyhow::Result<Done> {
         Command::Usage(args) => usage::run(args).await?,
         Command::Doctor(args) => doctor::doctor(args).await?,
         Command::Health(args) => health::run(&args).await?,
-        Command::Completions(args) => completions::write(&args),
+        Command::Completions(args) => completions::write(&args)?,
         Command::Version => println!("weir {}", env!("CARGO_PKG_VERSION")),
     }
     Ok(Done::Well)

@@ -103,11 +103,11 @@ pub async fn facets(
     now_ms: i64,
 ) -> Result<RequestFacets, Error> {
     let search = search(stores, scope, query, true, now_ms).await?;
-    let (mut facets, mut looked_to) = (Vec::with_capacity(by.len()), None);
-    for facet in by {
-        let (field, named) = of_facet(*facet);
-        let (counts, edge) = log::count_by(&stores.usage, &search, field).await?;
-        looked_to = edge.map(|edge| written(RequestId(edge).at_ms()));
+    let fields: Vec<Field> = by.iter().map(|facet| of_facet(*facet).0).collect();
+    let (counted, edge) = log::count_by(&stores.usage, &search, &fields).await?;
+    let mut facets = Vec::with_capacity(by.len());
+    for (facet, counts) in by.iter().zip(counted) {
+        let (_, named) = of_facet(*facet);
         let ids = counts.iter().filter_map(|(value, _)| match value {
             FieldValue::Id(id) => *id,
             FieldValue::Word(_) => None,
@@ -135,7 +135,10 @@ pub async fn facets(
             values: counts.collect(),
         });
     }
-    Ok(RequestFacets { facets, looked_to })
+    Ok(RequestFacets {
+        facets,
+        looked_to: edge.map(|edge| written(RequestId(edge).at_ms())),
+    })
 }
 
 async fn event(stores: &Stores, scope: Scope, id: Uuid) -> Result<Option<UsageEvent>, Error> {

@@ -132,16 +132,7 @@ async fn the_admin_token_is_rotated_where_weir_keeps_it_and_nowhere_else() {
     let key = AdminKey::new(TOKEN, Some(file.clone())).expect("a token");
     let mut kept = Arc::into_inner(state(&test).into_inner()).expect("one holder");
     kept.token = key;
-    let app = init_service(
-        App::new()
-            .app_data(web::Data::new(kept))
-            .configure(configure)
-            .wrap_fn(|request, service| {
-                let answered = service.call(request);
-                async move { Ok(answered.await?.map_into_boxed_body()) }
-            }),
-    )
-    .await;
+    let app = app!(with web::Data::new(kept));
     let check = |value: &str| {
         request(Method::POST, "/security/validate-key").set_json(json!({"key": value}))
     };

@@ -129,19 +129,30 @@ pub async fn search(
     }
 }
 
-/// How many of the events that are looked for have which value in a column, the most frequent first; and the last id looked at, where
-/// only the newest were.
+/// The values of a column, and how many events have each; the most frequent first.
+pub type Counts = Vec<(FieldValue, i64)>;
+
+/// How many of the events that are looked for have which value in each of some columns; and the last id looked at, where only the newest
+/// were.
 pub async fn count_by(
     db: &Database,
     search: &Search,
-    field: Field,
-) -> Result<(Vec<(FieldValue, i64)>, Option<Uuid>)> {
+    fields: &[Field],
+) -> Result<(Vec<Counts>, Option<Uuid>)> {
     if search.finds_nothing() {
-        return Ok((Vec::new(), None));
+        return Ok((vec![Counts::new(); fields.len()], None));
     }
     let walk = Walk::of(search, None);
+    let mut all = Vec::with_capacity(fields.len());
+    for field in fields {
+        all.push(counts(db, &walk, *field).await?);
+    }
+    Ok((all, walk.edge(db, MAX_LOOK).await?))
+}
+
+async fn counts(db: &Database, walk: &Walk, field: Field) -> Result<Counts> {
     let rows = db.read.query_all_raw(walk.count(db, MAX_LOOK, field));
-    let mut counts = Vec::new();
+    let mut counts = Counts::new();
     for row in rows.await? {
         let value = match field {
             Field::Key | Field::User | Field::Group | Field::Channel => {
@@ -155,7 +166,7 @@ pub async fn count_by(
         };
         counts.push((value, row.try_get("", "requests")?));
     }
-    Ok((counts, walk.edge(db, MAX_LOOK).await?))
+    Ok(counts)
 }
 
 impl Search {
@@ -205,7 +216,8 @@ impl Walk {
             along.texts.push(format!("tenant_id = {tenant}"));
         }
         let mut rest: Vec<&(Field, Is)> = search.conditions.iter().collect();
-        if let Some((field, is)) = best.map(|at| rest.remove(at)) {
+        if let Some(at) = best {
+            let (field, is) = &search.conditions[at];
             // Written out, so that the database sees which partial index has it.
             match (field, is.is_one()) {
                 (Field::Status, true) => along.texts.push("status <> 200".to_owned()),
@@ -213,9 +225,9 @@ impl Walk {
                 (Field::Error, _) => along.texts.push("error_code IS NOT NULL".to_owned()),
                 _ => {}
             }
-            if *field == Field::Status && !is.is_one() {
-                rest.push(&search.conditions[best.unwrap_or_default()]);
-            } else {
+            // Of a class of statuses the index has only that they are failures.
+            if *field != Field::Status || is.is_one() {
+                rest.remove(at);
                 along.add(*field, is);
             }
         }

@@ -5,7 +5,6 @@
 use std::collections::{BTreeMap, HashMap};
 
 use sea_orm::Value;
-use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 use weir_dialect::neutral::Usage;
 
@@ -14,7 +13,10 @@ use super::{
     histogram::{self, Kind},
     quarter_of,
 };
-use crate::metering::{Attempt, UsageEvent};
+use crate::{
+    hash::digest_id,
+    metering::{Attempt, UsageEvent},
+};
 
 /// Rows to add to the tables, each list in the order of its key.
 #[derive(Default)]
@@ -133,7 +135,7 @@ impl<'a> Dimensions<'a> {
     }
 
     fn id(&self) -> Uuid {
-        row_id(&[
+        digest_id(&[
             b"usage_rollups",
             &self.quarter_ms.to_be_bytes(),
             self.tenant.as_bytes(),
@@ -195,7 +197,7 @@ impl<'a> AttemptDimensions<'a> {
     }
 
     fn id(&self) -> Uuid {
-        row_id(&[
+        digest_id(&[
             b"attempt_rollups",
             &self.quarter_ms.to_be_bytes(),
             self.tenant.as_bytes(),
@@ -225,19 +227,6 @@ impl<'a> AttemptDimensions<'a> {
             figures.cost_nanos.into(),
         ]
     }
-}
-
-/// The first 16 bytes of the SHA-256 of all parts, each with its length before it, so that no two lists are alike.
-fn row_id(parts: &[&[u8]]) -> Uuid {
-    let mut hash = Sha256::new();
-    for part in parts {
-        hash.update((part.len() as u32).to_be_bytes());
-        hash.update(part);
-    }
-    let digest: [u8; 32] = hash.finalize().into();
-    let mut id = [0; 16];
-    id.copy_from_slice(&digest[..16]);
-    Uuid::from_bytes(id)
 }
 
 fn optional(id: &Option<Uuid>) -> &[u8] {

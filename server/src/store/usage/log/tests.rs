@@ -208,14 +208,15 @@ async fn values_are_counted_and_the_most_frequent_come_first() {
             .iter()
             .filter(|event| event.tenant == TENANT && event.outcome == Outcome::Refused);
         let count = |status: u16| own.clone().filter(|event| event.status == status).count();
-        let (counts, edge) = count_by(db, &search, Field::Status).await.expect("counts");
+        let fields = [Field::Status, Field::Key];
+        let (counts, edge) = count_by(db, &search, &fields).await.expect("counts");
+        let [counts, keys] = <[Counts; 2]>::try_from(counts).expect("one for each");
         let mut wanted = vec![
             (FieldValue::Word("429".into()), count(429) as i64),
             (FieldValue::Word("503".into()), count(503) as i64),
         ];
         wanted.sort_by_key(|(_, count)| -count);
         assert_eq!((counts, edge), (wanted, None));
-        let (keys, _) = count_by(db, &search, Field::Key).await.expect("counts");
         let keys: Vec<KeyId> = keys
             .into_iter()
             .map(|(value, _)| match value {
