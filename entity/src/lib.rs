@@ -18,6 +18,7 @@ pub mod leader;
 pub mod group;
 pub mod group_member;
 pub mod membership;
+pub mod role;
 pub mod tenant;
 pub mod user;
 

@@ -19,6 +19,8 @@ pub struct Model {
     /// `owner`, `admin`, `finance`, `developer` or `viewer`.
     #[sea_orm(column_type = "Text")]
     pub role: String,
+    /// A role of the tenant's own, instead of `role`, which then says `viewer`.
+    pub role_id: Option<Uuid>,
 
     /// The tenant.
     #[sea_orm(belongs_to, from = "tenant_id", to = "id")]

@@ -22,7 +22,7 @@ pub struct Model {
     pub user_id: Option<Uuid>,
     /// Of `invitation`: into which tenant.
     pub tenant_id: Option<Uuid>,
-    /// Of `invitation`: as what.
+    /// Of `invitation`: as what; a role of the tenant's own by its id.
     #[sea_orm(column_type = "Text", nullable)]
     pub role: Option<String>,
     /// Of `invitation`: the ids of the groups, an array of text.

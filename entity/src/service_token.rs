@@ -18,6 +18,8 @@ pub struct Model {
     /// `platform_admin` or `platform_viewer` without a tenant; `owner`, `admin`, `finance`, `developer` or `viewer` with one.
     #[sea_orm(column_type = "Text")]
     pub role: String,
+    /// A role of the tenant's own, instead of `role`, which then says `viewer`.
+    pub role_id: Option<Uuid>,
     /// SHA-256 of its value; unique.
     pub digest: Vec<u8>,
     /// The masked beginning of its value.

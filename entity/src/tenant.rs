@@ -30,6 +30,9 @@ pub struct Model {
     /// When the row was last changed, Unix milliseconds.
     pub updated_ms: i64,
 
+    /// The roles that it has made.
+    #[sea_orm(has_many)]
+    pub roles: HasMany<super::role::Entity>,
     /// Who belongs to it, in which role.
     #[sea_orm(has_many)]
     pub memberships: HasMany<super::membership::Entity>,

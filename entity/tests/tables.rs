@@ -96,7 +96,10 @@ async fn tenants_and_their_people(db: &DatabaseConnection) {
         role: Some("developer".into()), groups: Some(document()), inviter_id: Some(ID),
         invited_by: "zhang@acme.example".into(), proves_email: false, expires_ms: 1,
         used_ms: None, created_ms: 1);
-    round_trip!(db, membership, id: ID, tenant_id: ID, user_id: ID, role: "developer".into());
+    round_trip!(db, membership, id: ID, tenant_id: ID, user_id: ID, role: "developer".into(),
+        role_id: Some(ID));
+    round_trip!(db, role, id: ID, tenant_id: ID, name: "auditor".into(), permissions: document(),
+        created_ms: 1, updated_ms: 1);
     round_trip!(db, group, id: ID, tenant_id: ID, name: "platform".into(), created_ms: 1,
         updated_ms: 1);
     round_trip!(db, group_member, group_id: ID, user_id: ID, position: 0);

@@ -34,6 +34,7 @@ mod m0027_one_time_links;
 mod m0028_channels_allowed_origin;
 mod m0029_runtime_settings;
 mod m0030_idempotency_keys;
+mod m0031_roles;
 
 use sea_orm_migration::prelude::*;
 
@@ -74,6 +75,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0028_channels_allowed_origin::Migration),
             Box::new(m0029_runtime_settings::Migration),
             Box::new(m0030_idempotency_keys::Migration),
+            Box::new(m0031_roles::Migration),
         ]
     }
 

@@ -6,7 +6,7 @@ use uuid::Uuid;
 use crate::{
     channel::Kind,
     limit::{Budget, Limit},
-    resources::{Prices, Role, Route},
+    resources::{Prices, RoleName, Route},
 };
 
 /// A page of a list.
@@ -61,7 +61,7 @@ pub struct UserItem {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct MembershipItem {
     pub tenant: String,
-    pub role: Role,
+    pub role: RoleName,
     pub groups: Vec<String>,
 }
 
@@ -76,37 +76,90 @@ pub enum PlatformRole {
 
 impl PlatformRole {
     pub const ALL: [Self; 2] = [Self::PlatformAdmin, Self::PlatformViewer];
+
+    /// The word that API and database use.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::PlatformAdmin => "platform_admin",
+            Self::PlatformViewer => "platform_viewer",
+        }
+    }
 }
 
 /// A role of a tenant or of the platform.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(untagged)]
 pub enum AnyRole {
     Platform(PlatformRole),
-    Tenant(Role),
+    Tenant(RoleName),
 }
 
 impl AnyRole {
-    /// The word that API and database use.
-    pub fn as_str(self) -> &'static str {
+    /// The word that the API uses.
+    pub fn as_str(&self) -> &str {
         match self {
-            Self::Platform(PlatformRole::PlatformAdmin) => "platform_admin",
-            Self::Platform(PlatformRole::PlatformViewer) => "platform_viewer",
+            Self::Platform(role) => role.as_str(),
             Self::Tenant(role) => role.as_str(),
         }
     }
 }
 
 impl std::str::FromStr for AnyRole {
-    type Err = String;
+    type Err = std::convert::Infallible;
 
-    fn from_str(word: &str) -> Result<Self, String> {
-        let platform = PlatformRole::ALL.map(Self::Platform);
-        let mut all = platform.into_iter().chain(Role::ALL.map(Self::Tenant));
-        let found = all.find(|role| role.as_str() == word);
-        found.ok_or_else(|| format!("there is no role {word:?}"))
+    fn from_str(word: &str) -> Result<Self, Self::Err> {
+        let mut platform = PlatformRole::ALL.into_iter();
+        Ok(match platform.find(|role| role.as_str() == word) {
+            Some(role) => Self::Platform(role),
+            None => Self::Tenant(word.to_owned().into()),
+        })
     }
+}
+
+/// A role of a tenant's own, in a list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct RoleItem {
+    pub id: Uuid,
+    pub tenant: String,
+    pub name: String,
+    /// What it allows, as `resource:action`.
+    pub permissions: Vec<String>,
+    /// How many people and service tokens have it.
+    pub holders: u64,
+    /// RFC 3339.
+    pub created_at: String,
+}
+
+/// The permissions there are, and the roles that are built in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Rights {
+    pub permissions: Vec<PermissionItem>,
+    pub roles: Vec<BuiltInRole>,
+}
+
+/// A permission.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct PermissionItem {
+    /// As `resource:action`.
+    pub name: String,
+    /// What it allows, in words.
+    pub meaning: String,
+    /// Whether it can hold in a tenant; if not, the platform's people alone can have it.
+    pub for_tenants: bool,
+}
+
+/// A role that every tenant, or the platform, has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct BuiltInRole {
+    pub name: String,
+    pub for_tenants: bool,
+    /// What it allows, as `resource:action`.
+    pub permissions: Vec<String>,
 }
 
 /// A service token in a list. Its value is shown once, when it is made.

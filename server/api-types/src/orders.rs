@@ -8,7 +8,7 @@ use uuid::Uuid;
 use crate::{
     limit::{Budget, Limit},
     manage::CredentialItem,
-    resources::{self, Grants, KeyChannel, Policies, Role, given},
+    resources::{self, Grants, KeyChannel, Policies, RoleName, given},
     secret::Sensitive,
 };
 
@@ -67,6 +67,22 @@ pub struct Group {
     pub budgets: Option<Vec<Budget>>,
 }
 
+/// A role of a tenant's own.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = RoleOrder))]
+#[serde(deny_unknown_fields, default)]
+pub struct OwnRole {
+    /// The tenant's name; it never changes.
+    #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
+    /// Unique in the tenant, and none of those that are built in.
+    #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// What it allows, as `resource:action`: nothing that whoever orders it may not do.
+    #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    pub permissions: Option<Vec<String>>,
+}
+
 /// A person in one tenant. Role, groups, limits and budgets are that tenant's; the rest is the person's in all of them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = UserOrder))]
@@ -84,9 +100,9 @@ pub struct User {
     pub department: Option<String>,
     #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub contact: Option<String>,
-    /// `viewer` by default.
+    /// One that is built in, or one of the tenant's own; `viewer` by default.
     #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
-    pub role: Option<Role>,
+    pub role: Option<RoleName>,
     /// By name; the first one counts for limits and reports.
     #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub groups: Option<Vec<String>>,

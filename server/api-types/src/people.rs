@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{manage::PlatformRole, resources::Role, secret::Sensitive};
+use crate::{manage::PlatformRole, resources::RoleName, secret::Sensitive};
 
 /// Who wants to sign in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,7 +67,7 @@ pub struct MyPerson {
 pub struct MyTenant {
     pub id: Uuid,
     pub name: String,
-    pub role: Role,
+    pub role: RoleName,
 }
 
 /// What people change of themselves.
@@ -162,7 +162,7 @@ pub struct NewInvitation {
     /// Whom it is for: it works for nobody else.
     pub email: String,
     /// Nothing that allows more than the inviter may.
-    pub role: Role,
+    pub role: RoleName,
     /// By name; the first one counts for limits and reports.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<String>,
@@ -175,7 +175,7 @@ pub struct InvitationItem {
     pub id: Uuid,
     pub tenant: String,
     pub email: String,
-    pub role: Role,
+    pub role: RoleName,
     /// Who invited: an address, or a token's name.
     pub invited_by: String,
     /// RFC 3339.

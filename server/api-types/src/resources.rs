@@ -186,6 +186,9 @@ pub struct Tenant {
     pub grants: Option<Option<Grants>>,
     #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub policies: Option<Policies>,
+    /// Roles of its own.
+    #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    pub roles: Option<Vec<OwnRole>>,
     #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub groups: Option<Vec<Group>>,
     #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
@@ -236,6 +239,18 @@ pub struct Group {
     pub budgets: Option<Vec<Budget>>,
 }
 
+/// A role of a tenant's own.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = RoleInFile))]
+#[serde(deny_unknown_fields, default)]
+pub struct OwnRole {
+    /// Unique in the tenant, and none of those that are built in.
+    pub name: String,
+    /// What it allows, as `resource:action`; the reference of permissions lists them.
+    #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    pub permissions: Option<Vec<String>>,
+}
+
 /// A person in a tenant. Role and groups belong to this tenant; the rest is the person's in every tenant.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = UserInFile))]
@@ -249,9 +264,9 @@ pub struct User {
     pub department: Option<String>,
     #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub contact: Option<String>,
-    /// `viewer` by default.
+    /// One that is built in, or one of the tenant's own; `viewer` by default.
     #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
-    pub role: Option<Role>,
+    pub role: Option<RoleName>,
     /// The first one counts for limits and reports.
     #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub groups: Option<Vec<String>>,
@@ -296,6 +311,70 @@ impl Role {
         }
     }
 }
+
+/// A role by its name.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum RoleName {
+    BuiltIn(Role),
+    /// What no built-in role is called: one that the tenant has made.
+    Own(String),
+}
+
+impl Default for RoleName {
+    fn default() -> Self {
+        Self::BuiltIn(Role::default())
+    }
+}
+
+impl RoleName {
+    /// The word that YAML and API use.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::BuiltIn(role) => role.as_str(),
+            Self::Own(name) => name,
+        }
+    }
+}
+
+impl From<String> for RoleName {
+    fn from(name: String) -> Self {
+        let mut built_in = Role::ALL.into_iter();
+        match built_in.find(|role| role.as_str() == name) {
+            Some(role) => Self::BuiltIn(role),
+            None => Self::Own(name),
+        }
+    }
+}
+
+impl std::str::FromStr for RoleName {
+    type Err = std::convert::Infallible;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        Ok(name.to_owned().into())
+    }
+}
+
+impl Serialize for RoleName {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+impl<'de> Deserialize<'de> for RoleName {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(Self::from)
+    }
+}
+
+#[cfg(feature = "openapi")]
+impl utoipa::PartialSchema for RoleName {
+    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
+        String::schema()
+    }
+}
+
+#[cfg(feature = "openapi")]
+impl utoipa::ToSchema for RoleName {}
 
 /// A proxy key. Of `value` and `sha256` at most one is given; a new key without either gets a generated value, which
 /// the answer to `apply` shows once.

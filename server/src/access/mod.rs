@@ -11,7 +11,7 @@ mod role;
 pub use author::Author;
 pub use caller::{Caller, Reach, Subject};
 pub use permission::{Permission, Permissions};
-pub use role::{of_platform_role, of_role};
+pub use role::{OwnRole, is_built_in, of_platform_role, of_role};
 
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,6 @@
 //! The permissions there are.
 
-use std::fmt;
+use std::{fmt, str::FromStr};
 
 /// Where a permission can hold.
 enum Holds {
@@ -50,6 +50,8 @@ permissions! {
     InTenants UsersWrite = "users:write", "Change users and take them out of a tenant; nobody gives a role that allows more than their own.";
     OnPlatform UsersCreate = "users:create", "Put people into tenants without asking them.";
     OnPlatform UsersReset = "users:reset", "Make links with which people set another password.";
+    InTenants RolesRead = "roles:read", "See the roles that a tenant has made.";
+    InTenants RolesWrite = "roles:write", "Make, change and delete roles that allow nothing beyond one's own.";
     InTenants GroupsRead = "groups:read", "See groups.";
     InTenants GroupsWrite = "groups:write", "Make, change and delete groups.";
     InTenants KeysRead = "keys:read", "See proxy keys, without their values.";
@@ -88,6 +90,21 @@ impl Permission {
     }
 }
 
+impl FromStr for Permission {
+    type Err = Unknown;
+
+    fn from_str(word: &str) -> Result<Self, Unknown> {
+        let mut all = Self::ALL.iter().copied();
+        let found = all.find(|permission| permission.as_str() == word);
+        found.ok_or(Unknown)
+    }
+}
+
+/// A word that is no permission.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("is no permission")]
+pub struct Unknown;
+
 impl fmt::Display for Permission {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(self.as_str())
@@ -107,6 +124,14 @@ impl Permissions {
 
     pub fn has(self, permission: Permission) -> bool {
         self.0 & (1 << permission as u32) != 0
+    }
+
+    /// The words of those that it has, in the order of the reference.
+    pub fn words(self) -> Vec<String> {
+        let all = Permission::ALL.iter();
+        all.filter(|permission| self.has(**permission))
+            .map(ToString::to_string)
+            .collect()
     }
 
     /// Whether everything that the other allows is allowed here.

@@ -1,8 +1,26 @@
-//! The roles that are built in, and what they allow.
+//! The roles that are built in, what they allow, and those that tenants make.
 
 use weir_api_types::{manage::PlatformRole, resources::Role};
 
 use super::{Permission, Permissions};
+use crate::tenancy::{RoleId, TenantId};
+
+/// A role of a tenant's own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnRole {
+    pub id: RoleId,
+    pub tenant: TenantId,
+    /// Unique in the tenant, and no [`is_built_in`].
+    pub name: String,
+    pub permissions: Permissions,
+}
+
+/// Whether a role of this name is there without anybody making it.
+pub fn is_built_in(name: &str) -> bool {
+    let mut tenants = Role::ALL.iter().map(|role| role.as_str());
+    let mut platform = PlatformRole::ALL.iter().map(|role| role.as_str());
+    tenants.any(|known| known == name) || platform.any(|known| known == name)
+}
 
 /// What a role in a tenant allows there.
 pub fn of_role(role: Role) -> Permissions {

@@ -20,10 +20,7 @@ use actix_web::{
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 use uuid::Uuid;
-use weir_api_types::{
-    manage::{AnyRole, PlatformRole},
-    settings::Mode,
-};
+use weir_api_types::{manage::PlatformRole, settings::Mode};
 
 use super::{
     State,
@@ -31,9 +28,9 @@ use super::{
     idempotency,
 };
 use crate::{
-    access::{Author, Caller, Permission, Permissions, Reach, Subject, of_platform_role, of_role},
+    access::{Author, Caller, Permission, Permissions, Reach, Subject, of_platform_role},
     clock::now_ms,
-    store::{service_tokens, sessions, users},
+    store::{roles, service_tokens, sessions, users},
     tenancy::{RequestId, TenantId, address, key},
 };
 
@@ -227,14 +224,6 @@ pub fn came_by_https(request: &HttpRequest, state: &State) -> bool {
     is_believed && said.is_some_and(|said| said.as_bytes().eq_ignore_ascii_case(b"https"))
 }
 
-/// What a role allows, wherever it holds.
-pub fn permissions_of(role: AnyRole) -> Permissions {
-    match role {
-        AnyRole::Platform(role) => of_platform_role(role),
-        AnyRole::Tenant(role) => of_role(role),
-    }
-}
-
 /// One answer for no token and a wrong one, an ended and a disabled one.
 fn unknown() -> ApiError {
     let detail = "Send `authorization: Bearer` with an access token of a sign-in, a service token or the admin token.";
@@ -299,8 +288,8 @@ async fn person(state: &State, token: &str, named: Option<&str>) -> Result<Calle
     };
     match (place, named, places.as_slice()) {
         (Some((tenant, _, role)), ..) => {
-            let reach = Reach::Tenant(*tenant);
-            Ok(Caller::new(subject, reach, of_role(*role)))
+            let allowed = roles::permissions(db, *tenant, *role).await?;
+            Ok(Caller::new(subject, Reach::Tenant(*tenant), allowed))
         }
         (None, Some(_), _) => Err(ApiError::not_found("tenant")),
         // Whoever is in several and names none, or is in none, may do nothing but look at themselves.
@@ -320,12 +309,14 @@ async fn service_token(state: &State, token: &str) -> Result<Caller, ApiError> {
     if let Err(error) = service_tokens::note_use(&database.write, &known, now_ms).await {
         tracing::warn!(%error, "the use of a service token cannot be noted");
     }
-    let reach = known.tenant.map_or(Reach::Platform, Reach::Tenant);
+    let tenant = known.role.tenant();
+    let reach = tenant.map_or(Reach::Platform, Reach::Tenant);
+    let allowed = known.role.permissions(&database.read).await?;
     let subject = Subject::ServiceToken {
         id: known.id,
         name: known.name.into(),
     };
-    Ok(Caller::new(subject, reach, permissions_of(known.role)))
+    Ok(Caller::new(subject, reach, allowed))
 }
 
 #[cfg(test)]

@@ -167,6 +167,7 @@ pub async fn search(
     for (kind, permission) in [
         (Kind::Tenant, Permission::TenantsRead),
         (Kind::User, Permission::UsersRead),
+        (Kind::Role, Permission::RolesRead),
         (Kind::Group, Permission::GroupsRead),
         (Kind::Key, Permission::KeysRead),
         (Kind::Channel, Permission::ChannelsRead),

@@ -9,7 +9,6 @@ use uuid::Uuid;
 use weir_api_types::{
     manage::Page,
     people::{Acceptance, CreatedInvitation, InvitationItem, NewInvitation},
-    resources::Role,
 };
 
 use super::{
@@ -19,7 +18,7 @@ use super::{
     list::Asked,
 };
 use crate::{
-    access::{Author, Caller, Subject, of_platform_role, of_role},
+    access::{Author, Caller, Permissions, Subject, of_platform_role},
     catalog::Kind,
     clock::now_ms,
     mail, resources,
@@ -27,10 +26,11 @@ use crate::{
         self, Change,
         catalog::Slice,
         one_time_links::{self, Link, Purpose},
+        roles::{self, RoleNames},
         sign_ins,
     },
     tenancy::{
-        GroupId, Membership, Person, TenantId, UserId,
+        GroupId, MemberRole, Membership, Person, TenantId, UserId,
         key::{self, Value},
         name,
     },
@@ -62,7 +62,10 @@ pub async fn create(
 ) -> Result<HttpResponse, ApiError> {
     let order = order.0;
     let tenant = state.tenant_of(&caller, order.tenant.as_deref()).await?;
-    if !caller.may_grant(Some(tenant), of_role(order.role)) {
+    let db = &state.stores.config.read;
+    let role = roles::named(db, tenant, &order.role).await?;
+    let role = role.ok_or_else(|| ApiError::field("role", "is no role that the tenant has"))?;
+    if !caller.may_grant(Some(tenant), roles::permissions(db, tenant, role).await?) {
         let detail = "The role allows more than yours.";
         return Err(ApiError::new(Code::Forbidden, detail));
     }
@@ -83,7 +86,7 @@ pub async fn create(
         email,
         purpose: Purpose::Invitation {
             tenant,
-            role: order.role,
+            role,
             groups: groups(&state, tenant, &order.groups).await?,
             inviter,
             invited_by: match author.name.as_str() {
@@ -141,7 +144,12 @@ pub async fn delete(
         Ok(_) | Err(store::Error::NotFound) => return Err(absent()),
         Err(error) => return Err(error.into()),
     };
-    if !caller.covers(of_role(invitation.role)) {
+    let role = roles::named(&transaction, tenant, &invitation.role).await?;
+    let allowed = match role {
+        Some(role) => roles::permissions(&transaction, tenant, role).await?,
+        None => Permissions::default(),
+    };
+    if !caller.covers(allowed) {
         let detail = "The role allows more than yours.";
         return Err(ApiError::new(Code::Forbidden, detail));
     }
@@ -199,7 +207,9 @@ pub async fn accept(
         sign_ins::put_password(db, person.id, hashed, now_ms).await?;
     }
     let place = person.membership(tenant);
-    let told = serde_json::json!({"role": place.map(|place| place.role), "by": "invitation"});
+    let role_names = RoleNames::of(db, place.map(|place| place.role)).await?;
+    let role = place.map(|place| role_names.name(place.role));
+    let told = serde_json::json!({"role": role, "by": "invitation"});
     let done = audit::differs("membership", tenant, &person.email, None, Some(&told))?;
     let author = access::author_of(&request, &state, "user", Some(person.id.0), &person.email);
     store::audit::append(db, &state.sealer, &author, &done).await?;
@@ -280,7 +290,7 @@ async fn still_may(
     db: &impl sea_orm::ConnectionTrait,
     inviter: Option<UserId>,
     tenant: TenantId,
-    role: Role,
+    role: MemberRole,
 ) -> Result<bool, ApiError> {
     let Some(inviter) = inviter else {
         return Ok(true);
@@ -289,13 +299,17 @@ async fn still_may(
     let Some(person) = person.filter(|person| person.enabled) else {
         return Ok(false);
     };
-    let here = person.membership(tenant).map(|place| of_role(place.role));
+    let wanted = roles::permissions(db, tenant, role).await?;
+    let here = match person.membership(tenant) {
+        Some(place) => Some(roles::permissions(db, tenant, place.role).await?),
+        None => None,
+    };
     let mut rights = person
         .platform_role
         .map(of_platform_role)
         .into_iter()
         .chain(here);
-    Ok(rights.any(|rights| rights.covers(of_role(role))))
+    Ok(rights.any(|rights| rights.covers(wanted)))
 }
 
 async fn groups(

@@ -26,6 +26,7 @@ use crate::{
     store::{
         self, Change,
         names::{self, Named},
+        roles::RoleNames,
         sessions, sign_ins,
     },
     tenancy::{Person, UserId},
@@ -66,10 +67,11 @@ async fn my_person(state: &State, id: UserId) -> Result<MyPerson, ApiError> {
     let person = person.ok_or(store::Error::NotFound)?;
     let kept = sign_ins::find(db, id).await?;
     let tenants = store::users::places(db, id).await?;
+    let role_names = RoleNames::of(db, tenants.iter().map(|(_, _, role)| *role)).await?;
     let tenants = tenants.into_iter().map(|(id, name, role)| MyTenant {
         id: id.0,
         name,
-        role,
+        role: role_names.name(role),
     });
     Ok(MyPerson {
         email: person.email,

@@ -31,6 +31,7 @@ pub mod pace;
 pub mod password_resets;
 mod requests;
 mod resources;
+mod roles;
 mod routes;
 mod service_tokens;
 mod settings;

@@ -8,8 +8,8 @@ use weir_api_types::{
     log::{Neighbours, RequestDetail, RequestFacets, RequestPage, RequestQuery},
     manage::{
         AlertItem, AuditItem, AuditVerdict, BudgetItem, ChannelItem, CreatedServiceToken,
-        GroupItem, InstanceItem, KeyItem, LimitItem, ModelItem, NewServiceToken, ServiceTokenItem,
-        ServiceTokenPatch, TenantItem, UserItem,
+        GroupItem, InstanceItem, KeyItem, LimitItem, ModelItem, NewServiceToken, Rights, RoleItem,
+        ServiceTokenItem, ServiceTokenPatch, TenantItem, UserItem,
     },
     orders::{
         self, BudgetPatch, ChannelDetail, CredentialCheck, CredentialPatch, KeyDetail, LimitPatch,
@@ -43,7 +43,9 @@ use super::{
     models::{self, Models},
     my_keys,
     openapi::{self, Body, Params, Wire},
-    password_resets, requests, resources, service_tokens, settings, system,
+    password_resets, requests, resources,
+    roles::{self, Roles},
+    service_tokens, settings, system,
     tenants::{self, Tenants},
     thing, usage, users,
 };
@@ -214,6 +216,20 @@ routes! {
     }
     "/tenants/{id}/impact" {
         GET TenantsRead => insight::impact, "What would go, or be missed, with a tenant." => 200 one Impact;
+    }
+    "/permissions" {
+        GET Caller => roles::rights, "The permissions there are, and the roles that are built in." => 200 one Rights;
+    }
+    "/roles" {
+        GET RolesRead => roles::list, "List the roles that tenants have made.", ? ListQuery => 200 page RoleItem;
+        POST RolesWrite => thing::create::<Roles>, "Make a role for a tenant.",
+            json orders::OwnRole => 201 detail orders::OwnRole;
+    }
+    "/roles/{id}" {
+        GET RolesRead => thing::show::<Roles>, "Show a role." => 200 detail orders::OwnRole;
+        PATCH RolesWrite => roles::change, "Change a role; it counts with the next call of whoever has it.",
+            json orders::OwnRole => 200 detail orders::OwnRole;
+        DELETE RolesWrite => roles::delete, "Delete a role that nobody has." => 204;
     }
     "/groups" {
         GET GroupsRead => groups::list, "List groups.", ? ListQuery => 200 page GroupItem;

@@ -7,9 +7,7 @@ use weir_api_types::manage::{
 };
 
 use super::{
-    State,
-    access::permissions_of,
-    audit,
+    State, audit,
     body::Order,
     error::{ApiError, Code},
     list::Asked,
@@ -18,8 +16,11 @@ use crate::{
     access::{Author, Caller},
     clock::now_ms,
     resources,
-    store::{self, service_tokens::New},
-    tenancy::{TenantId, key::Value, name},
+    store::{
+        self, roles,
+        service_tokens::{New, TokenRole},
+    },
+    tenancy::{key::Value, name},
 };
 
 /// `GET /v1/admin/service-tokens`
@@ -40,7 +41,8 @@ pub async fn show(
     id: web::Path<String>,
     state: web::Data<State>,
 ) -> Result<web::Json<ServiceTokenItem>, ApiError> {
-    Ok(web::Json(find(&state, &caller, &id).await?))
+    let (_, token) = find(&state, &caller, &id).await?;
+    Ok(web::Json(token))
 }
 
 /// `POST /v1/admin/service-tokens`: the one answer that shows the value.
@@ -54,9 +56,8 @@ pub async fn create(
     let (id, value) = (Uuid::new_v4(), Value::of_service_token());
     let new = New {
         id,
-        tenant: place(&state, &caller, &order).await?,
         name: name::normal(&order.name).map_err(|error| ApiError::field("name", error))?,
-        role: order.role,
+        role: held(&state, &caller, &order).await?,
         digest: value.digest(),
         hint: value.hint(),
         expires_ms: order
@@ -66,11 +67,12 @@ pub async fn create(
             .transpose()
             .map_err(|refusal| ApiError::field("expires_at", refusal))?,
     };
-    if !caller.may_grant(new.tenant, permissions_of(new.role)) {
+    let db = &state.stores.config.read;
+    if !caller.may_grant(new.role.tenant(), new.role.permissions(db).await?) {
         let detail = "The token would be allowed more than you are.";
         return Err(ApiError::new(Code::Forbidden, detail));
     }
-    let tenant = new.tenant;
+    let tenant = new.role.tenant();
     let transaction = state.stores.config.begin_write().await?;
     store::service_tokens::insert(&transaction, new, now_ms()).await?;
     let (_, token) = store::service_tokens::find(&transaction, id).await?;
@@ -98,10 +100,10 @@ pub async fn change(
     let transaction = state.stores.config.begin_write().await?;
     let (_, before) = store::service_tokens::find(&transaction, before.id).await?;
     store::service_tokens::switch(&transaction, before.id, enabled, now_ms()).await?;
-    let (tenant, token) = store::service_tokens::find(&transaction, before.id).await?;
+    let (role, token) = store::service_tokens::find(&transaction, before.id).await?;
     let done = audit::differs(
         "service_token",
-        tenant,
+        role.tenant(),
         &token.name,
         Some(&before),
         Some(&token),
@@ -120,7 +122,8 @@ pub async fn delete(
 ) -> Result<HttpResponse, ApiError> {
     let token = changeable(&state, &caller, &id).await?;
     let transaction = state.stores.config.begin_write().await?;
-    let (tenant, token) = store::service_tokens::find(&transaction, token.id).await?;
+    let (role, token) = store::service_tokens::find(&transaction, token.id).await?;
+    let tenant = role.tenant();
     store::service_tokens::delete(&transaction, token.id).await?;
     let done = audit::differs("service_token", tenant, &token.name, Some(&token), None)?;
     store::audit::append(&transaction, &state.sealer, &author, &done).await?;
@@ -128,13 +131,13 @@ pub async fn delete(
     Ok(HttpResponse::NoContent().finish())
 }
 
-/// The tenant that a new token is for, where its role can hold.
-async fn place(
+/// What a new token is, and where.
+async fn held(
     state: &State,
     caller: &Caller,
     order: &NewServiceToken,
-) -> Result<Option<TenantId>, ApiError> {
-    match (&order.tenant, order.role) {
+) -> Result<TokenRole, ApiError> {
+    match (&order.tenant, &order.role) {
         (Some(_), AnyRole::Platform(_)) => {
             Err(ApiError::field("role", "no tenant has such a role"))
         }
@@ -142,11 +145,15 @@ async fn place(
             let message = "holds in a tenant: name it in `tenant`";
             Err(ApiError::field("role", message))
         }
-        (None, _) => Ok(None),
-        (Some(tenant), _) => {
+        (None, AnyRole::Platform(role)) => Ok(TokenRole::Platform(*role)),
+        (Some(tenant), AnyRole::Tenant(name)) => {
             let absent = || ApiError::field("tenant", "there is no tenant of this name");
-            let id = state.tenant_named(caller, tenant).await?;
-            id.ok_or_else(absent).map(Some)
+            let tenant = state.tenant_named(caller, tenant).await?;
+            let tenant = tenant.ok_or_else(absent)?;
+            let role = roles::named(&state.stores.config.read, tenant, name).await?;
+            let role =
+                role.ok_or_else(|| ApiError::field("role", "is no role that the tenant has"))?;
+            Ok(TokenRole::Tenant(tenant, role))
         }
     }
 }
@@ -157,8 +164,8 @@ async fn changeable(
     caller: &Caller,
     id: &str,
 ) -> Result<ServiceTokenItem, ApiError> {
-    let token = find(state, caller, id).await?;
-    if caller.covers(permissions_of(token.role)) {
+    let (role, token) = find(state, caller, id).await?;
+    if caller.covers(role.permissions(&state.stores.config.read).await?) {
         return Ok(token);
     }
     let detail = "The token is allowed more than you are.";
@@ -166,11 +173,15 @@ async fn changeable(
 }
 
 /// The token of an id in a path. What is no id, or not within reach, is as absent as an id that nothing has.
-async fn find(state: &State, caller: &Caller, id: &str) -> Result<ServiceTokenItem, ApiError> {
+async fn find(
+    state: &State,
+    caller: &Caller,
+    id: &str,
+) -> Result<(TokenRole, ServiceTokenItem), ApiError> {
     let absent = || ApiError::not_found("service token");
     let id = Uuid::parse_str(id).map_err(|_| absent())?;
     match store::service_tokens::find(&state.stores.config.read, id).await {
-        Ok((tenant, token)) if caller.reaches(tenant) => Ok(token),
+        Ok(found) if caller.reaches(found.0.tenant()) => Ok(found),
         Ok(_) | Err(store::Error::NotFound) => Err(absent()),
         Err(error) => Err(error.into()),
     }

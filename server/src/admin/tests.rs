@@ -148,6 +148,7 @@ macro_rules! app {
 mod audit;
 mod invitations;
 mod login;
+mod own_roles;
 mod replays;
 mod roles;
 mod settings;

@@ -4,10 +4,11 @@
 //! name, address and the switch are the person's in all of them, so only the platform, or the one tenant that they are in, may.
 
 use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web};
+use sea_orm::ConnectionTrait;
 use weir_api_types::{
     manage::{Page, UserItem},
     orders::User as Order,
-    resources::{Resources, Tenant, User},
+    resources::{Resources, Role, Tenant, User},
 };
 
 use super::{
@@ -18,14 +19,15 @@ use super::{
     thing::{self, IfMatch},
 };
 use crate::{
-    access::{Author, Caller, Reach, of_role},
+    access::{Author, Caller, Reach},
     catalog::Kind,
     resources::{self, Edit, Picture, export},
     store::{
         self, Change,
         catalog::{Slice, Times},
+        roles,
     },
-    tenancy::{Person, TenantId, UserId},
+    tenancy::{MemberRole, Person, TenantId, UserId},
 };
 
 /// Where the person stands in the file of one.
@@ -109,7 +111,7 @@ pub async fn change(
     let tenant = tenant_of(&state, &caller, &person, order.tenant.as_deref()).await?;
     let before = edit.read(&slice(tenant, id)).await?;
     if_match.check(&stored(&before, tenant, id))?;
-    may_change(&caller, &person, tenant, &order)?;
+    may_change(edit.db(), &caller, &person, tenant, &order).await?;
     let mut renamed = before.clone();
     let mut email = person.email.clone();
     if let Some(new) = &order.email {
@@ -152,8 +154,8 @@ pub async fn delete(
         _ => Some(tenant_of(&state, &caller, &person, named.as_deref()).await?),
     };
     let place = tenant.and_then(|tenant| person.membership(tenant));
-    if let Some(place) = place
-        && !caller.covers(of_role(place.role))
+    if let (Some(tenant), Some(place)) = (tenant, place)
+        && !caller.covers(roles::permissions(edit.db(), tenant, place.role).await?)
     {
         return Err(above());
     }
@@ -201,20 +203,22 @@ pub async fn delete(
 }
 
 /// What a tenant's people may order of somebody.
-fn may_change(
+async fn may_change(
+    db: &impl ConnectionTrait,
     caller: &Caller,
     person: &Person,
     tenant: TenantId,
     order: &Order,
 ) -> Result<(), ApiError> {
-    let now = person.membership(tenant).map(|place| of_role(place.role));
-    if now.is_some_and(|now| !caller.covers(now)) {
-        return Err(above());
-    }
-    if let Some(role) = order.role
-        && !caller.may_grant(Some(tenant), of_role(role))
-    {
-        return Err(above());
+    let now = person.membership(tenant).map(|place| place.role);
+    let then = match &order.role {
+        Some(name) => roles::named(db, tenant, name).await?,
+        None => None,
+    };
+    for role in now.into_iter().chain(then) {
+        if !caller.may_grant(Some(tenant), roles::permissions(db, tenant, role).await?) {
+            return Err(above());
+        }
     }
     if caller.reaches(None) {
         return Ok(());
@@ -240,7 +244,7 @@ fn above() -> ApiError {
 
 /// Refuses what would leave a tenant without anybody who can do everything in it. `after` is the person as they are now.
 async fn keep_owners(
-    db: &impl sea_orm::ConnectionTrait,
+    db: &impl ConnectionTrait,
     owned: &[TenantId],
     after: Option<&Person>,
 ) -> Result<(), ApiError> {
@@ -260,7 +264,7 @@ fn owner_in(person: &Person) -> impl Iterator<Item = TenantId> {
     let owned = person
         .memberships
         .iter()
-        .filter(|place| person.enabled && place.role == weir_api_types::resources::Role::Owner);
+        .filter(|place| person.enabled && place.role == MemberRole::BuiltIn(Role::Owner));
     owned.map(|place| place.tenant)
 }
 
@@ -293,11 +297,7 @@ fn tenant_in(request: &HttpRequest) -> Result<Option<String>, ApiError> {
 }
 
 /// A person whom the caller may know of.
-async fn find(
-    db: &impl sea_orm::ConnectionTrait,
-    caller: &Caller,
-    id: UserId,
-) -> Result<Person, ApiError> {
+async fn find(db: &impl ConnectionTrait, caller: &Caller, id: UserId) -> Result<Person, ApiError> {
     let person = store::users::one(db, id).await?;
     let person = person.filter(|person| {
         let mut places = person.memberships.iter();

@@ -22,6 +22,7 @@ pub use current::Current;
 pub use model::{Model, Route};
 
 use crate::{
+    access::OwnRole,
     hash::SharedIdMap,
     tenancy::{
         Budget, BudgetId, ChannelId, Group, GroupId, KeyId, Limit, LimitId, ModelId, Owner,
@@ -67,6 +68,8 @@ pub struct Catalog {
 #[derive(Debug, Clone)]
 pub enum Entry {
     Tenant(Tenant),
+    /// Who may do what in management: requests of programs never ask for it.
+    Role(OwnRole),
     User(User),
     Group(Group),
     Key(ProxyKey),
@@ -81,6 +84,7 @@ pub enum Entry {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
     Tenant,
+    Role,
     User,
     Group,
     Key,
@@ -93,8 +97,9 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Tenant,
+        Self::Role,
         Self::User,
         Self::Group,
         Self::Key,
@@ -109,6 +114,7 @@ impl Kind {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Tenant => "tenant",
+            Self::Role => "role",
             Self::User => "user",
             Self::Group => "group",
             Self::Key => "key",
@@ -261,6 +267,7 @@ impl Catalog {
     fn insert(&mut self, entry: Entry) {
         match entry {
             Entry::Tenant(tenant) => drop(self.tenants.insert(tenant.id, Arc::new(tenant))),
+            Entry::Role(_) => {}
             Entry::User(user) => drop(self.users.insert(user.id, Arc::new(user))),
             Entry::Group(group) => drop(self.groups.insert(group.id, Arc::new(group))),
             Entry::Key(key) => {
@@ -288,6 +295,7 @@ impl Catalog {
     fn remove(&mut self, kind: Kind, id: Uuid) {
         match kind {
             Kind::Tenant => drop(self.tenants.remove(&TenantId(id))),
+            Kind::Role => {}
             Kind::User => drop(self.users.remove(&UserId(id))),
             Kind::Group => drop(self.groups.remove(&GroupId(id))),
             Kind::Key => {
@@ -314,6 +322,7 @@ impl Catalog {
             Entry::Channel(channel) => self.forget_channel_name(channel.id),
             Entry::Model(model) => self.forget_model_name(model.id),
             Entry::Tenant(_)
+            | Entry::Role(_)
             | Entry::User(_)
             | Entry::Group(_)
             | Entry::Limit(_)

@@ -1,10 +1,10 @@
-//! `weir channels|models|tenants|groups|users` and `weir instances`.
+//! `weir channels|models|tenants|groups|roles|users` and `weir instances`.
 
 use clap::{Args, Subcommand};
 use serde::{Serialize, de::DeserializeOwned};
 use weir_api_types::{
     manage::{
-        ChannelItem, CredentialItem, CredentialState, GroupItem, InstanceItem, ModelItem,
+        ChannelItem, CredentialItem, CredentialState, GroupItem, InstanceItem, ModelItem, RoleItem,
         TenantItem, UserItem,
     },
     system::ProviderItem,
@@ -14,6 +14,7 @@ use super::{
     client::Target,
     credentials,
     output::{self, OutputArg},
+    system,
     things::{self, Kind, OneArgs},
 };
 
@@ -42,6 +43,13 @@ pub const TENANTS: Kind = Kind {
 pub const GROUPS: Kind = Kind {
     path: "/v1/admin/groups",
     name: "group",
+    named_by: "name",
+};
+
+/// Roles of tenants' own, as the command line deals with them.
+pub const ROLES: Kind = Kind {
+    path: "/v1/admin/roles",
+    name: "role",
     named_by: "name",
 };
 
@@ -87,6 +95,17 @@ pub enum Tenants {
 pub enum Groups {
     /// List groups.
     List(OwnedArgs),
+    #[command(flatten)]
+    One(things::Command),
+}
+
+/// What can be done with roles.
+#[derive(Debug, Subcommand)]
+pub enum Roles {
+    /// List the roles that tenants have made.
+    List(OwnedArgs),
+    /// Show every permission there is, and the roles that are built in.
+    Permissions(system::OneArgs),
     #[command(flatten)]
     One(things::Command),
 }
@@ -151,6 +170,15 @@ pub async fn groups(command: Groups) -> anyhow::Result<()> {
     match command {
         Groups::List(args) => list_groups(args).await,
         Groups::One(command) => GROUPS.run(command).await,
+    }
+}
+
+/// `weir roles`
+pub async fn roles(command: Roles) -> anyhow::Result<()> {
+    match command {
+        Roles::List(args) => list_roles(args).await,
+        Roles::Permissions(args) => system::one("/v1/admin/permissions", args).await,
+        Roles::One(command) => ROLES.run(command).await,
     }
 }
 
@@ -251,6 +279,26 @@ async fn list_groups(args: OwnedArgs) -> anyhow::Result<()> {
                 item.name.clone(),
                 item.members.to_string(),
                 item.created_at.clone(),
+            ]
+        },
+    )
+    .await
+}
+
+async fn list_roles(args: OwnedArgs) -> anyhow::Result<()> {
+    let columns = ["id", "tenant", "name", "holders", "permissions"];
+    show(
+        ROLES.path,
+        args.tenant,
+        args.list,
+        &columns,
+        |item: &RoleItem| {
+            vec![
+                item.id.to_string(),
+                item.tenant.clone(),
+                item.name.clone(),
+                item.holders.to_string(),
+                item.permissions.join(" "),
             ]
         },
     )

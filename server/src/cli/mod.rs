@@ -93,6 +93,9 @@ pub enum Command {
     /// Groups of users.
     #[command(subcommand)]
     Groups(lists::Groups),
+    /// Roles that tenants have made.
+    #[command(subcommand)]
+    Roles(lists::Roles),
     /// Users.
     #[command(subcommand)]
     Users(lists::Users),
@@ -185,6 +188,7 @@ async fn run(command: Command) -> anyhow::Result<Done> {
         Command::Alerts(bounds::Alerts::List(args)) => bounds::alerts(args).await?,
         Command::Tenants(command) => lists::tenants(command).await?,
         Command::Groups(command) => lists::groups(command).await?,
+        Command::Roles(command) => lists::roles(command).await?,
         Command::Users(command) => lists::users(command).await?,
         Command::Invitations(command) => invitations::run(command).await?,
         Command::SignIn(args) => sign_in::sign_in(args).await?,
@@ -257,6 +261,8 @@ mod tests {
             "weir tenants create acme --set time_zone=Asia/Shanghai --output json",
             "weir users change a@b.c --tenant acme --set role=admin",
             "weir groups delete team --tenant acme",
+            "weir roles create auditor --tenant acme --set permissions=[audit:read,usage:read]",
+            "weir roles permissions",
             "weir channels create openai --file channel.yaml",
             "weir channels credentials add openai --name second",
             "weir models show gpt-4o-mini",

@@ -146,6 +146,7 @@ fn picture(reading: Reading, people: Vec<Person>) -> Result<Picture, Error> {
     for entry in reading.delta.entries {
         match entry {
             Entry::Tenant(tenant) => drop(picture.tenants.insert(tenant.id, tenant)),
+            Entry::Role(role) => drop(picture.roles.insert(role.id, role)),
             Entry::Group(group) => drop(picture.groups.insert(group.id, group)),
             Entry::Channel(channel) => drop(picture.channels.insert(channel.id, channel)),
             Entry::Model(model) => drop(picture.models.insert(model.id, model)),
@@ -220,6 +221,10 @@ impl Writing<'_> {
             self.change.deletes(Kind::User, person.id.0).await?;
             store::users::delete(self.change.transaction(), person.id).await?;
         }
+        for role in gone(&before.roles, &after.roles) {
+            self.change.deletes(Kind::Role, role.id.0).await?;
+            store::roles::delete(self.change.transaction(), role.tenant, role.id).await?;
+        }
         for group in gone(&before.groups, &after.groups) {
             self.change.deletes(Kind::Group, group.id.0).await?;
             store::groups::delete(self.change.transaction(), group.tenant, group.id).await?;
@@ -237,6 +242,10 @@ impl Writing<'_> {
         for (tenant, _) in changed(&before.tenants, &after.tenants) {
             store::tenants::put(self.change.transaction(), tenant, now_ms).await?;
             self.change.changed(Kind::Tenant, tenant.id.0);
+        }
+        for (role, _) in changed(&before.roles, &after.roles) {
+            store::roles::put(self.change.transaction(), role, now_ms).await?;
+            self.change.changed(Kind::Role, role.id.0);
         }
         for (group, _) in changed(&before.groups, &after.groups) {
             store::groups::put(self.change.transaction(), group, now_ms).await?;

@@ -6,8 +6,8 @@
 use jiff::Timestamp;
 use weir_api_types::{
     resources::{
-        Channel, DatedRates, Grants, Group, Key, KeyChannel, Model, Platform, Prices, Rates,
-        Resources, Route, Tenant, User,
+        Channel, DatedRates, Grants, Group, Key, KeyChannel, Model, OwnRole, Platform, Prices,
+        Rates, Resources, Route, Tenant, User,
     },
     secret::{Credential, Secret},
 };
@@ -154,7 +154,7 @@ pub fn user(picture: &Picture, person: &Person, tenant: TenantId) -> Option<User
         name: Some(person.name.clone()),
         department: Some(person.department.clone()),
         contact: Some(person.contact.clone()),
-        role: Some(membership.role),
+        role: Some(picture.role_name(membership.role)),
         groups: Some(groups.collect()),
         limits: Some(limits(picture, Scope::User(tenant, person.id))),
         budgets: Some(budgets(picture, Scope::User(tenant, person.id))),
@@ -168,6 +168,16 @@ pub fn moment(ms: i64) -> String {
 }
 
 fn whole_tenant(picture: &Picture, value: &tenancy::Tenant) -> Tenant {
+    let mut roles: Vec<OwnRole> = picture
+        .roles
+        .values()
+        .filter(|role| role.tenant == value.id)
+        .map(|role| OwnRole {
+            name: role.name.clone(),
+            permissions: Some(role.permissions.words()),
+        })
+        .collect();
+    roles.sort_by(|a, b| a.name.cmp(&b.name));
     let mut groups: Vec<Group> = picture
         .groups
         .values()
@@ -188,6 +198,7 @@ fn whole_tenant(picture: &Picture, value: &tenancy::Tenant) -> Tenant {
     let mut keys: Vec<Key> = owned.map(|value| key(picture, value)).collect();
     keys.sort_by(|a, b| a.name.cmp(&b.name));
     Tenant {
+        roles: Some(roles),
         groups: Some(groups),
         users: Some(users),
         keys: Some(keys),

@@ -6,12 +6,14 @@
 use std::collections::BTreeMap;
 
 use uuid::Uuid;
+use weir_api_types::resources::RoleName;
 
 use crate::{
+    access::OwnRole,
     catalog::{Channel, Model},
     tenancy::{
-        Budget, BudgetId, ChannelId, Group, GroupId, KeyId, Limit, LimitId, ModelId, Person,
-        ProxyKey, Scope, Tenant, TenantId, UserId,
+        Budget, BudgetId, ChannelId, Group, GroupId, KeyId, Limit, LimitId, MemberRole, ModelId,
+        Person, ProxyKey, RoleId, Scope, Tenant, TenantId, UserId,
     },
 };
 
@@ -19,6 +21,7 @@ use crate::{
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Picture {
     pub tenants: BTreeMap<TenantId, Tenant>,
+    pub roles: BTreeMap<RoleId, OwnRole>,
     pub groups: BTreeMap<GroupId, Group>,
     pub people: BTreeMap<UserId, Person>,
     /// With their credentials opened.
@@ -136,6 +139,34 @@ impl Picture {
             Scope::Channel(channel) => self.channels.get(&channel)?.owner,
             Scope::Model(model) => self.models.get(&model)?.owner,
             _ => scope.tenant(),
+        }
+    }
+
+    /// The tenant's own role of this name.
+    pub fn role_of(&self, tenant: TenantId, name: &str) -> Option<RoleId> {
+        let mut roles = self.roles.values();
+        roles
+            .find(|role| role.tenant == tenant && role.name == name)
+            .map(|role| role.id)
+    }
+
+    /// The role that a name means in a tenant.
+    pub fn role_named(&self, tenant: TenantId, name: &RoleName) -> Option<MemberRole> {
+        match name {
+            RoleName::BuiltIn(role) => Some(MemberRole::BuiltIn(*role)),
+            RoleName::Own(name) => self.role_of(tenant, name).map(MemberRole::Own),
+        }
+    }
+
+    /// What a role is called; one that is gone, by its id.
+    pub fn role_name(&self, role: MemberRole) -> RoleName {
+        match role {
+            MemberRole::BuiltIn(role) => RoleName::BuiltIn(role),
+            MemberRole::Own(id) => RoleName::Own(
+                self.roles
+                    .get(&id)
+                    .map_or_else(|| id.to_string(), |role| role.name.clone()),
+            ),
         }
     }
 

@@ -27,6 +27,16 @@ pub fn changes(before: &Picture, after: &Picture) -> Vec<Change> {
             |_, tenant| Words::new(None, &tenant.name, &export::tenant(tenant)),
         ),
         of(
+            Kind::Role,
+            &before.roles,
+            &after.roles,
+            (before, after),
+            |picture, role| {
+                let fields = json!({"permissions": role.permissions.words()});
+                Words::new(tenant(picture, Some(role.tenant)), &role.name, &fields)
+            },
+        ),
+        of(
             Kind::Group,
             &before.groups,
             &after.groups,

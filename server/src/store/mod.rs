@@ -24,6 +24,7 @@ pub mod models;
 pub mod names;
 pub mod one_time_links;
 pub mod page;
+pub mod roles;
 pub mod search;
 pub mod service_tokens;
 pub mod sessions;

@@ -7,7 +7,7 @@ use sea_orm::{
     TryGetable, sea_query::SimpleExpr,
 };
 use uuid::Uuid;
-use weir_entity::{channel, credential, group, model, proxy_key, tenant, user};
+use weir_entity::{channel, credential, group, model, proxy_key, role, tenant, user};
 
 use super::{Result, Scope};
 use crate::tenancy::TenantId;
@@ -23,6 +23,8 @@ pub enum Named {
     /// Called by their e-mail address.
     User,
     Group,
+    /// Of a tenant's own.
+    Role,
     Channel,
     /// Not all have a name.
     Credential,
@@ -41,6 +43,9 @@ pub async fn of(
         Named::Key => pairs::<proxy_key::Entity, _>(db, K::Id, K::Name, ids).await,
         Named::User => pairs::<user::Entity, _>(db, U::Id, U::Email, ids).await,
         Named::Group => pairs::<group::Entity, _>(db, G::Id, G::Name, ids).await,
+        Named::Role => {
+            pairs::<role::Entity, _>(db, role::Column::Id, role::Column::Name, ids).await
+        }
         Named::Channel => pairs::<channel::Entity, _>(db, C::Id, C::Name, ids).await,
         Named::Credential => {
             use credential::Column as N;
@@ -82,6 +87,12 @@ pub async fn meaning(
             let within = tenant.map(|id| K::TenantId.eq(id));
             let called = called(K::Name.eq(name)).add_option(within);
             ids::<proxy_key::Entity>(db, K::Id, called).await
+        }
+        Named::Role => {
+            use role::Column as R;
+            let within = tenant.map(|id| R::TenantId.eq(id));
+            let called = called(R::Name.eq(name)).add_option(within);
+            ids::<role::Entity>(db, R::Id, called).await
         }
         Named::Group => {
             let within = tenant.map(|id| G::TenantId.eq(id));

@@ -5,14 +5,15 @@ use sea_orm::{
     QueryFilter as _,
 };
 use uuid::Uuid;
-use weir_api_types::{people::InvitationItem, resources::Role};
+use weir_api_types::people::InvitationItem;
 use weir_entity::one_time_link::{ActiveModel, Column, Entity, Model};
 
 use super::{
     Error, Page, Result, Scope, document, moment,
     names::{self, Named},
+    roles::{self, RoleNames},
 };
-use crate::tenancy::{GroupId, TenantId, UserId, key::Digest};
+use crate::tenancy::{GroupId, MemberRole, TenantId, UserId, key::Digest};
 
 const INVITATION: &str = "invitation";
 const RESET: &str = "reset";
@@ -23,7 +24,7 @@ pub enum Purpose {
     /// To become a member.
     Invitation {
         tenant: TenantId,
-        role: Role,
+        role: MemberRole,
         groups: Vec<GroupId>,
         /// The person who invited, if it was one.
         inviter: Option<UserId>,
@@ -80,7 +81,10 @@ pub async fn insert(
         } => {
             row.kind = Set(INVITATION.to_owned());
             row.tenant_id = Set(Some(tenant.0));
-            row.role = Set(Some(role.as_str().to_owned()));
+            row.role = Set(Some(match role {
+                MemberRole::BuiltIn(role) => role.as_str().to_owned(),
+                MemberRole::Own(id) => id.to_string(),
+            }));
             row.groups = Set(Some(document(groups)?));
             row.inviter_id = Set(inviter.map(|inviter| inviter.0));
             row.invited_by = Set(invited_by.clone());
@@ -185,19 +189,22 @@ pub async fn find(
 async fn items(db: &impl ConnectionTrait, rows: Vec<Model>) -> Result<Vec<InvitationItem>> {
     let tenants: Vec<Uuid> = rows.iter().filter_map(|row| row.tenant_id).collect();
     let tenants = names::of(db, Named::Tenant, &tenants).await?;
-    let item = |row: Model| {
+    let held = rows.iter().map(|row| role(row.role.as_deref()));
+    let held: Vec<MemberRole> = held.collect::<Result<_>>()?;
+    let role_names = RoleNames::of(db, held.iter().copied()).await?;
+    let item = |(row, held): (Model, MemberRole)| {
         let tenant = row.tenant_id.and_then(|id| tenants.get(&id).cloned());
         Ok(InvitationItem {
             id: row.id,
             tenant: tenant.unwrap_or_default(),
-            role: role(row.role.as_deref())?,
+            role: role_names.name(held),
             email: row.email,
             invited_by: row.invited_by,
             created_at: moment(row.created_ms),
             expires_at: moment(row.expires_ms),
         })
     };
-    rows.into_iter().map(item).collect()
+    rows.into_iter().zip(held).map(item).collect()
 }
 
 fn link(row: Model) -> Result<Link> {
@@ -226,9 +233,8 @@ fn link(row: Model) -> Result<Link> {
     })
 }
 
-fn role(word: Option<&str>) -> Result<Role> {
-    let known = Role::ALL
-        .into_iter()
-        .find(|role| Some(role.as_str()) == word);
-    known.ok_or_else(|| Error::other(format!("one_time_links.role: {word:?}")))
+/// A word, or the id of one of the tenant's own.
+fn role(word: Option<&str>) -> Result<MemberRole> {
+    let word = word.unwrap_or_default();
+    roles::of_columns(word, Uuid::parse_str(word).ok())
 }

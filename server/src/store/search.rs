@@ -33,6 +33,7 @@ pub async fn search(
             "t.email",
             "m.tenant_id",
         ),
+        Kind::Role => ("roles AS t", "t.name", "t.tenant_id"),
         Kind::Group => ("groups AS t", "t.name", "t.tenant_id"),
         Kind::Key => ("proxy_keys AS t", "t.name", "t.tenant_id"),
         Kind::Channel => ("channels AS t", "t.name", "t.tenant_id"),

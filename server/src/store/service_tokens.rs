@@ -4,7 +4,7 @@ use sea_orm::{
     ActiveValue::Set, ColumnTrait as _, ConnectionTrait, EntityTrait as _, QueryFilter as _,
 };
 use uuid::Uuid;
-use weir_api_types::manage::{AnyRole, ServiceTokenItem};
+use weir_api_types::manage::{AnyRole, PlatformRole, ServiceTokenItem};
 use weir_entity::{
     service_token::{ActiveModel, Column, Entity, Model},
     tenant,
@@ -15,19 +15,47 @@ use super::{
     error::found,
     moment,
     names::{self, Named},
+    roles::{self, RoleNames},
 };
-use crate::tenancy::{TenantId, key::Digest};
+use crate::{
+    access::{Permissions, of_platform_role},
+    tenancy::{MemberRole, TenantId, key::Digest},
+};
 
 /// The use of a token is noted this often at most.
 const USED_EVERY_MS: i64 = 60_000;
+
+/// What a token is, and where.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TokenRole {
+    Platform(PlatformRole),
+    Tenant(TenantId, MemberRole),
+}
+
+impl TokenRole {
+    /// The tenant that it holds in; none: the platform.
+    pub fn tenant(self) -> Option<TenantId> {
+        match self {
+            Self::Platform(_) => None,
+            Self::Tenant(tenant, _) => Some(tenant),
+        }
+    }
+
+    /// What it allows there.
+    pub async fn permissions(self, db: &impl ConnectionTrait) -> Result<Permissions> {
+        match self {
+            Self::Platform(role) => Ok(of_platform_role(role)),
+            Self::Tenant(tenant, role) => roles::permissions(db, tenant, role).await,
+        }
+    }
+}
 
 /// A service token to be made.
 #[derive(Debug)]
 pub struct New {
     pub id: Uuid,
-    pub tenant: Option<TenantId>,
     pub name: String,
-    pub role: AnyRole,
+    pub role: TokenRole,
     pub digest: Digest,
     pub hint: String,
     pub expires_ms: Option<i64>,
@@ -38,18 +66,22 @@ pub struct New {
 pub struct Known {
     pub id: Uuid,
     pub name: String,
-    pub tenant: Option<TenantId>,
-    pub role: AnyRole,
+    pub role: TokenRole,
     used_ms: Option<i64>,
 }
 
 /// Makes a token.
 pub async fn insert(db: &impl ConnectionTrait, new: New, now_ms: i64) -> Result<()> {
+    let (word, own) = match new.role {
+        TokenRole::Platform(role) => (role.as_str(), None),
+        TokenRole::Tenant(_, role) => roles::columns(role),
+    };
     let row = ActiveModel {
         id: Set(new.id),
-        tenant_id: Set(new.tenant.map(|tenant| tenant.0)),
+        tenant_id: Set(new.role.tenant().map(|tenant| tenant.0)),
         name: Set(new.name),
-        role: Set(new.role.as_str().to_owned()),
+        role: Set(word.to_owned()),
+        role_id: Set(own),
         digest: Set(new.digest.to_vec()),
         hint: Set(new.hint),
         enabled: Set(true),
@@ -85,7 +117,6 @@ pub async fn usable(
     }
     Ok(Some(Known {
         id: row.id,
-        tenant: row.tenant_id.map(Into::into),
         role: role(&row)?,
         used_ms: row.used_ms,
         name: row.name,
@@ -121,17 +152,14 @@ pub async fn list(
     items(db, rows).await
 }
 
-/// One token, with the tenant that it belongs to.
-pub async fn find(
-    db: &impl ConnectionTrait,
-    id: Uuid,
-) -> Result<(Option<TenantId>, ServiceTokenItem)> {
+/// One token, with what it is and where.
+pub async fn find(db: &impl ConnectionTrait, id: Uuid) -> Result<(TokenRole, ServiceTokenItem)> {
     let row = Entity::find_by_id(id).one(db).await?;
     let row = row.ok_or(Error::NotFound)?;
-    let tenant = row.tenant_id.map(Into::into);
+    let role = role(&row)?;
     let items = items(db, vec![row]).await?;
     let item = items.into_iter().next().ok_or(Error::NotFound)?;
-    Ok((tenant, item))
+    Ok((role, item))
 }
 
 /// Switches a token on or off.
@@ -151,11 +179,20 @@ pub async fn delete(db: &impl ConnectionTrait, id: Uuid) -> Result<()> {
 async fn items(db: &impl ConnectionTrait, rows: Vec<Model>) -> Result<Vec<ServiceTokenItem>> {
     let tenants: Vec<Uuid> = rows.iter().filter_map(|row| row.tenant_id).collect();
     let tenants = names::of(db, Named::Tenant, &tenants).await?;
-    let item = |row: Model| {
+    let held: Vec<TokenRole> = rows.iter().map(role).collect::<Result<_>>()?;
+    let own = held.iter().filter_map(|role| match role {
+        TokenRole::Platform(_) => None,
+        TokenRole::Tenant(_, role) => Some(*role),
+    });
+    let role_names = RoleNames::of(db, own).await?;
+    let item = |(row, held): (Model, TokenRole)| {
         Ok(ServiceTokenItem {
             id: row.id,
             tenant: row.tenant_id.and_then(|id| tenants.get(&id).cloned()),
-            role: role(&row)?,
+            role: match held {
+                TokenRole::Platform(role) => AnyRole::Platform(role),
+                TokenRole::Tenant(_, role) => AnyRole::Tenant(role_names.name(role)),
+            },
             name: row.name,
             hint: row.hint,
             enabled: row.enabled,
@@ -164,10 +201,16 @@ async fn items(db: &impl ConnectionTrait, rows: Vec<Model>) -> Result<Vec<Servic
             created_at: moment(row.created_ms),
         })
     };
-    rows.into_iter().map(item).collect()
+    rows.into_iter().zip(held).map(item).collect()
 }
 
-fn role(row: &Model) -> Result<AnyRole> {
-    let role = row.role.parse();
-    role.map_err(|error: String| Error::other(format!("service_tokens.role: {error}")))
+fn role(row: &Model) -> Result<TokenRole> {
+    if let Some(tenant) = row.tenant_id {
+        let role = roles::of_columns(&row.role, row.role_id)?;
+        return Ok(TokenRole::Tenant(tenant.into(), role));
+    }
+    let mut platform = PlatformRole::ALL.into_iter();
+    let role = platform.find(|role| role.as_str() == row.role);
+    let role = role.ok_or_else(|| Error::other(format!("{:?} is no role", row.role)))?;
+    Ok(TokenRole::Platform(role))
 }

@@ -9,17 +9,18 @@ use sea_orm::{
 };
 use uuid::Uuid;
 use weir_api_types::{
-    manage::{AnyRole, MembershipItem, PlatformRole, UserItem},
+    manage::{MembershipItem, PlatformRole, UserItem},
     resources::Role,
 };
 use weir_entity::{group, group_member, membership, tenant, user};
 
 use super::{
-    Error, Page, Result, Scope,
+    Page, Result, Scope,
     names::{self, Named},
+    roles::{self, RoleNames},
 };
 use crate::catalog::Kind;
-use crate::tenancy::{Membership, Person, TenantId, UserId};
+use crate::tenancy::{MemberRole, Membership, Person, TenantId, UserId};
 
 /// Ids in one question: each is a bound value.
 const IDS_PER_QUERY: usize = 1_000;
@@ -119,28 +120,30 @@ pub async fn leave(db: &impl ConnectionTrait, tenant: TenantId, id: UserId) -> R
 pub async fn places(
     db: &impl ConnectionTrait,
     id: UserId,
-) -> Result<Vec<(TenantId, String, Role)>> {
-    let rows: Vec<(Uuid, String, String)> = membership::Entity::find()
+) -> Result<Vec<(TenantId, String, MemberRole)>> {
+    let rows: Vec<(Uuid, String, String, Option<Uuid>)> = membership::Entity::find()
         .inner_join(tenant::Entity)
         .select_only()
         .column(tenant::Column::Id)
         .column(tenant::Column::Name)
         .column(membership::Column::Role)
+        .column(membership::Column::RoleId)
         .filter(membership::Column::UserId.eq(id.0))
         .filter(tenant::Column::Enabled.eq(true))
         .order_by_asc(tenant::Column::Name)
         .into_tuple()
         .all(db)
         .await?;
-    let place = |(id, name, word): (Uuid, String, String)| Ok((id.into(), name, role(&word)?));
-    rows.into_iter().map(place).collect()
+    let places = rows.into_iter().map(|(id, name, word, own)| {
+        let role = roles::of_columns(&word, own)?;
+        Ok((id.into(), name, role))
+    });
+    places.collect()
 }
 
 /// Makes a person, or brings all rows of theirs up to date.
 pub async fn put(db: &impl ConnectionTrait, person: &Person, now_ms: i64) -> Result<()> {
-    let role = person
-        .platform_role
-        .map(|role| AnyRole::Platform(role).as_str());
+    let role = person.platform_role.map(PlatformRole::as_str);
     let row = user::ActiveModel {
         id: Set(person.id.0),
         email: Set(person.email.clone()),
@@ -206,6 +209,8 @@ pub async fn list(db: &impl ConnectionTrait, scope: Scope, page: Page) -> Result
         .map(|group| (group.id, group.name.as_str()))
         .collect();
     let people = assemble(users, memberships, members, &groups)?;
+    let places = people.iter().flat_map(|person| &person.memberships);
+    let role_names = RoleNames::of(db, places.map(|place| place.role)).await?;
     let item = |person: Person| UserItem {
         id: person.id.0,
         email: person.email,
@@ -218,7 +223,7 @@ pub async fn list(db: &impl ConnectionTrait, scope: Scope, page: Page) -> Result
             .iter()
             .map(|membership| MembershipItem {
                 tenant: names.get(&membership.tenant.0).cloned().unwrap_or_default(),
-                role: membership.role,
+                role: role_names.name(membership.role),
                 groups: membership
                     .groups
                     .iter()
@@ -246,7 +251,7 @@ fn assemble(
     for row in memberships {
         places.entry(row.user_id).or_default().push(Membership {
             tenant: row.tenant_id.into(),
-            role: role(&row.role)?,
+            role: roles::of_columns(&row.role, row.role_id)?,
             groups: Vec::new(),
         });
     }
@@ -277,13 +282,6 @@ fn assemble(
     Ok(users.into_iter().map(person).collect())
 }
 
-fn role(word: &str) -> Result<Role> {
-    let mut roles = Role::ALL.into_iter();
-    roles
-        .find(|role| role.as_str() == word)
-        .ok_or_else(|| Error::other(format!("{word:?} is no role")))
-}
-
 async fn put_memberships(db: &impl ConnectionTrait, person: &Person) -> Result<()> {
     use membership::{ActiveModel, Column, Entity};
     let kept = person
@@ -296,14 +294,16 @@ async fn put_memberships(db: &impl ConnectionTrait, person: &Person) -> Result<(
         .exec(db)
         .await?;
     for membership in &person.memberships {
+        let (word, own) = roles::columns(membership.role);
         let row = ActiveModel {
             id: Set(Uuid::new_v4()),
             tenant_id: Set(membership.tenant.0),
             user_id: Set(person.id.0),
-            role: Set(membership.role.as_str().to_owned()),
+            role: Set(word.to_owned()),
+            role_id: Set(own),
         };
         let known = OnConflict::columns([Column::TenantId, Column::UserId])
-            .update_column(Column::Role)
+            .update_columns([Column::Role, Column::RoleId])
             .to_owned();
         let insert = Entity::insert(row).on_conflict(known);
         insert.exec_without_returning(db).await?;
@@ -335,8 +335,6 @@ async fn put_groups(db: &impl ConnectionTrait, person: &Person) -> Result<()> {
 
 /// A word that this build does not know gives nothing.
 fn platform_role(word: &str) -> Option<PlatformRole> {
-    match word.parse() {
-        Ok(AnyRole::Platform(role)) => Some(role),
-        _ => None,
-    }
+    let mut all = PlatformRole::ALL.into_iter();
+    all.find(|role| role.as_str() == word)
 }

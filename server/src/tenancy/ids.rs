@@ -40,6 +40,8 @@ id! {
     UserId;
     /// A group of users in one tenant.
     GroupId;
+    /// A role of a tenant's own.
+    RoleId;
     /// A proxy key; both of its secrets share it.
     KeyId;
     /// A channel of the platform or of one tenant.

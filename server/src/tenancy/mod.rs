@@ -15,12 +15,12 @@ use serde::{Deserialize, Serialize};
 use weir_api_types::resources::Policies;
 
 pub use ids::{
-    BudgetId, ChannelId, CredentialId, GroupId, KeyId, LimitId, ModelId, RequestId, RouteId,
-    TenantId, UserId,
+    BudgetId, ChannelId, CredentialId, GroupId, KeyId, LimitId, ModelId, RequestId, RoleId,
+    RouteId, TenantId, UserId,
 };
 pub use key::{Owner, ProxyKey};
 pub use limit::{Budget, Limit, Scope};
-pub use person::{Membership, Person};
+pub use person::{MemberRole, Membership, Person};
 
 /// A customer of the platform: the unit of isolation, billing and limits.
 #[derive(Debug, Clone, PartialEq)]

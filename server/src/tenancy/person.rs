@@ -2,7 +2,7 @@
 
 use weir_api_types::{manage::PlatformRole, resources::Role};
 
-use super::{GroupId, TenantId, UserId};
+use super::{GroupId, RoleId, TenantId, UserId};
 
 /// A person with all that is stored about them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,9 +26,24 @@ pub struct Person {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Membership {
     pub tenant: TenantId,
-    pub role: Role,
+    pub role: MemberRole,
     /// By position: the first one counts for limits and reports.
     pub groups: Vec<GroupId>,
+}
+
+/// What somebody is in a tenant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum MemberRole {
+    /// A role that every tenant has.
+    BuiltIn(Role),
+    /// One that the tenant has made.
+    Own(RoleId),
+}
+
+impl Default for MemberRole {
+    fn default() -> Self {
+        Self::BuiltIn(Role::default())
+    }
 }
 
 impl Person {

@@ -4,13 +4,13 @@ use std::collections::HashMap;
 
 use weir_api_types::{
     manage::{AnyRole, PlatformRole},
-    resources::Role,
+    resources::{Role, RoleName},
 };
 
 use super::{super::routes::TABLE, *};
 use crate::{
-    access::Permission,
-    admin::{access::permissions_of, openapi},
+    access::{Permission, Permissions, of_platform_role, of_role},
+    admin::openapi,
     clock::now_ms,
     store::{self, testing::event, usage::book},
     telemetry::generated::assert_current,
@@ -26,7 +26,17 @@ tenants:
 
 fn roles() -> impl Iterator<Item = AnyRole> {
     let platform = PlatformRole::ALL.into_iter().map(AnyRole::Platform);
-    platform.chain(Role::ALL.into_iter().map(AnyRole::Tenant))
+    let tenants = Role::ALL.into_iter().map(RoleName::BuiltIn);
+    platform.chain(tenants.map(AnyRole::Tenant))
+}
+
+/// What a role that is built in allows, wherever it holds.
+fn permissions_of(role: &AnyRole) -> Permissions {
+    match role {
+        AnyRole::Platform(role) => of_platform_role(*role),
+        AnyRole::Tenant(RoleName::BuiltIn(role)) => of_role(*role),
+        AnyRole::Tenant(RoleName::Own(name)) => panic!("{name} is not built in"),
+    }
 }
 
 fn by(value: &str, method: &str, path: &str) -> TestRequest {
@@ -35,7 +45,7 @@ fn by(value: &str, method: &str, path: &str) -> TestRequest {
     request.insert_header((header::AUTHORIZATION, format!("Bearer {value}")))
 }
 
-fn token(name: &str, tenant: Option<&str>, role: AnyRole) -> TestRequest {
+fn token(name: &str, tenant: Option<&str>, role: &AnyRole) -> TestRequest {
     let mut order = json!({"name": name, "role": role});
     if let Some(tenant) = tenant {
         order["tenant"] = tenant.into();
@@ -115,7 +125,7 @@ where
     let owned = json!({"tenant": tenant, "name": name});
     let kind = path.split('/').nth(1).expect("a kind");
     let order = match kind {
-        "keys" | "groups" | "models" => owned,
+        "keys" | "groups" | "roles" | "models" => owned,
         "service-tokens" => json!({"tenant": tenant, "name": name, "role": "viewer"}),
         "users" => json!({"tenant": tenant, "email": format!("{name}@{tenant}.example")}),
         // Nothing of the public network: a call there ends at once.
@@ -175,7 +185,7 @@ async fn every_role_may_what_the_table_says_and_nothing_of_another_tenant() {
         for role in roles() {
             let is_platform = matches!(role, AnyRole::Platform(_));
             let tenant = (!is_platform).then_some("acme");
-            let (status, made) = answer(&app, token(role.as_str(), tenant, role)).await;
+            let (status, made) = answer(&app, token(role.as_str(), tenant, &role)).await;
             assert_eq!(status, 201, "{made}");
             let value = text(&made["value"]);
             for route in &operations {
@@ -187,7 +197,7 @@ async fn every_role_may_what_the_table_says_and_nothing_of_another_tenant() {
                 if route.path.starts_with("/me/") {
                     continue;
                 }
-                let may = permissions_of(role).has(needs);
+                let may = permissions_of(&role).has(needs);
                 let said = format!("{role:?} {} {}", route.method, route.path);
                 let path = |of: &Value| {
                     let path = match of["id"].as_str() {
@@ -304,8 +314,9 @@ async fn a_token_gives_no_more_than_it_has_and_ends_at_once() {
     for test in all().await {
         let app = app!(&test);
         answer(&app, document(BOTH, "")).await;
-        let (admin, owner) = (AnyRole::Tenant(Role::Admin), AnyRole::Tenant(Role::Owner));
-        let (_, made) = answer(&app, token("acme", Some("acme"), owner)).await;
+        let built_in = |role| AnyRole::Tenant(RoleName::BuiltIn(role));
+        let (admin, owner) = (built_in(Role::Admin), built_in(Role::Owner));
+        let (_, made) = answer(&app, token("acme", Some("acme"), &owner)).await;
         let value = text(&made["value"]);
         assert!(value.starts_with("wst-") && !made["hint"].to_string().contains(&value));
         let order = |order: Value| by(&value, "POST", "/service-tokens").set_json(order);
@@ -382,10 +393,10 @@ fn the_page_of_permissions_is_current() {
     );
     for permission in Permission::ALL.iter().copied() {
         let mut cells = vec![format!("`{permission}`"), permission.meaning().to_owned()];
-        let tenants = Role::ALL.into_iter().map(AnyRole::Tenant);
-        let platform = PlatformRole::ALL.into_iter().map(AnyRole::Platform);
-        cells.extend(tenants.chain(platform).map(|role| {
-            let has = permissions_of(role).has(permission);
+        let tenants = Role::ALL.into_iter().map(of_role);
+        let platform = PlatformRole::ALL.into_iter().map(of_platform_role);
+        cells.extend(tenants.chain(platform).map(|allowed| {
+            let has = allowed.has(permission);
             if has { "yes" } else { "" }.to_owned()
         }));
         page.push_str(&format!("| {} |\n", cells.join(" | ")));

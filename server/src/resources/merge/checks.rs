@@ -9,7 +9,7 @@ use weir_api_types::{
     resources::Rates as GivenRates,
 };
 
-use crate::{billing::Rates, tenancy::name};
+use crate::{access::Permission, billing::Rates, tenancy::name};
 
 /// Where the secret goes in an auth template.
 const PLACEHOLDER: &str = "{secret}";
@@ -42,6 +42,15 @@ pub fn field_of(path: &str, field: &str) -> String {
         path.to_owned()
     } else {
         format!("{path}.{field}")
+    }
+}
+
+/// A permission that can hold in a tenant.
+pub fn tenant_permission(word: &str) -> Result<Permission, Refusal> {
+    match word.parse::<Permission>() {
+        Ok(permission) if permission.is_for_tenants() => Ok(permission),
+        Ok(_) => Err("holds on the platform alone".to_owned()),
+        Err(unknown) => Err(unknown.to_string()),
     }
 }
 

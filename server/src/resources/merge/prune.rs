@@ -9,7 +9,7 @@ use std::collections::HashSet;
 use weir_api_types::resources::Resources;
 
 use super::{Merge, checks, tenants::NamedTenant};
-use crate::tenancy::{ChannelId, GroupId, Owner, TenantId, UserId, name};
+use crate::tenancy::{ChannelId, GroupId, MemberRole, Owner, RoleId, TenantId, UserId, name};
 
 impl Merge<'_> {
     pub(super) fn prune(
@@ -25,6 +25,7 @@ impl Merge<'_> {
             self.prune_keys(tenant);
             self.prune_users(tenant);
             self.prune_groups(tenant);
+            self.prune_roles(tenant);
         }
         if let Some(models) = &wanted.models {
             let scope = self.scope();
@@ -56,6 +57,7 @@ impl Merge<'_> {
         }
         let picture = &mut self.merged.picture;
         picture.tenants.retain(|id, _| named.contains(id));
+        picture.roles.retain(|_, role| named.contains(&role.tenant));
         picture
             .groups
             .retain(|_, group| named.contains(&group.tenant));
@@ -133,6 +135,34 @@ impl Merge<'_> {
                 for membership in &mut person.memberships {
                     membership.groups.retain(|group| *group != id);
                 }
+            }
+        }
+    }
+
+    fn prune_roles(&mut self, tenant: &NamedTenant<'_>) {
+        let Some(roles) = &tenant.given.roles else {
+            return;
+        };
+        let names: HashSet<String> = roles
+            .iter()
+            .filter_map(|role| name::normal(&role.name).ok())
+            .collect();
+        let stored = self.merged.picture.roles.values();
+        let leaving: Vec<(RoleId, String)> = stored
+            .filter(|role| role.tenant == tenant.id && !names.contains(&role.name))
+            .map(|role| (role.id, role.name.clone()))
+            .collect();
+        for (id, name) in leaving {
+            let mut people = self.merged.picture.people.values();
+            let holder = people.find(|person| {
+                let place = person.membership(tenant.id);
+                place.is_some_and(|place| place.role == MemberRole::Own(id))
+            });
+            if let Some(holder) = holder {
+                let message = format!("{name} cannot be pruned: {} has it", holder.email);
+                self.refuse(format!("{}.roles", tenant.path), message);
+            } else {
+                self.merged.picture.roles.remove(&id);
             }
         }
     }

@@ -1,11 +1,14 @@
-//! Tenants of a file, with their groups and users.
+//! Tenants of a file, with their roles, groups and users.
 
 use std::collections::HashSet;
 
-use weir_api_types::resources::{Group as GivenGroup, Tenant as Given};
+use weir_api_types::resources::{Group as GivenGroup, OwnRole as GivenRole, Tenant as Given};
 
 use super::{Merge, checks};
-use crate::tenancy::{Grants, Group, GroupId, Scope, Tenant, TenantId, name};
+use crate::{
+    access::{self, OwnRole, Permissions},
+    tenancy::{Grants, Group, GroupId, RoleId, Scope, Tenant, TenantId, name},
+};
 
 /// A tenant of the file that was merged.
 pub(super) struct NamedTenant<'g> {
@@ -15,7 +18,7 @@ pub(super) struct NamedTenant<'g> {
 }
 
 impl Merge<'_> {
-    /// Merges all tenants with their groups and users, and returns them. Keys come later, as they may name channels.
+    /// Merges all tenants with their roles, groups and users, and returns them. Keys come later, as they may name channels.
     pub(super) fn tenants<'g>(&mut self, given: &'g [Given]) -> Vec<NamedTenant<'g>> {
         let places = given.iter().enumerate();
         let places = places.map(|(at, given)| (format!("tenants[{at}]"), given.name.as_str()));
@@ -28,6 +31,7 @@ impl Merge<'_> {
             self.scope.push(id);
             self.limits(&path, Scope::Tenant(id), given.limits.as_deref());
             self.budgets(&path, Scope::Tenant(id), given.budgets.as_deref());
+            self.roles(&path, id, given.roles.as_deref().unwrap_or_default());
             self.groups(&path, id, given.groups.as_deref().unwrap_or_default());
             self.users(&path, id, given.users.as_deref().unwrap_or_default());
             named.push(NamedTenant { id, path, given });
@@ -74,6 +78,37 @@ impl Merge<'_> {
         let id = tenant.id;
         self.merged.picture.tenants.insert(id, tenant);
         id
+    }
+
+    fn roles(&mut self, path: &str, tenant: TenantId, given: &[GivenRole]) {
+        let places = given.iter().enumerate();
+        let places = places.map(|(at, given)| (format!("{path}.roles[{at}]"), given.name.as_str()));
+        let names = self.names(places, name::normal);
+        for (at, (given, name)) in given.iter().zip(names).enumerate() {
+            let path = format!("{path}.roles[{at}]");
+            let Some(name) = name else { continue };
+            if access::is_built_in(&name) {
+                self.refuse(
+                    format!("{path}.name"),
+                    "is the name of a role that is built in",
+                );
+                continue;
+            }
+            let stored = self.merged.picture.role_of(tenant, &name);
+            let stored = stored.and_then(|id| self.merged.picture.roles.get(&id).cloned());
+            let mut role = stored.unwrap_or_else(|| OwnRole {
+                id: RoleId::random(),
+                tenant,
+                name,
+                permissions: Permissions::default(),
+            });
+            if let Some(words) = &given.permissions {
+                let path = format!("{path}.permissions");
+                let permissions = self.list(&path, words, checks::tenant_permission);
+                role.permissions = permissions.into_iter().collect();
+            }
+            self.merged.picture.roles.insert(role.id, role);
+        }
     }
 
     fn groups(&mut self, path: &str, tenant: TenantId, given: &[GivenGroup]) {

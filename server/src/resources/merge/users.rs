@@ -65,7 +65,12 @@ impl Merge<'_> {
                 role: Default::default(),
                 groups: Vec::new(),
             });
-        membership.role = given.role.unwrap_or(membership.role);
+        if let Some(name) = &given.role {
+            match self.merged.picture.role_named(tenant, name) {
+                Some(role) => membership.role = role,
+                None => self.refuse(format!("{path}.role"), "is no role that the tenant has"),
+            }
+        }
         if let Some(groups) = &given.groups {
             membership.groups = self.group_list(&format!("{path}.groups"), tenant, groups);
         }

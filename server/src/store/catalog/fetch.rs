@@ -9,14 +9,14 @@ use sea_orm::{
 use uuid::Uuid;
 use weir_entity::{
     budget, channel, credential, group, group_member, key_secret, limit, membership, model, price,
-    proxy_key, route, runtime_setting, tenant, user,
+    proxy_key, role, route, runtime_setting, tenant, user,
 };
 
 use super::rows::{self, Broken};
 use crate::{
     catalog::{Entry, Kind},
     secrets::Sealer,
-    store::Result,
+    store::{Result, roles},
 };
 
 /// Ids in one question: each is a bound value.
@@ -55,6 +55,10 @@ pub async fn entries(
         Kind::Group => {
             let own = parts::<group::Entity>(db, which, group::Column::Id).await?;
             found.assemble(own, |row| Ok(Entry::Group(rows::group(row))));
+        }
+        Kind::Role => {
+            let own = parts::<role::Entity>(db, which, role::Column::Id).await?;
+            found.assemble(own, |row| Ok(Entry::Role(roles::read(row))));
         }
         Kind::User => {
             let own = parts::<user::Entity>(db, which, user::Column::Id).await?;

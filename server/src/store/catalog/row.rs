@@ -29,6 +29,7 @@ pub async fn row(db: &impl ConnectionTrait, kind: Kind, id: Uuid) -> Result<Row>
     let (table, owner) = match kind {
         Kind::Tenant => ("tenants", "id"),
         Kind::User => ("users", "NULL"),
+        Kind::Role => ("roles", "tenant_id"),
         Kind::Group => ("groups", "tenant_id"),
         Kind::Key => ("proxy_keys", "tenant_id"),
         Kind::Channel => ("channels", "tenant_id"),

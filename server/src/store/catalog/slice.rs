@@ -6,7 +6,7 @@ use sea_orm::{
     ColumnTrait, Condition, ConnectionTrait, EntityTrait, QueryFilter as _, QuerySelect as _,
 };
 use uuid::Uuid;
-use weir_entity::{budget, channel, group, limit, model};
+use weir_entity::{budget, channel, group, limit, model, role};
 
 use super::{Reading, fetch, fetch::Which};
 use crate::{
@@ -19,7 +19,7 @@ use crate::{
 /// What is read. The platform's channels always are: anybody may refer to them.
 #[derive(Debug, Clone, Default)]
 pub struct Slice {
-    /// The owner: read with all of its groups, channels and models. None: the platform, with its models.
+    /// The owner: read with all of its roles, groups, channels and models. None: the platform, with its models.
     pub owner: Option<TenantId>,
     /// Tenants of which only the name and settings are read.
     pub tenants: Vec<TenantId>,
@@ -41,6 +41,13 @@ pub async fn slice(db: &impl ConnectionTrait, slice: &Slice, sealer: &Sealer) ->
                 Some(owner) => {
                     let own = group::Column::TenantId.eq(owner);
                     ids::<group::Entity>(db, group::Column::Id, own).await?
+                }
+                None => Vec::new(),
+            },
+            Kind::Role => match owner {
+                Some(owner) => {
+                    let own = role::Column::TenantId.eq(owner);
+                    ids::<role::Entity>(db, role::Column::Id, own).await?
                 }
                 None => Vec::new(),
             },

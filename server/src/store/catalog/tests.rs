@@ -175,6 +175,7 @@ async fn loaded(stores: &Stores) -> Catalog {
 fn described(mut entries: Vec<Entry>) -> Vec<String> {
     entries.sort_by_key(|entry| match entry {
         Entry::Tenant(tenant) => tenant.id.0,
+        Entry::Role(role) => role.id.0,
         Entry::User(user) => user.id.0,
         Entry::Group(group) => group.id.0,
         Entry::Key(key) => key.id.0,
@@ -291,7 +292,11 @@ async fn deltas_lead_to_the_same_picture_as_a_full_load() {
                         .is_some_and(|own| **own == *channel),
                     Entry::Model(model) => known.models().any(|own| **own == *model),
                     Entry::Settings(settings) => **known.settings() == *settings,
-                    Entry::User(_) | Entry::Group(_) | Entry::Limit(_) | Entry::Budget(_) => true,
+                    Entry::Role(_)
+                    | Entry::User(_)
+                    | Entry::Group(_)
+                    | Entry::Limit(_)
+                    | Entry::Budget(_) => true,
                 };
                 assert!(same, "{entry:?}");
             }

@@ -12,6 +12,7 @@ pub fn references(kind: Kind) -> &'static [(&'static str, Kind, bool)] {
         Kind::Tenant => &[
             ("id FROM proxy_keys WHERE tenant_id", Kind::Key, true),
             ("id FROM groups WHERE tenant_id", Kind::Group, true),
+            ("id FROM roles WHERE tenant_id", Kind::Role, true),
             ("id FROM models WHERE tenant_id", Kind::Model, true),
             ("id FROM channels WHERE tenant_id", Kind::Channel, true),
             ("id FROM limits WHERE tenant_id", Kind::Limit, true),
@@ -54,7 +55,7 @@ pub fn references(kind: Kind) -> &'static [(&'static str, Kind, bool)] {
             ("id FROM limits WHERE model_id", Kind::Limit, true),
             ("id FROM budgets WHERE model_id", Kind::Budget, true),
         ],
-        Kind::Limit | Kind::Budget | Kind::Settings => &[],
+        Kind::Role | Kind::Limit | Kind::Budget | Kind::Settings => &[],
     }
 }
 

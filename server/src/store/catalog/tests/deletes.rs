@@ -87,7 +87,7 @@ async fn assert_same_as_full(test: &TestStores, known: &Catalog, world: &World, 
             Entry::Limit(limit) => known.limits(limit.scope) == anew.limits(limit.scope),
             Entry::Budget(budget) => known.budgets(budget.scope) == anew.budgets(budget.scope),
             Entry::Settings(settings) => **known.settings() == *settings,
-            Entry::Tenant(_) | Entry::User(_) | Entry::Group(_) => true,
+            Entry::Tenant(_) | Entry::Role(_) | Entry::User(_) | Entry::Group(_) => true,
         };
         assert!(same, "{context}: {entry:?}");
     }
@@ -141,6 +141,7 @@ async fn every_reference_between_entries_is_known() {
     let tables = [
         (Kind::Tenant, "tenants"),
         (Kind::User, "users"),
+        (Kind::Role, "roles"),
         (Kind::Group, "groups"),
         (Kind::Key, "proxy_keys"),
         (Kind::Channel, "channels"),
