@@ -22,6 +22,8 @@ pub mod role;
 pub mod tenant;
 pub mod user;
 
+pub mod identity;
+pub mod identity_provider;
 pub mod one_time_link;
 pub mod session;
 pub mod sign_in;

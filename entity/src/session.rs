@@ -26,6 +26,10 @@ pub struct Model {
     /// What the browser called itself.
     #[sea_orm(column_type = "Text")]
     pub agent: String,
+    /// The identity provider that vouched for them. None: their password did.
+    pub provider_id: Option<Uuid>,
+    /// The one tenant that they are somebody in, where it was that tenant's provider.
+    pub tenant_id: Option<Uuid>,
     /// When the row was made, Unix milliseconds.
     pub created_ms: i64,
 }

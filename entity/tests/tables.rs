@@ -86,7 +86,14 @@ async fn tenants_and_their_people(db: &DatabaseConnection) {
         totp_sealed: Some(vec![0, 0xff]), master_key_id: Some("2026".into()), totp_on: true,
         totp_step: 59_000_000, recovery: Some(document()), password_ms: Some(1), updated_ms: 1);
     round_trip!(db, session, id: ID, user_id: ID, generation: 1, rotated_ms: 1, proved_ms: 2,
-        expires_ms: 3, address: "192.0.2.7".into(), agent: "Mozilla/5.0".into(), created_ms: 1);
+        expires_ms: 3, address: "192.0.2.7".into(), agent: "Mozilla/5.0".into(),
+        provider_id: Some(ID), tenant_id: Some(ID), created_ms: 1);
+    round_trip!(db, identity_provider, id: ID, tenant_id: Some(ID), name: "okta".into(),
+        issuer: "https://id.example".into(), client_id: "weir".into(), sealed: Some(vec![0, 0xff]),
+        master_key_id: Some("2026".into()), settings: document(), allowed_origin: None,
+        enabled: true, created_ms: 1, updated_ms: 2);
+    round_trip!(db, identity, id: ID, provider_id: ID, user_id: ID, subject: "sub".into(),
+        created_ms: 1);
     round_trip!(db, signing_key, id: ID, sealed: vec![0, 0xff], master_key_id: "2026".into(),
         created_ms: 1);
     round_trip!(db, sign_in_failure, whose: "both:00".into(), count: 5, next_ms: 1,

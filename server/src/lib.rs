@@ -24,6 +24,7 @@ pub mod proxy;
 // The management side.
 pub mod admin;
 pub mod jobs;
+pub mod oidc;
 pub mod reports;
 pub mod resources;
 pub mod store;

@@ -35,6 +35,7 @@ mod m0028_channels_allowed_origin;
 mod m0029_runtime_settings;
 mod m0030_idempotency_keys;
 mod m0031_roles;
+mod m0032_identity_providers;
 
 use sea_orm_migration::prelude::*;
 
@@ -76,6 +77,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0029_runtime_settings::Migration),
             Box::new(m0030_idempotency_keys::Migration),
             Box::new(m0031_roles::Migration),
+            Box::new(m0032_identity_providers::Migration),
         ]
     }
 

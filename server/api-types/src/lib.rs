@@ -20,6 +20,7 @@ mod schema;
 pub mod secret;
 pub mod security;
 pub mod settings;
+pub mod sign_in;
 pub mod span;
 pub mod system;
 pub mod usage;

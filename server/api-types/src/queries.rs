@@ -37,6 +37,28 @@ pub struct TenantQuery {
     pub tenant: Option<String>,
 }
 
+/// Where a browser comes back to.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::IntoParams), into_params(parameter_in = Query))]
+#[serde(deny_unknown_fields, default)]
+pub struct ReturnQuery {
+    /// A path of this installation; `/` by default.
+    pub return_to: Option<String>,
+}
+
+/// What an identity provider sends a browser back with (RFC 6749, 4.1.2; RFC 9207).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::IntoParams), into_params(parameter_in = Query))]
+#[serde(default)]
+pub struct CallbackQuery {
+    pub state: Option<String>,
+    pub code: Option<String>,
+    /// Why there is no code.
+    pub error: Option<String>,
+    /// Which provider answers.
+    pub iss: Option<String>,
+}
+
 /// Which part of a list.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::IntoParams), into_params(parameter_in = Query))]

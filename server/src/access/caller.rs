@@ -21,6 +21,9 @@ pub enum Subject {
         id: UserId,
         email: Arc<str>,
         session: Uuid,
+        /// Whether they are so by the word of a tenant's identity provider alone: then they are somebody in that tenant, and nobody
+        /// who may change what is the person's.
+        is_lent: bool,
     },
 }
 

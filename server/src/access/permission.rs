@@ -70,6 +70,8 @@ permissions! {
     InTenants RequestsRead = "requests:read", "See single requests in the log, without what was said in them.";
     InTenants ServiceTokensRead = "service_tokens:read", "See service tokens, without their values.";
     InTenants ServiceTokensWrite = "service_tokens:write", "Make, change and delete service tokens that may do no more than oneself.";
+    InTenants IdentityProvidersRead = "identity_providers:read", "See through whom people sign in.";
+    InTenants IdentityProvidersWrite = "identity_providers:write", "Make, change and delete the providers that say who people are, and which role their groups have.";
     InTenants AuditRead = "audit:read", "See what was changed, by whom.";
     OnPlatform AuditVerify = "audit:verify", "Have the audit log's chain checked.";
     OnPlatform ResourcesRead = "resources:read", "Export the whole configuration.";

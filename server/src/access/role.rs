@@ -58,7 +58,10 @@ pub fn of_role(role: Role) -> Permissions {
                 ),
                 Role::Viewer => {
                     permission.only_looks()
-                        && !matches!(permission, P::ServiceTokensRead | P::AuditRead)
+                        && !matches!(
+                            permission,
+                            P::ServiceTokensRead | P::IdentityProvidersRead | P::AuditRead
+                        )
                 }
             }
     })

@@ -263,24 +263,28 @@ async fn person(state: &State, token: &str, named: Option<&str>) -> Result<Calle
     let bearer = bearer.ok_or_else(unknown)?;
     let db = &state.stores.config.read;
     let session = sessions::living(db, bearer.session, now_ms()).await?;
-    session
-        .filter(|session| session.user == bearer.user)
-        .ok_or_else(unknown)?;
+    let session = session.filter(|session| session.user == bearer.user);
+    let session = session.ok_or_else(unknown)?;
     let person = users::one(db, bearer.user).await?;
     let person = person.filter(|person| person.enabled).ok_or_else(unknown)?;
     let subject = Subject::User {
         id: person.id,
         email: person.email.as_str().into(),
         session: bearer.session,
+        is_lent: session.voucher.tenant.is_some(),
     };
-    if let (None, Some(role)) = (named, person.platform_role) {
+    if let (None, Some(role), None) = (named, person.platform_role, session.voucher.tenant) {
         return Ok(Caller::new(
             subject,
             Reach::Platform,
             of_platform_role(role),
         ));
     }
-    let places = users::places(db, person.id).await?;
+    let mut places = users::places(db, person.id).await?;
+    // What a tenant's own provider says counts in that tenant, whoever it says they are (threats.md, A6).
+    if let Some(only) = session.voucher.tenant {
+        places.retain(|(tenant, ..)| *tenant == only);
+    }
     let place = match (named, places.as_slice()) {
         (Some(name), places) => places.iter().find(|(_, known, _)| known == name),
         (None, [only]) => Some(only),

@@ -47,6 +47,9 @@ codes! {
     SessionOver = "session_over", UNAUTHORIZED, "The session is over";
     /// It was used, is too old, was withdrawn, or went with whoever made it.
     LinkOver = "link_over", GONE, "The link works no longer";
+    /// An identity provider's word makes nobody out of somebody who is known.
+    LinkNeeded = "link_needed", CONFLICT, "The account has to be linked to the provider first";
+    ProviderFailed = "identity_provider_failed", BAD_GATEWAY, "The identity provider cannot be used";
     Insecure = "insecure_connection", FORBIDDEN, "Sign-in works over https alone";
     Forbidden = "forbidden", FORBIDDEN, "This is not allowed to you";
     NotFound = "not_found", NOT_FOUND, "There is nothing here";
@@ -147,6 +150,10 @@ impl ApiError {
     /// One field that is refused.
     pub fn field(path: &str, message: impl fmt::Display) -> Self {
         Self::fields(vec![FieldError::new(path, message)])
+    }
+
+    pub fn code(&self) -> Code {
+        self.code
     }
 
     /// Ours to mend: the log has it whole, the caller has the request id.

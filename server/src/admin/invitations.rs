@@ -222,7 +222,7 @@ pub async fn accept(
 async fn is_themselves(request: &HttpRequest, known: UserId) -> Result<(), ApiError> {
     let caller = access::identify(request).await?;
     match caller.subject {
-        Subject::User { id, .. } if id == known => Ok(()),
+        Subject::User { id, is_lent, .. } if id == known && !is_lent => Ok(()),
         _ => {
             let detail = "The invitation is for somebody else.";
             Err(ApiError::new(Code::Forbidden, detail))

@@ -39,7 +39,7 @@ pub async fn show(caller: Caller, state: web::Data<State>) -> Result<web::Json<M
         Subject::AdminToken => ("admin_token", None, String::new(), None),
         Subject::ServiceToken { id, name } => ("service_token", Some(*id), name.to_string(), None),
         Subject::User { id, email, .. } => {
-            let person = my_person(&state, *id).await?;
+            let person = my_person(&state, &caller, *id).await?;
             ("user", Some(id.0), email.to_string(), Some(person))
         }
     };
@@ -61,12 +61,14 @@ pub async fn show(caller: Caller, state: web::Data<State>) -> Result<web::Json<M
     }))
 }
 
-async fn my_person(state: &State, id: UserId) -> Result<MyPerson, ApiError> {
+async fn my_person(state: &State, caller: &Caller, id: UserId) -> Result<MyPerson, ApiError> {
     let db = &state.stores.config.read;
     let person = store::users::one(db, id).await?;
     let person = person.ok_or(store::Error::NotFound)?;
     let kept = sign_ins::find(db, id).await?;
-    let tenants = store::users::places(db, id).await?;
+    let is_lent = matches!(caller.subject, Subject::User { is_lent: true, .. });
+    let mut tenants = store::users::places(db, id).await?;
+    tenants.retain(|(tenant, ..)| !is_lent || caller.reaches(Some(*tenant)));
     let role_names = RoleNames::of(db, tenants.iter().map(|(_, _, role)| *role)).await?;
     let tenants = tenants.into_iter().map(|(id, name, role)| MyTenant {
         id: id.0,
@@ -78,7 +80,7 @@ async fn my_person(state: &State, id: UserId) -> Result<MyPerson, ApiError> {
         name: person.name,
         department: person.department,
         contact: person.contact,
-        platform_role: person.platform_role,
+        platform_role: person.platform_role.filter(|_| !is_lent),
         tenants: tenants.collect(),
         second_factor: kept.totp_on,
         recovery_codes: kept.recovery.len(),
@@ -263,9 +265,13 @@ pub async fn end_all_sessions(
     Ok(HttpResponse::NoContent().finish())
 }
 
-/// The person who calls, and in which session. Tokens are nobody.
-fn person(caller: &Caller) -> Result<(UserId, Uuid), ApiError> {
+/// The person who calls, and in which session. Tokens are nobody, and what a tenant's identity provider says is no word of the person's.
+pub fn person(caller: &Caller) -> Result<(UserId, Uuid), ApiError> {
     match &caller.subject {
+        Subject::User { is_lent: true, .. } => {
+            let detail = "A tenant's identity provider vouches for you: sign in with your password for this.";
+            Err(ApiError::new(Code::Forbidden, detail))
+        }
         Subject::User { id, session, .. } => Ok((*id, *session)),
         Subject::AdminToken | Subject::ServiceToken { .. } => {
             let detail = "This is for people who are signed in.";

@@ -16,6 +16,8 @@ mod groups;
 mod guard;
 mod hosts;
 mod idempotency;
+mod identities;
+mod identity_providers;
 mod insight;
 mod instances;
 mod invitations;
@@ -63,6 +65,7 @@ use crate::{
     catalog::{Channel, Credential, Current, Kind},
     limits::Limits,
     mail::Mail,
+    oidc::{Ask, Told},
     secrets::{Sealer, Secret},
     store::{self, Stores, catalog::Row},
     tenancy::{TenantId, key::Value, name},
@@ -94,6 +97,22 @@ impl Prober {
     /// Whether the channel's vendor takes the secret.
     async fn probe(&self, channel: Channel, secret: Secret) -> CredentialCheck {
         (self.0)(channel, secret).await
+    }
+}
+
+/// Asks identity providers. One a worker, as is what it asks with.
+pub struct ProviderClient(Box<dyn Fn(Ask) -> LocalBoxFuture<'static, Result<Told, String>>>);
+
+impl ProviderClient {
+    pub fn new(
+        ask: impl Fn(Ask) -> LocalBoxFuture<'static, Result<Told, String>> + 'static,
+    ) -> Self {
+        Self(Box::new(ask))
+    }
+
+    /// What the provider answers; why not, in words for whoever may know.
+    async fn ask(&self, ask: Ask) -> Result<Told, String> {
+        (self.0)(ask).await
     }
 }
 

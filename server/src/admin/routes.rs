@@ -21,12 +21,16 @@ use weir_api_types::{
         ResetRequest, Seed, SessionItem,
     },
     queries::{
-        ApplyQuery, FacetQuery, ListQuery, MemberQuery, OrderQuery, PageQuery, SearchQuery,
-        TenantQuery, WaitQuery,
+        ApplyQuery, CallbackQuery, FacetQuery, ListQuery, MemberQuery, OrderQuery, PageQuery,
+        ReturnQuery, SearchQuery, TenantQuery, WaitQuery,
     },
     resources::{Channel, Model, Resources},
     security::{AdminKeyInfo, KeyCheck, KeyToCheck, NewAdminKey},
     settings::{RuntimeSettings, SettingsPatch},
+    sign_in::{
+        GoTo, IdentityItem, IdentityProviderItem, IdentityProviderOrder, NewIdentity,
+        SignInProvider,
+    },
     system::{ProviderItem, Stats, SystemStatus},
     usage::{UsageQuery, UsageRow},
 };
@@ -37,7 +41,7 @@ use super::{
     channels::{self, Channels},
     error,
     groups::{self, Groups},
-    insight, instances, invitations,
+    identities, identity_providers, insight, instances, invitations,
     keys::{self, Keys},
     limits, login, me,
     models::{self, Models},
@@ -156,6 +160,17 @@ routes! {
         POST Nothing => login::refresh, "Another access token for the refresh token in the cookie, which is replaced."
             => 200 one Access;
     }
+    "/sign-in/providers" {
+        GET Nothing => login::providers, "The identity providers that one may sign in with.", ? TenantQuery
+            => 200 list SignInProvider;
+    }
+    "/sign-in/with/{id}" {
+        GET Nothing => login::start, "To an identity provider; for browsers.", ? ReturnQuery => 303;
+    }
+    "/sign-in/callback" {
+        GET Nothing => login::callback, "Back from an identity provider; the refresh token comes in a cookie.",
+            ? CallbackQuery => 303;
+    }
     "/sign-out" {
         POST Nothing => login::sign_out, "End the session of the cookie." => 204;
     }
@@ -195,6 +210,14 @@ routes! {
     }
     "/me/sessions/{id}" {
         DELETE Caller => me::end_session, "End one of one's own sessions." => 204;
+    }
+    "/me/identities" {
+        GET Caller => identities::list, "How identity providers know one." => 200 page IdentityItem;
+        POST Caller => identities::add, "Sign in with an identity provider from now on: go there, and come back.",
+            json NewIdentity => 200 one GoTo;
+    }
+    "/me/identities/{id}" {
+        DELETE Caller => identities::remove, "Sign in with an identity provider no longer." => 204;
     }
     "/resources" {
         GET ResourcesRead => resources::export, "The whole configuration, as `weir apply` takes it." => 200 one Resources;
@@ -403,6 +426,19 @@ routes! {
         PATCH ServiceTokensWrite => service_tokens::change, "Switch a service token off or on.",
             json ServiceTokenPatch => 200 one ServiceTokenItem;
         DELETE ServiceTokensWrite => service_tokens::delete, "Delete a service token." => 204;
+    }
+    "/identity-providers" {
+        GET IdentityProvidersRead => identity_providers::list, "List identity providers.",
+            ? ListQuery => 200 page IdentityProviderItem;
+        POST IdentityProvidersWrite => identity_providers::create, "Let people sign in with an identity provider.",
+            json IdentityProviderOrder => 201 one IdentityProviderItem;
+    }
+    "/identity-providers/{id}" {
+        GET IdentityProvidersRead => identity_providers::show, "Show an identity provider." => 200 one IdentityProviderItem;
+        PATCH IdentityProvidersWrite => identity_providers::change, "Change an identity provider.",
+            json IdentityProviderOrder => 200 one IdentityProviderItem;
+        DELETE IdentityProvidersWrite => identity_providers::delete,
+            "Delete an identity provider; the sessions that it began end." => 204;
     }
     "/audit-log" {
         GET AuditRead => audit::list, "What was changed, the latest first.", ? ListQuery => 200 page AuditItem;

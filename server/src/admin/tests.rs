@@ -13,7 +13,7 @@ use actix_web::{
 use serde_json::{Value, json};
 use weir_api_types::{manage::CredentialState, orders::CredentialCheck, system::SystemStatus};
 
-use super::{AdminKey, Hosts, Prober, State, configure};
+use super::{AdminKey, Hosts, Prober, ProviderClient, State, configure};
 use crate::{
     catalog::Current,
     limits::{self, Limits, Local},
@@ -61,6 +61,7 @@ fn state(test: &TestStores) -> web::Data<State> {
         login: super::login::Login {
             passwords: super::login::Passwords::default(),
             tokens: super::login::Tokens::default(),
+            providers: super::login::Known::default(),
             has_tls: false,
         },
         public_url: Some("https://weir.example".to_owned()),
@@ -70,6 +71,11 @@ fn state(test: &TestStores) -> web::Data<State> {
 /// Nobody is called.
 fn prober() -> Prober {
     Prober::new(|_, _| Box::pin(async { CredentialCheck::default() }))
+}
+
+/// No provider is asked.
+fn provider_client() -> ProviderClient {
+    ProviderClient::new(|_| Box::pin(async { Err("nobody is asked here".to_owned()) }))
 }
 
 /// Shows each version as soon as it is committed, as the job does that reads them.
@@ -135,6 +141,7 @@ macro_rules! app {
             App::new()
                 .app_data($state)
                 .app_data(web::Data::new(prober()))
+                .app_data(web::Data::new(provider_client()))
                 .configure(configure)
                 .wrap_fn(|request, service| {
                     let answered = service.call(request);

@@ -243,7 +243,7 @@ fn above() -> ApiError {
 }
 
 /// Refuses what would leave a tenant without anybody who can do everything in it. `after` is the person as they are now.
-async fn keep_owners(
+pub async fn keep_owners(
     db: &impl ConnectionTrait,
     owned: &[TenantId],
     after: Option<&Person>,

@@ -313,6 +313,7 @@ fn admin_state(
         login: admin::login::Login {
             passwords: admin::login::Passwords::default(),
             tokens: admin::login::Tokens::default(),
+            providers: admin::login::Known::default(),
             has_tls: config.tls_cert.is_some(),
         },
         public_url: config.public_url.clone(),

@@ -9,6 +9,7 @@ pub mod demo;
 mod keys;
 mod listener;
 mod memory;
+mod outside;
 pub mod pages;
 mod panics;
 mod patience;
@@ -41,7 +42,7 @@ use crate::{
     admin,
     cli::ServeArgs,
     config::{self, Config},
-    proxy::{self, probe, upstream},
+    proxy::{self, upstream},
     routes,
     secrets::Secret,
     telemetry,
@@ -154,7 +155,8 @@ pub async fn start(
         memory::watch();
         let app = App::new()
             .wrap(from_fn(around))
-            .app_data(web::Data::new(prober(&upstream)))
+            .app_data(web::Data::new(outside::prober(&upstream)))
+            .app_data(web::Data::new(outside::provider_client(&upstream)))
             .app_data(web::Data::new(upstream))
             .configure(|app| state.configure(app));
         let app = app.configure(routes::open).configure(routes::data_plane);
@@ -173,7 +175,8 @@ pub async fn start(
             let upstream = upstream::Upstream::new(&admin_pool, Arc::clone(&admin_tls));
             App::new()
                 .wrap(from_fn(around))
-                .app_data(web::Data::new(prober(&upstream)))
+                .app_data(web::Data::new(outside::prober(&upstream)))
+                .app_data(web::Data::new(outside::provider_client(&upstream)))
                 .configure(|app| state.configure(app))
                 .configure(routes::open)
                 .configure(routes::management)
@@ -194,15 +197,6 @@ pub async fn start(
         shutdown: built.shutdown,
         working: Some(built.working),
         telemetry,
-    })
-}
-
-/// What management tries credentials with.
-fn prober(upstream: &upstream::Upstream) -> admin::Prober {
-    let upstream = upstream.clone();
-    admin::Prober::new(move |channel, secret| {
-        let upstream = upstream.clone();
-        Box::pin(async move { probe::probe(&channel, &secret, &upstream).await })
     })
 }
 

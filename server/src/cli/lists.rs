@@ -7,6 +7,7 @@ use weir_api_types::{
         ChannelItem, CredentialItem, CredentialState, GroupItem, InstanceItem, ModelItem, RoleItem,
         TenantItem, UserItem,
     },
+    sign_in::IdentityProviderItem,
     system::ProviderItem,
 };
 
@@ -50,6 +51,13 @@ pub const GROUPS: Kind = Kind {
 pub const ROLES: Kind = Kind {
     path: "/v1/admin/roles",
     name: "role",
+    named_by: "name",
+};
+
+/// Identity providers, as the command line deals with them.
+pub const IDENTITY_PROVIDERS: Kind = Kind {
+    path: "/v1/admin/identity-providers",
+    name: "identity provider",
     named_by: "name",
 };
 
@@ -106,6 +114,15 @@ pub enum Roles {
     List(OwnedArgs),
     /// Show every permission there is, and the roles that are built in.
     Permissions(system::OneArgs),
+    #[command(flatten)]
+    One(things::Command),
+}
+
+/// What can be done with identity providers.
+#[derive(Debug, Subcommand)]
+pub enum IdentityProviders {
+    /// List identity providers.
+    List(OwnedArgs),
     #[command(flatten)]
     One(things::Command),
 }
@@ -179,6 +196,14 @@ pub async fn roles(command: Roles) -> anyhow::Result<()> {
         Roles::List(args) => list_roles(args).await,
         Roles::Permissions(args) => system::one("/v1/admin/permissions", args).await,
         Roles::One(command) => ROLES.run(command).await,
+    }
+}
+
+/// `weir identity-providers`
+pub async fn identity_providers(command: IdentityProviders) -> anyhow::Result<()> {
+    match command {
+        IdentityProviders::List(args) => list_identity_providers(args).await,
+        IdentityProviders::One(command) => IDENTITY_PROVIDERS.run(command).await,
     }
 }
 
@@ -299,6 +324,26 @@ async fn list_roles(args: OwnedArgs) -> anyhow::Result<()> {
                 item.name.clone(),
                 item.holders.to_string(),
                 item.permissions.join(" "),
+            ]
+        },
+    )
+    .await
+}
+
+async fn list_identity_providers(args: OwnedArgs) -> anyhow::Result<()> {
+    let columns = ["id", "tenant", "name", "issuer", "enabled"];
+    show(
+        IDENTITY_PROVIDERS.path,
+        args.tenant,
+        args.list,
+        &columns,
+        |item: &IdentityProviderItem| {
+            vec![
+                item.id.to_string(),
+                item.tenant.clone().unwrap_or_default(),
+                item.name.clone(),
+                item.issuer.clone(),
+                item.enabled.to_string(),
             ]
         },
     )

@@ -96,6 +96,9 @@ pub enum Command {
     /// Roles that tenants have made.
     #[command(subcommand)]
     Roles(lists::Roles),
+    /// Providers by whose word people sign in (OpenID Connect).
+    #[command(subcommand)]
+    IdentityProviders(lists::IdentityProviders),
     /// Users.
     #[command(subcommand)]
     Users(lists::Users),
@@ -189,6 +192,7 @@ async fn run(command: Command) -> anyhow::Result<Done> {
         Command::Tenants(command) => lists::tenants(command).await?,
         Command::Groups(command) => lists::groups(command).await?,
         Command::Roles(command) => lists::roles(command).await?,
+        Command::IdentityProviders(command) => lists::identity_providers(command).await?,
         Command::Users(command) => lists::users(command).await?,
         Command::Invitations(command) => invitations::run(command).await?,
         Command::SignIn(args) => sign_in::sign_in(args).await?,
@@ -263,6 +267,8 @@ mod tests {
             "weir groups delete team --tenant acme",
             "weir roles create auditor --tenant acme --set permissions=[audit:read,usage:read]",
             "weir roles permissions",
+            "weir identity-providers create okta -f okta.yaml --tenant acme",
+            "weir identity-providers list",
             "weir channels create openai --file channel.yaml",
             "weir channels credentials add openai --name second",
             "weir models show gpt-4o-mini",
@@ -288,7 +294,6 @@ mod tests {
             "weir usage --by colour",
             "weir apply",
             "weir serve --watch",
-            "weir service-tokens create --name ci --role god",
         ] {
             assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{line}");
         }

@@ -9,6 +9,7 @@ mod admit;
 mod answer;
 mod ending;
 pub mod endpoint;
+pub mod errand;
 pub mod error;
 mod forward;
 mod header_name;

@@ -2,26 +2,25 @@
 //!
 //! Management asks; nobody is billed. The call asks for the vendor's list of models, which each of them gives for nothing.
 
-use std::{cell::Cell, rc::Rc, time::Instant};
+use std::time::Instant;
 
 use actix_web::http::{
     Method,
-    header::{self, HeaderMap, HeaderName, HeaderValue},
+    header::{HeaderMap, HeaderName, HeaderValue},
 };
-use bytes::BytesMut;
+use bytes::Bytes;
 use serde_json::Value;
 use weir_api_types::{channel::Kind, orders::CredentialCheck};
 use weir_dialect::openai::read_error;
 
 use super::{
-    answer, outbound,
+    errand::{self, Errand, Fetched},
+    outbound,
     scrub::Pieces,
-    upstream::{self, Upstream},
+    upstream::Upstream,
 };
 use crate::{catalog::Channel, secrets::Secret};
 
-/// A list of models is hardly larger. What is beyond is not read.
-const MAX_BODY_BYTES: usize = 4 * 1024 * 1024;
 /// Anthropic wants a version with each call.
 const ANTHROPIC_VERSION: &str = "2023-06-01";
 
@@ -43,13 +42,6 @@ async fn ask(
     upstream: &Upstream,
 ) -> Result<CredentialCheck, String> {
     let mut headers = HeaderMap::new();
-    headers.insert(
-        header::ACCEPT_ENCODING,
-        HeaderValue::from_static("identity"),
-    );
-    let host = HeaderValue::from_str(&channel.base.host_header());
-    let host = host.map_err(|_| "the channel's host cannot be sent".to_owned())?;
-    headers.insert(header::HOST, host);
     if channel.kind == Kind::Anthropic {
         headers.insert(
             HeaderName::from_static("anthropic-version"),
@@ -64,36 +56,22 @@ async fn ask(
         let join = if path.contains('?') { '&' } else { '?' };
         path = format!("{path}{join}{query}");
     }
-    let call = upstream::Call {
-        base: &channel.base,
+    let errand = Errand {
+        base: channel.base.clone(),
         owner: channel.owner,
         is_guarded: channel.is_guarded(),
         method: Method::GET,
-        path: &path,
+        path,
         headers,
+        body: Bytes::new(),
         connect_timeout: channel.timeouts.connect.0,
-        head_timeout: channel.timeouts.first_byte.0,
-        reached: Rc::new(Cell::new(false)),
+        timeout: channel.timeouts.first_byte.0,
     };
-    let sent = upstream.send(call, upstream::Body::Whole(bytes::Bytes::new()));
-    // What a tenant's address leads to is nobody's to map: there is one word for all that goes wrong (threats.md, S1).
-    let failed = |error: upstream::Error| match channel.is_guarded() {
-        true => "the vendor cannot be reached".to_owned(),
-        false => error.to_string(),
-    };
-    let mut answer = sent.await.map_err(failed)?;
-    let status = answer.status().as_u16();
-    let until = tokio::time::Instant::now() + channel.timeouts.first_byte.0;
-    let mut body = BytesMut::new();
-    while let Ok(Some(piece)) = answer::next(&mut answer, until).await {
-        body.extend_from_slice(&piece);
-        if body.len() > MAX_BODY_BYTES {
-            break;
-        }
-    }
+    let fetched = errand::run(errand, upstream).await;
+    let Fetched { status, body } = fetched.map_err(|error| format!("the vendor: {error}"))?;
     let shown = match Pieces::of(secret) {
         Some(pieces) => pieces.starred(&body),
-        None => body.freeze(),
+        None => body,
     };
     let works = (200..300).contains(&status);
     Ok(CredentialCheck {

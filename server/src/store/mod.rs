@@ -17,6 +17,7 @@ pub mod counts;
 pub mod error;
 pub mod groups;
 pub mod idempotency;
+pub mod identities;
 pub mod instances;
 pub mod keys;
 pub mod limits;

@@ -9,7 +9,7 @@ use weir_api_types::people::SessionItem;
 use weir_entity::session::{ActiveModel, Column, Entity, Model};
 
 use super::{Result, moment};
-use crate::tenancy::UserId;
+use crate::tenancy::{TenantId, UserId};
 
 /// A session to be begun.
 #[derive(Debug)]
@@ -19,6 +19,17 @@ pub struct New {
     pub expires_ms: i64,
     pub address: String,
     pub agent: String,
+    /// Whose word it rests on.
+    pub voucher: Voucher,
+}
+
+/// Whose word a session rests on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Voucher {
+    /// The identity provider; none: a password was shown.
+    pub provider: Option<Uuid>,
+    /// The one tenant that they are somebody in, where it was that tenant's provider.
+    pub tenant: Option<TenantId>,
 }
 
 /// A session that is not over.
@@ -32,6 +43,7 @@ pub struct Session {
     pub rotated_ms: i64,
     /// When a password or second factor was last shown, Unix milliseconds.
     pub proved_ms: i64,
+    pub voucher: Voucher,
 }
 
 /// Begins a session.
@@ -45,6 +57,8 @@ pub async fn insert(db: &impl ConnectionTrait, new: New, now_ms: i64) -> Result<
         expires_ms: Set(new.expires_ms),
         address: Set(new.address),
         agent: Set(new.agent),
+        provider_id: Set(new.voucher.provider),
+        tenant_id: Set(new.voucher.tenant.map(|tenant| tenant.0)),
         created_ms: Set(now_ms),
     };
     Entity::insert(row).exec_without_returning(db).await?;
@@ -63,6 +77,10 @@ pub async fn living(db: &impl ConnectionTrait, id: Uuid, now_ms: i64) -> Result<
         generation: row.generation,
         rotated_ms: row.rotated_ms,
         proved_ms: row.proved_ms,
+        voucher: Voucher {
+            provider: row.provider_id,
+            tenant: row.tenant_id.map(Into::into),
+        },
     }))
 }
 

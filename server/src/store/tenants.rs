@@ -61,6 +61,12 @@ pub async fn list(db: &impl ConnectionTrait, scope: Scope, page: Page) -> Result
     Ok(rows.into_iter().map(item).collect())
 }
 
+/// Whether a tenant is there and not suspended.
+pub async fn is_enabled(db: &impl ConnectionTrait, id: TenantId) -> Result<bool> {
+    let row = Entity::find_by_id(id.0).one(db).await?;
+    Ok(row.is_some_and(|row| row.enabled))
+}
+
 /// The tenant of a name.
 pub async fn named(db: &impl ConnectionTrait, name: &str) -> Result<Option<TenantId>> {
     let row = Entity::find_by_name(name).one(db).await?;

@@ -42,6 +42,10 @@ const ATTACKS: &[(&str, &str)] = &[
         "A5",
         "links to another password, poisoned, guessed or used twice",
     ),
+    (
+        "A6",
+        "an identity provider that lies, or says what is not its to say",
+    ),
     ("A7", "whoever comes first to a fresh installation"),
     ("A8", "codes of the second factor, guessed or used twice"),
     ("A9", "a session that is old, or was there before"),

@@ -36,6 +36,7 @@ mod multipart;
 mod observability;
 mod prices;
 mod proxied;
+mod sign_in;
 mod slow;
 mod soak;
 mod stores;

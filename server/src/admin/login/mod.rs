@@ -4,8 +4,10 @@
 //! switched off. The cookie is read here and nowhere else; everything besides is called with the access token.
 
 mod factor;
+mod members;
 mod password;
 mod throttle;
+mod through;
 mod tokens;
 
 use std::net::IpAddr;
@@ -25,6 +27,7 @@ use weir_api_types::{
 pub use factor::{recovery_codes, seed, take};
 pub use password::Passwords;
 pub use throttle::Proof;
+pub use through::{Known, callback, providers, redirect_uri, start, to_provider};
 pub use tokens::{Bearer, Tokens};
 
 use super::{
@@ -36,7 +39,11 @@ use crate::{
     access::Author,
     clock::now_ms,
     resources,
-    store::{self, sessions, sign_ins},
+    store::{
+        self,
+        sessions::{self, Voucher},
+        sign_ins,
+    },
     tenancy::{Person, UserId},
 };
 use throttle::Try;
@@ -54,6 +61,8 @@ const AGENT_CHARACTERS: usize = 200;
 pub struct Login {
     pub passwords: Passwords,
     pub tokens: Tokens,
+    /// What identity providers said of themselves.
+    pub providers: Known,
     /// Whether this process itself speaks TLS.
     pub has_tls: bool,
 }
@@ -83,7 +92,7 @@ pub async fn sign_in(
     };
     second_factor(&state, &tried, person.id, code.as_ref()).await?;
     tried.succeeded(&state.stores).await?;
-    begin(&request, &state, &person, address).await
+    begin(&request, &state, &person, address, Voucher::default()).await
 }
 
 /// The person whose password it is, if they may sign in at all.
@@ -134,6 +143,7 @@ async fn begin(
     state: &State,
     person: &Person,
     address: IpAddr,
+    voucher: Voucher,
 ) -> Result<HttpResponse, ApiError> {
     let (id, now_ms) = (Uuid::new_v4(), now_ms());
     let agent = request.headers().get(header::USER_AGENT);
@@ -146,6 +156,7 @@ async fn begin(
         expires_ms: now_ms + SESSION_MS,
         address: address.to_string(),
         agent: agent.chars().take(AGENT_CHARACTERS).collect(),
+        voucher,
     };
     let author = access::author_of(request, state, "user", Some(person.id.0), &person.email);
     let told = serde_json::json!({"address": new.address});
@@ -248,13 +259,16 @@ fn cookie(value: &str, seconds: i64) -> String {
 
 /// The session and number that the request's cookie says, if we gave it out.
 fn shown(request: &HttpRequest, state: &State) -> Option<(Uuid, i32)> {
+    tokens::read_refresh(&state.sealer, cookie_of(request, COOKIE)?)
+}
+
+fn cookie_of<'a>(request: &'a HttpRequest, wanted: &str) -> Option<&'a str> {
     let lines = request.headers().get_all(header::COOKIE);
     let mut pairs = lines
         .filter_map(|line| line.to_str().ok())
         .flat_map(|line| line.split(';'))
         .filter_map(|pair| pair.trim().split_once('='));
-    let token = pairs.find(|(name, _)| *name == COOKIE)?.1;
-    tokens::read_refresh(&state.sealer, token)
+    Some(pairs.find(|(name, _)| *name == wanted)?.1)
 }
 
 /// No page of another origin signs anybody in or out, and no cookie goes where it would not be kept.

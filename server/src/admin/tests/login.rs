@@ -194,6 +194,7 @@ async fn what_is_wrong_is_told_alike_and_waits_without_locking_anybody_out() {
             expires_ms: now_ms() + 60_000,
             address: loopback(98),
             agent: String::new(),
+            voucher: Default::default(),
         };
         store::sessions::insert(db, new, now_ms())
             .await

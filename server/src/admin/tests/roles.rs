@@ -132,6 +132,9 @@ where
         "channels" => {
             json!({"tenant": tenant, "name": name, "kind": "openai", "base_url": "https://127.0.0.1/v1", "credentials": [name]})
         }
+        "identity-providers" => {
+            json!({"tenant": tenant, "name": name, "issuer": "https://id.example", "client_id": "weir"})
+        }
         "requests" => return logged(test, tenant).await,
         "limits" | "budgets" => {
             let group = format!("g{name}");

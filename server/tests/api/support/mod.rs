@@ -9,6 +9,7 @@ pub mod marked;
 pub mod outage;
 pub mod pair;
 mod process;
+pub mod provider;
 pub mod raw;
 pub mod redis_cluster;
 pub mod redis_server;

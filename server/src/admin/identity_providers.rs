@@ -1,0 +1,411 @@
+//! Providers of identities (OpenID Connect): listed, made, changed, deleted.
+//!
+//! A tenant's provider signs in members of that tenant, and gives no role that whoever set it up does not have. The platform's may do
+//! both in every tenant, and on the platform. Another issuer is somebody else: secret, sessions and who is who are forgotten.
+
+use actix_web::{HttpResponse, http::StatusCode, web};
+use uuid::Uuid;
+use weir_api_types::{
+    manage::{AnyRole, Page},
+    sign_in::{GroupRole, IdentityProviderItem, IdentityProviderOrder as Given},
+};
+
+use super::{
+    State, audit,
+    body::Order,
+    error::{ApiError, Code},
+    list::Asked,
+    login::redirect_uri,
+    thing::{self, IfMatch},
+};
+use crate::{
+    access::{Author, Caller, Permissions, of_platform_role},
+    catalog::channel::Base,
+    clock::now_ms,
+    oidc::{Metadata, Trust},
+    resources::export::moment,
+    secrets::{Place, Sealer, Secret},
+    store::{
+        self,
+        identities::{self, Provider, Settings},
+        names::{self, Named},
+        roles,
+    },
+    tenancy::{TenantId, name},
+};
+
+/// Most groups that a provider may map, and most scopes.
+const MAX_GROUPS: usize = 1_000;
+/// Longest text in a provider's settings, in bytes.
+const MAX_BYTES: usize = 1_000;
+
+/// `GET /v1/admin/identity-providers`
+pub async fn list(
+    caller: Caller,
+    asked: Asked,
+    state: web::Data<State>,
+) -> Result<web::Json<Page<IdentityProviderItem>>, ApiError> {
+    let scope = asked.scope(&state, &caller).await?;
+    let db = &state.stores.config.read;
+    let found = identities::providers(db, scope, asked.page).await?;
+    let owners: Vec<Uuid> = found.iter().filter_map(|one| Some(one.owner?.0)).collect();
+    let owners = names::of(db, Named::Tenant, &owners).await?;
+    let items = found.into_iter().map(|provider| {
+        let tenant = provider
+            .owner
+            .and_then(|owner| owners.get(&owner.0).cloned());
+        item(&state, provider, tenant)
+    });
+    Ok(asked.answer(items.collect(), |item| item.id))
+}
+
+/// `GET /v1/admin/identity-providers/{id}`
+pub async fn show(
+    caller: Caller,
+    id: web::Path<String>,
+    state: web::Data<State>,
+) -> Result<HttpResponse, ApiError> {
+    let provider = find(&state.stores.config.read, &caller, &id).await?;
+    answer(&state, StatusCode::OK, provider).await
+}
+
+/// `POST /v1/admin/identity-providers`
+pub async fn create(
+    caller: Caller,
+    author: Author,
+    order: Order<Given>,
+    state: web::Data<State>,
+) -> Result<HttpResponse, ApiError> {
+    let order = order.0;
+    let owner = match &order.tenant {
+        None if caller.reaches(None) => None,
+        named => Some(state.tenant_of(&caller, named.as_deref()).await?),
+    };
+    let needed = |field: &str| ApiError::field(field, "is needed");
+    let provider = Provider {
+        id: Uuid::new_v4(),
+        owner,
+        name: order.name.clone().ok_or_else(|| needed("name"))?,
+        issuer: order.issuer.clone().ok_or_else(|| needed("issuer"))?,
+        client_id: order.client_id.clone().ok_or_else(|| needed("client_id"))?,
+        secret: None,
+        settings: Settings::default(),
+        allowed_origin: None,
+        enabled: true,
+        created_ms: now_ms(),
+        updated_ms: now_ms(),
+    };
+    let provider = laid(&state, &caller, provider, order).await?;
+    let transaction = state.stores.config.begin_write().await?;
+    identities::put_provider(&transaction, &provider, provider.created_ms).await?;
+    let after = shown(&state, &provider);
+    let done = audit::differs(KIND, owner, &provider.name, None, Some(&after))?;
+    store::audit::append(&transaction, &state.sealer, &author, &done).await?;
+    transaction.commit().await.map_err(store::Error::from)?;
+    answer(&state, StatusCode::CREATED, provider).await
+}
+
+/// `PATCH /v1/admin/identity-providers/{id}`
+pub async fn change(
+    caller: Caller,
+    author: Author,
+    id: web::Path<String>,
+    if_match: IfMatch,
+    order: Order<Given>,
+    state: web::Data<State>,
+) -> Result<HttpResponse, ApiError> {
+    let order = order.0;
+    let transaction = state.stores.config.begin_write().await?;
+    let before = find(&transaction, &caller, &id).await?;
+    if_match.check(&shown(&state, &before))?;
+    if let Some(tenant) = &order.tenant
+        && state.tenant_named(&caller, tenant).await? != before.owner
+    {
+        return Err(ApiError::field("tenant", "never changes"));
+    }
+    may_touch(&state, &caller, &before).await?;
+    let has_secret = order.client_secret.is_some();
+    let mut after = laid(&state, &caller, before.clone(), order).await?;
+    after.updated_ms = now_ms();
+    if after.issuer != before.issuer {
+        identities::forget_all(&transaction, after.id).await?;
+        if !has_secret {
+            after.secret = None;
+        }
+    }
+    if after.issuer != before.issuer || !after.enabled {
+        identities::end_sessions(&transaction, after.id, None).await?;
+    }
+    identities::put_provider(&transaction, &after, after.updated_ms).await?;
+    let (old, new) = (shown(&state, &before), shown(&state, &after));
+    let done = audit::differs(KIND, after.owner, &after.name, Some(&old), Some(&new))?;
+    store::audit::append(&transaction, &state.sealer, &author, &done).await?;
+    transaction.commit().await.map_err(store::Error::from)?;
+    answer(&state, StatusCode::OK, after).await
+}
+
+/// `DELETE /v1/admin/identity-providers/{id}`: nobody signs in with it, and the sessions that it began end.
+pub async fn delete(
+    caller: Caller,
+    author: Author,
+    id: web::Path<String>,
+    if_match: IfMatch,
+    state: web::Data<State>,
+) -> Result<HttpResponse, ApiError> {
+    let transaction = state.stores.config.begin_write().await?;
+    let before = find(&transaction, &caller, &id).await?;
+    if_match.check(&shown(&state, &before))?;
+    may_touch(&state, &caller, &before).await?;
+    identities::delete_provider(&transaction, before.id).await?;
+    let old = shown(&state, &before);
+    let done = audit::differs(KIND, before.owner, &before.name, Some(&old), None)?;
+    store::audit::append(&transaction, &state.sealer, &author, &done).await?;
+    transaction.commit().await.map_err(store::Error::from)?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+const KIND: &str = "identity_provider";
+
+/// On whose word a provider's addresses rest.
+pub fn trust(provider: &Provider) -> Trust {
+    match provider.owner {
+        None => Trust::Operator,
+        Some(_) => Trust::Tenant {
+            allowed_origin: provider.allowed_origin.clone(),
+        },
+    }
+}
+
+/// Where its client secret belongs.
+pub fn place(id: Uuid, owner: Option<TenantId>) -> Place {
+    Place {
+        table: "identity_providers",
+        column: "sealed",
+        row: id,
+        tenant: owner.map(|owner| owner.0),
+    }
+}
+
+/// What a role of a provider's mapping allows; nothing, where there is no such role any longer.
+pub async fn permissions(
+    db: &impl sea_orm::ConnectionTrait,
+    tenant: Option<TenantId>,
+    role: &AnyRole,
+) -> Result<Option<Permissions>, store::Error> {
+    Ok(match (tenant, role) {
+        (None, AnyRole::Platform(role)) => Some(of_platform_role(*role)),
+        (Some(tenant), AnyRole::Tenant(name)) => match roles::named(db, tenant, name).await? {
+            Some(role) => Some(roles::permissions(db, tenant, role).await?),
+            None => None,
+        },
+        _ => None,
+    })
+}
+
+/// A provider that gives roles beyond the caller's is not theirs to touch.
+async fn may_touch(state: &State, caller: &Caller, provider: &Provider) -> Result<(), ApiError> {
+    let db = &state.stores.config.read;
+    for given in &provider.settings.roles {
+        let tenant = match (&given.tenant, provider.owner) {
+            (Some(name), None) => store::tenants::named(db, name).await?,
+            (_, owner) => owner,
+        };
+        let allowed = permissions(db, tenant, &given.role).await?;
+        if allowed.is_some_and(|allowed| !caller.may_grant(tenant, allowed)) {
+            return Err(above());
+        }
+    }
+    Ok(())
+}
+
+fn above() -> ApiError {
+    let detail = "It gives roles that allow more than yours.";
+    ApiError::new(Code::Forbidden, detail)
+}
+
+/// The provider with what is ordered laid over it.
+async fn laid(
+    state: &State,
+    caller: &Caller,
+    mut provider: Provider,
+    order: Given,
+) -> Result<Provider, ApiError> {
+    if order.allowed_origin.is_some() && !caller.reaches(None) {
+        let detail = "allowed_origin is an operator's word.";
+        return Err(ApiError::new(Code::Forbidden, detail));
+    }
+    if let Some(given) = &order.name {
+        provider.name = thing::normal_name(given)?;
+    }
+    if let Some(issuer) = order.issuer {
+        provider.issuer = issuer;
+    }
+    if let Some(client_id) = order.client_id {
+        provider.client_id = text("client_id", client_id)?;
+    }
+    if let Some(enabled) = order.enabled {
+        provider.enabled = enabled;
+    }
+    if let Some(origin) = order.allowed_origin {
+        let base = origin.as_deref().map(Base::parse).transpose();
+        let base = base.map_err(|error| ApiError::field("allowed_origin", error))?;
+        provider.allowed_origin = base.map(|base| base.origin());
+    }
+    text("issuer", provider.issuer.clone())?;
+    Metadata::place(&provider.issuer, &trust(&provider))
+        .map_err(|error| ApiError::field("issuer", error))?;
+    if let Some(secret) = order.client_secret {
+        let secret = secret.map(|secret| text("client_secret", secret.expose().to_owned()));
+        let secret = secret.transpose()?.map(Secret::new);
+        provider.secret = match secret {
+            Some(secret) => Some(sealed(&state.sealer, &secret, &provider)?),
+            None => None,
+        };
+    }
+    let settings = &mut provider.settings;
+    if let Some(scopes) = order.scopes {
+        settings.scopes = words(scopes)?;
+    }
+    if let Some(claim) = order.groups_claim {
+        settings.groups_claim = text("groups_claim", claim)?;
+    }
+    if let Some(creates) = order.creates_people {
+        settings.creates_people = creates;
+    }
+    if let Some(given) = order.roles {
+        provider.settings.roles = mapped(state, caller, provider.owner, given).await?;
+    }
+    Ok(provider)
+}
+
+/// What each group is, as far as the caller may give it.
+async fn mapped(
+    state: &State,
+    caller: &Caller,
+    owner: Option<TenantId>,
+    mut given: Vec<GroupRole>,
+) -> Result<Vec<GroupRole>, ApiError> {
+    if given.len() > MAX_GROUPS {
+        return Err(ApiError::field(
+            "roles",
+            format!("are {MAX_GROUPS} at most"),
+        ));
+    }
+    let db = &state.stores.config.read;
+    for (at, one) in given.iter_mut().enumerate() {
+        let path = |field: &str| format!("roles[{at}].{field}");
+        one.group = text(&path("group"), std::mem::take(&mut one.group))?;
+        let tenant = match (&mut one.tenant, owner) {
+            (None, owner) => owner,
+            (Some(_), Some(_)) => {
+                return Err(ApiError::field(&path("tenant"), "is the provider's own"));
+            }
+            (Some(named), None) => {
+                let absent = || ApiError::field(&path("tenant"), "there is no tenant of this name");
+                *named = name::normal(named).map_err(|_| absent())?;
+                Some(store::tenants::named(db, named).await?.ok_or_else(absent)?)
+            }
+        };
+        let allowed = permissions(db, tenant, &one.role).await?;
+        let allowed = allowed.ok_or_else(|| ApiError::field(&path("role"), "is no role there"))?;
+        if !caller.may_grant(tenant, allowed) {
+            return Err(above());
+        }
+    }
+    Ok(given)
+}
+
+/// Scopes: without `openid` there would be no token.
+fn words(scopes: Vec<String>) -> Result<Vec<String>, ApiError> {
+    let is_word = |scope: &String| {
+        let plain = |byte: u8| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\';
+        !scope.is_empty() && scope.len() <= MAX_BYTES && scope.bytes().all(plain)
+    };
+    if scopes.len() > MAX_GROUPS || !scopes.iter().all(is_word) {
+        return Err(ApiError::field("scopes", "are words without blanks"));
+    }
+    if !scopes.iter().any(|scope| scope == "openid") {
+        return Err(ApiError::field("scopes", "must have openid among them"));
+    }
+    Ok(scopes)
+}
+
+fn text(field: &str, text: String) -> Result<String, ApiError> {
+    let is_fine =
+        !text.is_empty() && text.len() <= MAX_BYTES && !text.chars().any(char::is_control);
+    match is_fine {
+        true => Ok(text),
+        false => {
+            let message = format!("is a text of 1 to {MAX_BYTES} bytes without control characters");
+            Err(ApiError::field(field, message))
+        }
+    }
+}
+
+fn sealed(
+    sealer: &Sealer,
+    secret: &Secret,
+    provider: &Provider,
+) -> Result<crate::secrets::Sealed, ApiError> {
+    let sealed = sealer.seal(secret, place(provider.id, provider.owner));
+    Ok(sealed.map_err(|error| store::Error::other(error.to_string()))?)
+}
+
+async fn find(
+    db: &impl sea_orm::ConnectionTrait,
+    caller: &Caller,
+    id: &str,
+) -> Result<Provider, ApiError> {
+    let absent = || ApiError::not_found("identity provider");
+    let id = Uuid::parse_str(id).map_err(|_| absent())?;
+    match identities::provider(db, id).await {
+        Ok(provider) if caller.reaches(provider.owner) => Ok(provider),
+        Ok(_) | Err(store::Error::NotFound) => Err(absent()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn answer(
+    state: &State,
+    status: StatusCode,
+    provider: Provider,
+) -> Result<HttpResponse, ApiError> {
+    let stored = shown(state, &provider);
+    let tenant = match provider.owner {
+        Some(owner) => {
+            let names = names::of(&state.stores.config.read, Named::Tenant, &[owner.0]).await?;
+            names.get(&owner.0).cloned()
+        }
+        None => None,
+    };
+    thing::under_tag(status, &stored, item(state, provider, tenant))
+}
+
+/// What its tag and the audit log are made of.
+fn shown(state: &State, provider: &Provider) -> IdentityProviderItem {
+    let mut item = item(state, provider.clone(), None);
+    // Only orders change what a tag is made of.
+    item.created_at = String::new();
+    item.updated_at = String::new();
+    item
+}
+
+fn item(state: &State, provider: Provider, tenant: Option<String>) -> IdentityProviderItem {
+    IdentityProviderItem {
+        id: provider.id,
+        tenant,
+        name: provider.name,
+        issuer: provider.issuer,
+        client_id: provider.client_id,
+        has_secret: provider.secret.is_some(),
+        scopes: provider.settings.scopes,
+        groups_claim: provider.settings.groups_claim,
+        roles: provider.settings.roles,
+        creates_people: provider.settings.creates_people,
+        allowed_origin: provider.allowed_origin,
+        enabled: provider.enabled,
+        redirect_uri: redirect_uri(state.public_url.as_deref().unwrap_or_default()),
+        created_at: moment(provider.created_ms),
+        updated_at: moment(provider.updated_ms),
+    }
+}
