@@ -46,6 +46,7 @@ pub mod tenancy;
 pub mod clock;
 pub mod hash;
 pub mod mail;
+pub mod private_file;
 pub mod redis;
 pub mod secrets;
 pub mod telemetry;

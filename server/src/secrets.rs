@@ -4,12 +4,19 @@
 //! the table, column, row and tenant it belongs to and to the key's id: moved anywhere else it does not open. The stored
 //! form is `nonce || ciphertext || tag`; the id of the master key stands beside it, for rotation.
 
-use std::fmt;
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use aes_gcm::{
     Aes256Gcm, KeyInit as _, Nonce,
     aead::{Aead as _, Payload},
 };
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 use zeroize::Zeroizing;
@@ -70,51 +77,85 @@ pub enum Error {
         column: &'static str,
         row: Uuid,
     },
-    #[error("the master key must be 32 bytes in base64")]
+    #[error("a master key must be 32 bytes in base64")]
     BadMasterKey,
     #[error("the secret could not be sealed")]
     NotSealed,
 }
 
-/// Seals and opens under one master key.
-#[derive(Clone)]
-pub struct Sealer {
-    cipher: Aes256Gcm,
-    key_id: String,
-    /// A key of its own for authenticating spool records, derived so that the master key serves one purpose only.
-    spool_key: Zeroizing<[u8; 32]>,
-    /// The same for the rows of the audit log.
-    audit_key: Zeroizing<[u8; 32]>,
-    /// The same for refresh tokens.
-    session_key: Zeroizing<[u8; 32]>,
+/// Why the keys in a file cannot be taken.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    #[error(transparent)]
+    Read(#[from] std::io::Error),
+    #[error(transparent)]
+    Keys(#[from] Error),
 }
 
-impl Sealer {
-    /// From a master key as settings give it: 32 bytes in standard base64.
-    pub fn from_base64(text: &str) -> Result<Self, Error> {
-        use base64::{Engine as _, prelude::BASE64_STANDARD};
-        let bytes = Zeroizing::new(
-            BASE64_STANDARD
-                .decode(text.trim())
-                .map_err(|_| Error::BadMasterKey)?,
-        );
-        let key: &[u8; 32] = bytes
-            .as_slice()
-            .try_into()
-            .map_err(|_| Error::BadMasterKey)?;
-        Ok(Self::new(key))
-    }
+/// A master key with what is derived from it, so that the master key itself serves one purpose only.
+struct Key {
+    id: String,
+    cipher: Aes256Gcm,
+    spool: Zeroizing<[u8; 32]>,
+    audit: Zeroizing<[u8; 32]>,
+    session: Zeroizing<[u8; 32]>,
+}
 
-    /// From the bytes of a master key.
-    pub fn new(key: &[u8; 32]) -> Self {
+impl Key {
+    fn new(key: &[u8; 32]) -> Self {
         let id = derive(b"weir master key id", key);
         Self {
+            id: id[..6].iter().map(|byte| format!("{byte:02x}")).collect(),
             cipher: Aes256Gcm::new(key.into()),
-            key_id: id[..6].iter().map(|byte| format!("{byte:02x}")).collect(),
-            spool_key: Zeroizing::new(derive(b"weir spool records", key)),
-            audit_key: Zeroizing::new(derive(b"weir audit log", key)),
-            session_key: Zeroizing::new(derive(b"weir refresh tokens", key)),
+            spool: Zeroizing::new(derive(b"weir spool records", key)),
+            audit: Zeroizing::new(derive(b"weir audit log", key)),
+            session: Zeroizing::new(derive(b"weir refresh tokens", key)),
         }
+    }
+}
+
+/// Master keys: the first one seals, all of them open.
+type Ring = Arc<Vec<Key>>;
+
+/// Seals under the first of its master keys, and opens under any.
+///
+/// The keys of a file are read again where one of them is missing, and before anything is sealed: so `weir secrets rotate` changes the file
+/// and a process that serves goes on.
+#[derive(Clone)]
+pub struct Sealer(Arc<Keys>);
+
+struct Keys {
+    ring: ArcSwap<Vec<Key>>,
+    /// Where they come from, and when that was last looked at.
+    file: Option<(PathBuf, Mutex<Instant>)>,
+}
+
+/// A key that nobody knows makes nobody read the file without end.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+impl Sealer {
+    /// From master keys as settings give them: each 32 bytes in standard base64, between blanks, line breaks or commas.
+    pub fn from_base64(text: &str) -> Result<Self, Error> {
+        Ok(Self::of(ring(text)?, None))
+    }
+
+    /// From the master keys in a file, which may change.
+    pub fn from_file(path: &Path) -> Result<Self, FileError> {
+        let ring = read(path)?;
+        let file = (path.to_owned(), Mutex::new(Instant::now()));
+        Ok(Self::of(ring, Some(file)))
+    }
+
+    /// From the bytes of one master key.
+    pub fn new(key: &[u8; 32]) -> Self {
+        Self::of(Arc::new(vec![Key::new(key)]), None)
+    }
+
+    fn of(ring: Ring, file: Option<(PathBuf, Mutex<Instant>)>) -> Self {
+        Self(Arc::new(Keys {
+            ring: ArcSwap::new(ring),
+            file,
+        }))
     }
 
     /// A new random master key in base64.
@@ -124,40 +165,78 @@ impl Sealer {
         Zeroizing::new(BASE64_STANDARD.encode(key.as_slice()))
     }
 
-    /// Names the master key without telling anything about it.
-    pub fn key_id(&self) -> &str {
-        &self.key_id
+    /// Names the master key that seals, without telling anything about it.
+    pub fn key_id(&self) -> String {
+        self.ring()[0].id.clone()
     }
 
-    /// The key that authenticates spool records.
-    pub fn spool_key(&self) -> &[u8; 32] {
-        &self.spool_key
+    /// Names all that open, the one that seals first.
+    pub fn key_ids(&self) -> Vec<String> {
+        self.ring().iter().map(|key| key.id.clone()).collect()
     }
 
-    /// The key that chains the rows of the audit log.
-    pub fn audit_key(&self) -> &[u8; 32] {
-        &self.audit_key
+    /// The key that authenticates spool records under a master key.
+    pub fn spool_key(&self, id: &str) -> Option<Zeroizing<[u8; 32]>> {
+        self.under(id, |key| key.spool.clone())
     }
 
-    /// The key that refresh tokens are authenticated with.
-    pub fn session_key(&self) -> &[u8; 32] {
-        &self.session_key
+    /// The key that chains the rows of the audit log under a master key.
+    pub fn audit_key(&self, id: &str) -> Option<Zeroizing<[u8; 32]>> {
+        self.under(id, |key| key.audit.clone())
+    }
+
+    /// The keys that refresh tokens are authenticated with, the one for new ones first.
+    pub fn session_keys(&self) -> Vec<Zeroizing<[u8; 32]>> {
+        self.ring().iter().map(|key| key.session.clone()).collect()
+    }
+
+    fn ring(&self) -> Ring {
+        self.0.ring.load_full()
+    }
+
+    fn under<T>(&self, id: &str, take: impl Fn(&Key) -> T) -> Option<T> {
+        let find = |ring: Ring| ring.iter().find(|key| key.id == id).map(&take);
+        find(self.ring()).or_else(|| {
+            self.look_again(LOOK_EVERY);
+            find(self.ring())
+        })
+    }
+
+    /// Reads the file again, unless that was done within this time. What cannot be read leaves the keys as they were.
+    fn look_again(&self, unless_within: Duration) {
+        let Some((path, looked)) = &self.0.file else {
+            return;
+        };
+        let mut looked = looked.lock();
+        if looked.elapsed() < unless_within {
+            return;
+        }
+        *looked = Instant::now();
+        match read(path) {
+            Ok(ring) => self.0.ring.store(ring),
+            Err(error) => {
+                tracing::error!(path = %path.display(), %error, "the master keys cannot be read again");
+            }
+        }
     }
 
     /// Seals a secret for one place.
     pub fn seal(&self, secret: &Secret, place: Place) -> Result<Sealed, Error> {
+        self.look_again(Duration::ZERO);
+        let ring = self.ring();
+        let key = &ring[0];
         let nonce = rand::random::<[u8; NONCE_BYTES]>();
         let payload = Payload {
             msg: secret.expose().as_bytes(),
-            aad: &self.associated(place),
+            aad: &associated(&key.id, place),
         };
-        let sealed = self
+        let sealed = key
             .cipher
             .encrypt(&Nonce::from(nonce), payload)
             .map_err(|_| Error::NotSealed)?;
         Ok(Sealed {
             bytes: [&nonce[..], &sealed].concat(),
-            master_key_id: self.key_id.clone(),
+            master_key_id: key.id.clone(),
         })
     }
 
@@ -168,49 +247,64 @@ impl Sealer {
             column: place.column,
             row: place.row,
         };
-        if sealed.master_key_id != self.key_id {
-            return Err(failed());
-        }
+        let id = &sealed.master_key_id;
+        let cipher = self.under(id, |key| key.cipher.clone());
+        let cipher = cipher.ok_or_else(failed)?;
         let (nonce, ciphertext) = sealed
             .bytes
             .split_first_chunk::<NONCE_BYTES>()
             .ok_or_else(failed)?;
         let payload = Payload {
             msg: ciphertext,
-            aad: &self.associated(place),
+            aad: &associated(id, place),
         };
-        let opened = self
-            .cipher
+        let opened = cipher
             .decrypt(&Nonce::from(*nonce), payload)
             .map_err(|_| failed())?;
         String::from_utf8(opened)
             .map(Secret::new)
             .map_err(|_| failed())
     }
+}
 
-    /// Every part with its length before it, so that no two places give the same bytes.
-    fn associated(&self, place: Place) -> Vec<u8> {
-        let tenant = place
-            .tenant
-            .map_or_else(|| "platform".to_owned(), |tenant| tenant.to_string());
-        let row = place.row.to_string();
-        let parts = [
-            "weir1",
-            place.table,
-            place.column,
-            &row,
-            &tenant,
-            &self.key_id,
-        ];
-        parts
-            .iter()
-            .flat_map(|part| {
-                (part.len() as u32)
-                    .to_be_bytes()
-                    .into_iter()
-                    .chain(part.bytes())
-            })
-            .collect()
+/// Every part with its length before it, so that no two places give the same bytes.
+fn associated(key_id: &str, place: Place) -> Vec<u8> {
+    let tenant = place
+        .tenant
+        .map_or_else(|| "platform".to_owned(), |tenant| tenant.to_string());
+    let row = place.row.to_string();
+    let parts = ["weir1", place.table, place.column, &row, &tenant, key_id];
+    let framed = parts.iter().flat_map(|part| {
+        let length = (part.len() as u32).to_be_bytes();
+        length.into_iter().chain(part.bytes())
+    });
+    framed.collect()
+}
+
+fn read(path: &Path) -> Result<Ring, FileError> {
+    let text = std::fs::read_to_string(path).map(Zeroizing::new)?;
+    Ok(ring(&text)?)
+}
+
+fn ring(text: &str) -> Result<Ring, Error> {
+    use base64::{Engine as _, prelude::BASE64_STANDARD};
+    let words = text.split(|character: char| character.is_whitespace() || character == ',');
+    let mut keys: Vec<Key> = Vec::new();
+    for word in words.filter(|word| !word.is_empty()) {
+        let bytes = BASE64_STANDARD.decode(word).map(Zeroizing::new);
+        let bytes = bytes.map_err(|_| Error::BadMasterKey)?;
+        let bytes: &[u8; 32] = bytes
+            .as_slice()
+            .try_into()
+            .map_err(|_| Error::BadMasterKey)?;
+        let key = Key::new(bytes);
+        if keys.iter().all(|known| known.id != key.id) {
+            keys.push(key);
+        }
+    }
+    match keys.is_empty() {
+        true => Err(Error::BadMasterKey),
+        false => Ok(Arc::new(keys)),
     }
 }
 
@@ -218,7 +312,7 @@ impl fmt::Debug for Sealer {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
             .debug_struct("Sealer")
-            .field("key_id", &self.key_id)
+            .field("key_ids", &self.key_ids())
             .finish_non_exhaustive()
     }
 }
@@ -286,10 +380,40 @@ mod tests {
         }
         assert!(Sealer::new(&[8; 32]).open(&sealed, place()).is_err());
         let renamed = Sealed {
-            master_key_id: Sealer::new(&[8; 32]).key_id,
+            master_key_id: Sealer::new(&[8; 32]).key_id(),
             ..sealed
         };
         assert!(Sealer::new(&[8; 32]).open(&renamed, place()).is_err());
+    }
+
+    #[test]
+    fn all_keys_open_and_the_first_one_seals() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("keys");
+        let (old, new) = (Sealer::generate_base64(), Sealer::generate_base64());
+        std::fs::write(&path, format!("{}\n", *old)).unwrap();
+        let sealer = Sealer::from_file(&path).unwrap();
+        let secret = Secret::new("sk-secret");
+        let before = sealer.seal(&secret, place()).unwrap();
+        // Another process changes the file: what is sealed from then on is so under the new key.
+        std::fs::write(&path, format!("{}\n{}\n", *new, *old)).unwrap();
+        let after = sealer.seal(&secret, place()).unwrap();
+        assert_ne!(before.master_key_id, after.master_key_id);
+        for sealed in [&before, &after] {
+            assert_eq!(sealer.open(sealed, place()).unwrap(), secret);
+        }
+        assert_eq!(sealer.key_id(), after.master_key_id);
+        let only_old = Sealer::from_base64(&old).unwrap();
+        assert!(only_old.open(&after, place()).is_err());
+        // A file that cannot be read takes nothing away.
+        std::fs::write(&path, "half a ke").unwrap();
+        assert_eq!(
+            sealer.seal(&secret, place()).unwrap().master_key_id,
+            after.master_key_id
+        );
+        for bad in ["", "half a key", &format!("{},x", *new)] {
+            assert!(Sealer::from_base64(bad).is_err(), "{bad}");
+        }
     }
 
     /// The full length is that of threats.md; each nonce is drawn, so that a clone of a machine draws others.

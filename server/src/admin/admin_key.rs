@@ -1,11 +1,6 @@
 //! The admin token and its care: rotated where Weir made it, shown masked, and tried.
 
-use std::{
-    fs::OpenOptions,
-    io::{self, Write as _},
-    os::unix::fs::OpenOptionsExt as _,
-    path::{Path, PathBuf},
-};
+use std::path::PathBuf;
 
 use actix_web::{HttpResponse, web};
 use arc_swap::ArcSwap;
@@ -21,6 +16,7 @@ use super::{
 use crate::{
     access::{Author, Caller},
     clock::now_ms,
+    private_file,
     resources::export::moment,
     store::{self, service_tokens},
     tenancy::key::{self, Value},
@@ -94,7 +90,7 @@ pub async fn rotate(
     )?;
     let transaction = state.stores.config.begin_write().await?;
     store::audit::append(&transaction, &state.sealer, &author, &done).await?;
-    let written = web::block(move || replace(&file, &text)).await;
+    let written = web::block(move || private_file::replace(&file, &text)).await;
     let written = written.map_err(|error| store::Error::other(error.to_string()))?;
     written.map_err(|error| store::Error::other(format!("the admin token's file: {error}")))?;
     transaction.commit().await.map_err(store::Error::from)?;
@@ -142,18 +138,4 @@ pub async fn validate(
         Some(key) => KeyCheck::of("proxy_key", Some(key.id.0)),
         None => KeyCheck::default(),
     }))
-}
-
-/// Puts a text in a file's place: whoever reads it meets the one or the other, whole.
-fn replace(file: &Path, text: &str) -> io::Result<()> {
-    let beside = file.with_extension("new");
-    let mut written = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&beside)?;
-    written.write_all(text.as_bytes())?;
-    written.sync_all()?;
-    std::fs::rename(&beside, file)
 }

@@ -6,8 +6,13 @@ use anyhow::Context as _;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use weir_api_types::manage::CredentialState;
+use zeroize::Zeroizing;
 
-use super::{Options, State, demo, keys, pages};
+use super::{
+    Options, State, demo,
+    keys::{self, SPOOL_KEY_FILE},
+    pages,
+};
 use crate::{
     admin,
     catalog::Current,
@@ -20,7 +25,7 @@ use crate::{
     limits::{self, Limits, Local, busy::Busy},
     mail::Mail,
     metering::{Recorder, UsageEvent, recorder::Recovered, spool},
-    proxy,
+    private_file, proxy,
     redis::Redis,
     resources, routing,
     secrets::{Sealer, Secret},
@@ -383,13 +388,30 @@ fn open_recorder(
     let limits = Arc::clone(limits);
     let opened = Recorder::open(
         &config.data_dir,
-        sealer.spool_key(),
+        &*spool_key(config, sealer)?,
         spool,
         &config.instance,
         Arc::new(pricer),
         Arc::new(move |event| limits.settle(event)),
     );
     opened.with_context(|| format!("the spool in {}", config.data_dir.display()))
+}
+
+/// The key of what metering leaves on disk. What a process left that ended badly is under the master key of that time: so this one goes
+/// on with that, and the next one after a good end begins with the present one.
+fn spool_key(config: &Config, sealer: &Sealer) -> anyhow::Result<Zeroizing<[u8; 32]>> {
+    let path = config.data_dir.join(SPOOL_KEY_FILE);
+    let id = private_file::kept(&path, || sealer.key_id())?;
+    let key = sealer.spool_key(id.expose());
+    if key.is_none() {
+        tracing::error!(
+            key = id.expose(),
+            "the spool was written under a master key that is not given: its files are set aside"
+        );
+        private_file::replace(&path, &sealer.key_id())?;
+    }
+    let key = key.or_else(|| sealer.spool_key(&sealer.key_id()));
+    key.context("the master key is gone")
 }
 
 fn store_config(config: &Config) -> store::Config {

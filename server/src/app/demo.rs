@@ -8,9 +8,9 @@ use std::{fmt::Write as _, path::Path};
 use anyhow::Context as _;
 use weir_upstream::Vendor;
 
-use super::keys;
 use crate::{
     access::Author,
+    private_file,
     resources::{self, read},
     secrets::{Sealer, Secret},
     store::Stores,
@@ -79,7 +79,7 @@ pub struct Demo {
 /// Starts the demo vendor and applies the demo's configuration.
 pub async fn set_up(stores: &Stores, sealer: &Sealer, data_dir: &Path) -> anyhow::Result<Demo> {
     let vendor = Vendor::spawn_demo("127.0.0.1:0").context("the demo vendor")?;
-    let key = keys::kept(&data_dir.join(KEY_FILE), || {
+    let key = private_file::kept(&data_dir.join(KEY_FILE), || {
         crate::tenancy::key::Value::generate().reveal().to_owned()
     })?;
     let found: Vec<&Known> = KNOWN

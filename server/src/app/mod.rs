@@ -6,7 +6,7 @@
 
 mod build;
 pub mod demo;
-mod keys;
+pub mod keys;
 mod listener;
 mod memory;
 mod outside;
@@ -74,6 +74,7 @@ pub struct Running {
     shared: Arc<proxy::Shared>,
     /// How long calls under way may go on when it stops.
     deadline: Duration,
+    spool_key_file: PathBuf,
     servers: Vec<ServerHandle>,
     serving: JoinSet<std::io::Result<()>>,
     jobs: Jobs,
@@ -191,6 +192,7 @@ pub async fn start(
         demo: built.demo,
         shared: built.state.shared,
         deadline: config.shutdown_deadline.0,
+        spool_key_file: config.data_dir.join(keys::SPOOL_KEY_FILE),
         servers,
         serving,
         jobs,
@@ -255,6 +257,17 @@ impl Running {
         format!("{scheme}://{address}")
     }
 
+    /// What is left on disk binds nobody to the master key of now.
+    fn end_spool(&self) {
+        let pending = self.shared.recorder.pending();
+        let left = pending.spool.pending_events + pending.in_flight + pending.held;
+        if left == 0
+            && let Err(error) = std::fs::remove_file(&self.spool_key_file)
+        {
+            tracing::warn!(%error, "the spool's key cannot be forgotten: the next start goes on with it");
+        }
+    }
+
     fn announce(&self) {
         tracing::info!(address = %self.address, admin = %self.admin_address, "ready");
         if let Some(demo) = &self.demo {
@@ -294,6 +307,7 @@ impl Running {
         if let Some(working) = self.working.take() {
             working.join_all().await;
         }
+        self.end_spool();
         drop(self.jobs);
         let telemetry = self.telemetry;
         let flushed =

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// In the data directory of an embedded server.
-const MASTER_KEY_FILE: &str = "master-key";
+pub(super) use crate::app::keys::MASTER_KEY_FILE;
 
 /// Where the settings are that name the stores.
 #[derive(Debug, clap::Args)]
@@ -98,7 +98,6 @@ pub(super) fn sealer(config: &Config) -> anyhow::Result<Sealer> {
         return Ok(sealer);
     }
     let path = config.data_dir.join(MASTER_KEY_FILE);
-    let text = std::fs::read_to_string(&path)
-        .with_context(|| format!("no master_key is set and {} cannot be read", path.display()))?;
-    Ok(Sealer::from_base64(&text)?)
+    let sealer = Sealer::from_file(&path);
+    sealer.with_context(|| format!("no master_key is set and {} cannot be read", path.display()))
 }

@@ -22,6 +22,7 @@ mod logs;
 mod output;
 mod resources;
 mod secret;
+mod secrets;
 mod serve;
 mod service_tokens;
 mod sign_in;
@@ -60,6 +61,9 @@ pub enum Command {
     Validate(resources::ValidateArgs),
     /// Bring the databases' schema up to date.
     Migrate(local::StoreArgs),
+    /// What is sealed, and under which master key.
+    #[command(subcommand)]
+    Secrets(secrets::Command),
     /// The platform's own people.
     #[command(subcommand)]
     Admin(admin::Command),
@@ -178,6 +182,7 @@ async fn run(command: Command) -> anyhow::Result<Done> {
         Command::Export(args) => resources::export(args).await?,
         Command::Validate(args) => resources::validate(&args)?,
         Command::Migrate(args) => local::migrate(args).await?,
+        Command::Secrets(command) => secrets::run(command).await?,
         Command::Admin(command) => admin::run(command).await?,
         Command::Keys(command) => keys::run(command).await?,
         Command::ServiceTokens(command) => service_tokens::run(command).await?,
@@ -267,6 +272,8 @@ mod tests {
             "weir groups delete team --tenant acme",
             "weir roles create auditor --tenant acme --set permissions=[audit:read,usage:read]",
             "weir roles permissions",
+            "weir secrets rotate --new",
+            "weir secrets status",
             "weir identity-providers create okta -f okta.yaml --tenant acme",
             "weir identity-providers list",
             "weir channels create openai --file channel.yaml",
@@ -290,11 +297,7 @@ mod tests {
         ] {
             Cli::try_parse_from(line.split(' ')).expect(line);
         }
-        for line in [
-            "weir usage --by colour",
-            "weir apply",
-            "weir serve --watch",
-        ] {
+        for line in ["weir usage --by colour", "weir apply", "weir serve --watch"] {
             assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{line}");
         }
     }

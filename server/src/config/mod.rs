@@ -220,9 +220,7 @@ impl Config {
         };
         if let Some(path) = &self.master_key_file {
             let failed = |reason| bad("master_key_file", Origin::File(path.clone()), reason);
-            let text = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
-            let text = Secret::new(text);
-            return Sealer::from_base64(text.expose())
+            return Sealer::from_file(path)
                 .map(Some)
                 .map_err(|error| failed(error.to_string()));
         }

@@ -31,7 +31,7 @@ pub async fn replay(
     sealer: &Sealer,
     file: &Path,
 ) -> anyhow::Result<(Replayed, Vec<UsageEvent>)> {
-    let found = spool::read_file(file, sealer.spool_key())?;
+    let found = read(sealer, file)?;
     let mut replayed = Replayed {
         skipped: found.skipped,
         torn: found.torn,
@@ -43,6 +43,20 @@ pub async fn replay(
         replayed.duplicates += booked.duplicates;
     }
     Ok((replayed, found.events))
+}
+
+/// Under whichever master key it was written.
+fn read(sealer: &Sealer, file: &Path) -> Result<spool::Events, spool::Error> {
+    let keys = sealer.key_ids();
+    let mut keys = keys.iter().filter_map(|id| sealer.spool_key(id));
+    let not_ours = || spool::Error::NotASegment {
+        path: file.to_owned(),
+    };
+    let mut found = Err(not_ours());
+    while let (Err(spool::Error::NotASegment { .. }), Some(key)) = (&found, keys.next()) {
+        found = spool::read_file(file, &key);
+    }
+    found
 }
 
 /// Sees that running instances count the events for their budgets: what Redis knows of these is built anew when it is next

@@ -71,11 +71,14 @@ pub async fn append(
     let backend = transaction.get_database_backend();
     let lock = "UPDATE audit_head SET seq = seq WHERE id = 1 RETURNING seq, hash";
     let (mut seq, mut hash) = head(transaction, lock).await?;
+    let key_id = sealer.key_id();
+    let key = sealer.audit_key(&key_id);
+    let key = key.ok_or_else(|| Error::other("the master key is gone"))?;
     let mut rows = Vec::with_capacity(done.len());
     for one in done {
         seq += 1;
-        let mut row = row(seq, sealer, author, one)?;
-        row.hash = chained(sealer, &hash, &row).to_vec();
+        let mut row = row(seq, &key_id, author, one)?;
+        row.hash = chained(&key, &hash, &row).to_vec();
         hash.clone_from(&row.hash);
         rows.push(ActiveModel::from(row));
     }
@@ -97,7 +100,7 @@ async fn head(db: &impl ConnectionTrait, sql: &str) -> Result<(i64, Vec<u8>)> {
     Ok((row.try_get("", "seq")?, row.try_get("", "hash")?))
 }
 
-fn row(seq: i64, sealer: &Sealer, author: &Author, done: &Done) -> Result<Model> {
+fn row(seq: i64, key_id: &str, author: &Author, done: &Done) -> Result<Model> {
     let change = &done.change;
     let action = match change.action {
         Action::Create => "create",
@@ -129,14 +132,14 @@ fn row(seq: i64, sealer: &Sealer, author: &Author, done: &Done) -> Result<Model>
         object: change.name.clone(),
         before: fields(|field| &field.before)?,
         after: fields(|field| &field.after)?,
-        key_id: sealer.key_id().to_owned(),
+        key_id: key_id.to_owned(),
         hash: Vec::new(),
     })
 }
 
 /// The hash of a row that follows another: over all parts, each with its length before it.
-fn chained(sealer: &Sealer, before: &[u8], row: &Model) -> Hash {
-    let mut mac = Hmac::<Sha256>::new_from_slice(sealer.audit_key())
+fn chained(key: &[u8; 32], before: &[u8], row: &Model) -> Hash {
+    let mut mac = Hmac::<Sha256>::new_from_slice(key)
         .unwrap_or_else(|_| unreachable!("HMAC takes keys of any length"));
     let mut part = |bytes: &[u8]| {
         mac.update(&(bytes.len() as u64).to_be_bytes());
@@ -190,10 +193,11 @@ pub async fn verify(db: &impl ConnectionTrait, sealer: &Sealer) -> Result<AuditV
             if row.seq != seq + 1 {
                 return Ok(bad(seq + 1, "it is missing"));
             }
-            if row.key_id != sealer.key_id() {
-                return Ok(bad(row.seq, "it was written under another master key"));
-            }
-            if chained(sealer, &hash, &row)[..] != row.hash[..] {
+            let Some(key) = sealer.audit_key(&row.key_id) else {
+                let why = "it was written under a master key that is not given any more";
+                return Ok(bad(row.seq, why));
+            };
+            if chained(&key, &hash, &row)[..] != row.hash[..] {
                 return Ok(bad(
                     row.seq,
                     "it, or the row before it, is not as it was written",

@@ -26,6 +26,7 @@ pub mod names;
 pub mod one_time_links;
 pub mod page;
 pub mod roles;
+pub mod sealed;
 pub mod search;
 pub mod service_tokens;
 pub mod sessions;

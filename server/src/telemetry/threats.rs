@@ -71,6 +71,10 @@ const ATTACKS: &[(&str, &str)] = &[
     ("B15", "making Weir pay for retries"),
     ("D1", "a secret in a log line"),
     ("D2", "a sealed value moved to another place"),
+    (
+        "D3",
+        "another master key, half given or given twice, while Weir serves",
+    ),
     ("D4", "a secret in an export"),
     ("D5", "forged and flooding log lines"),
     ("D6", "series without end, and metrics for strangers"),

@@ -36,6 +36,7 @@ mod multipart;
 mod observability;
 mod prices;
 mod proxied;
+mod secrets;
 mod sign_in;
 mod slow;
 mod soak;

@@ -20,7 +20,7 @@ fn recorder(directory: &Path) -> Recorder {
 fn recorder_with(directory: &Path, config: spool::Config) -> Recorder {
     let opened = Recorder::open(
         directory,
-        sealer().spool_key(),
+        &sealer().spool_key(&sealer().key_id()).unwrap(),
         config,
         "test",
         Arc::new(|_| {}),

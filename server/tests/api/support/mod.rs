@@ -8,7 +8,7 @@ pub mod gateway;
 pub mod marked;
 pub mod outage;
 pub mod pair;
-mod process;
+pub mod process;
 pub mod provider;
 pub mod raw;
 pub mod redis_cluster;

@@ -1,0 +1,89 @@
+//! Files that hold one secret, for their owner alone.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, ErrorKind, Read as _, Write as _},
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, chown},
+    path::Path,
+};
+
+use anyhow::{Context as _, bail};
+
+use crate::secrets::Secret;
+
+/// The content of a file, which is made with mode 0600 where there is none. Two processes that start together agree on
+/// one: whoever creates the file writes it.
+pub fn kept(path: &Path, make: impl FnOnce() -> String) -> anyhow::Result<Secret> {
+    let created = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path);
+    match created {
+        Ok(mut file) => {
+            let text = make();
+            file.write_all(text.as_bytes())
+                .and_then(|()| file.sync_all())
+                .with_context(|| path.display().to_string())?;
+            Ok(Secret::new(text))
+        }
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            let mut text = String::new();
+            File::open(path)
+                .and_then(|mut file| file.read_to_string(&mut text))
+                .with_context(|| path.display().to_string())?;
+            if text.trim().is_empty() {
+                bail!(
+                    "{} is empty: delete it if nothing was sealed or signed with it yet",
+                    path.display()
+                );
+            }
+            Ok(Secret::new(text.trim()))
+        }
+        Err(error) => Err(error).with_context(|| path.display().to_string()),
+    }
+}
+
+/// Writes a file anew. Whoever reads it meanwhile reads it as it was, or as it is; its owner stays.
+pub fn replace(path: &Path, text: &str) -> io::Result<()> {
+    let owner = std::fs::metadata(path)?;
+    let beside = path.with_extension("new");
+    let mut written = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&beside)?;
+    written.write_all(text.as_bytes())?;
+    chown(&beside, Some(owner.uid()), Some(owner.gid()))?;
+    written.sync_all()?;
+    std::fs::rename(&beside, path)?;
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => File::open(folder)?.sync_all(),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_generated_secret_is_kept_and_private() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("token");
+        let first = kept(&path, || "first".to_owned()).unwrap();
+        let second = kept(&path, || "second".to_owned()).unwrap();
+        assert_eq!((first.expose(), second.expose()), ("first", "first"));
+        assert_eq!(
+            std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
+        std::fs::write(&path, "").unwrap();
+        assert!(kept(&path, || "third".to_owned()).is_err());
+        replace(&path, "fourth").unwrap();
+        assert_eq!(kept(&path, String::new).unwrap().expose(), "fourth");
+    }
+}
