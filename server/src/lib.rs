@@ -33,6 +33,7 @@ pub mod store;
 pub mod catalog;
 
 // Capabilities: no database.
+pub mod bodies;
 pub mod limits;
 pub mod metering;
 pub mod routing;

@@ -11,6 +11,7 @@ mod m0005_attempt_rollups;
 mod m0006_budget_alerts;
 mod m0007_usage_rollups_errors;
 mod m0008_usage_events_log;
+mod m0009_kept_bodies;
 pub mod partition;
 
 use sea_orm_migration::prelude::*;
@@ -30,6 +31,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0006_budget_alerts::Migration),
             Box::new(m0007_usage_rollups_errors::Migration),
             Box::new(m0008_usage_events_log::Migration),
+            Box::new(m0009_kept_bodies::Migration),
         ]
     }
 

@@ -179,6 +179,55 @@ pub struct RequestDetail {
     /// The instance that served it. For operators.
     pub instance: Option<String>,
     pub attempts: Vec<AttemptItem>,
+    /// The names of the tools that it offered, where the tenant has bodies kept.
+    pub tools_offered: Vec<String>,
+    /// The names of those that the answer called.
+    pub tools_called: Vec<String>,
+    /// Whether what was said can be read.
+    pub has_bodies: bool,
+}
+
+/// Whether what is said in a tenant's calls is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct BodyLog {
+    pub tenant: String,
+    /// For how many days; absent: not at all.
+    pub days: Option<u32>,
+}
+
+/// A change of that, for calls from now on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct BodyLogPatch {
+    /// The tenant's name; to callers of a tenant their own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
+    /// 1 to 365; `null`: nothing is kept any longer.
+    pub days: Option<u32>,
+}
+
+/// What was said in a call.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct KeptBodies {
+    pub request: KeptBody,
+    pub response: KeptBody,
+    /// RFC 3339.
+    pub kept_until: String,
+}
+
+/// One of the two.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct KeptBody {
+    /// JSON, or text, without what looks like a secret; of a stream the message that its events make. `null`: neither of them.
+    pub content: Value,
+    /// How long it was.
+    pub bytes: u64,
+    /// Whether that is more than what is kept.
+    pub is_cut: bool,
 }
 
 /// One call to one channel.

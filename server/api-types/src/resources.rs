@@ -213,6 +213,9 @@ pub struct Policies {
     pub keys_per_user: Option<u32>,
     /// Whether they may bring channels of their own.
     pub own_channels: bool,
+    /// For how many days what is said in calls is kept, masked and sealed; absent: not at all.
+    #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    pub log_bodies_days: Option<u32>,
 }
 
 /// What a tenant may use of the platform: names, or patterns with `*`. An absent list grants everything of its kind.

@@ -68,6 +68,8 @@ permissions! {
     InTenants AlertsRead = "alerts:read", "See what budgets have told.";
     InTenants UsageRead = "usage:read", "Ask for usage and cost.";
     InTenants RequestsRead = "requests:read", "See single requests in the log, without what was said in them.";
+    InTenants BodiesRead = "bodies:read", "Read what was said in calls, where that is kept; each reading is in the audit log.";
+    InTenants BodiesWrite = "bodies:write", "Have what is said in a tenant's calls kept, or forgotten.";
     InTenants ServiceTokensRead = "service_tokens:read", "See service tokens, without their values.";
     InTenants ServiceTokensWrite = "service_tokens:write", "Make, change and delete service tokens that may do no more than oneself.";
     InTenants IdentityProvidersRead = "identity_providers:read", "See through whom people sign in.";

@@ -60,7 +60,10 @@ pub fn of_role(role: Role) -> Permissions {
                     permission.only_looks()
                         && !matches!(
                             permission,
-                            P::ServiceTokensRead | P::IdentityProvidersRead | P::AuditRead
+                            P::BodiesRead
+                                | P::ServiceTokensRead
+                                | P::IdentityProvidersRead
+                                | P::AuditRead
                         )
                 }
             }
@@ -72,7 +75,8 @@ pub fn of_platform_role(role: PlatformRole) -> Permissions {
     Permissions::that(|permission| match role {
         PlatformRole::PlatformAdmin => true,
         PlatformRole::PlatformViewer => {
-            permission.only_looks() || permission == Permission::AuditVerify
+            let looks = permission.only_looks() && permission != Permission::BodiesRead;
+            looks || permission == Permission::AuditVerify
         }
     })
 }

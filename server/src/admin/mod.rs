@@ -8,6 +8,7 @@
 pub mod access;
 pub mod admin_key;
 mod audit;
+mod bodies;
 mod body;
 mod bounds;
 mod channels;

@@ -5,7 +5,10 @@ use actix_web::{Scope, http::Method, middleware::from_fn, web};
 use weir_api_types::{
     apply::Applied,
     insight::{EffectiveBounds, Hit, Impact},
-    log::{Neighbours, RequestDetail, RequestFacets, RequestPage, RequestQuery},
+    log::{
+        BodyLog, BodyLogPatch, KeptBodies, Neighbours, RequestDetail, RequestFacets, RequestPage,
+        RequestQuery,
+    },
     manage::{
         AlertItem, AuditItem, AuditVerdict, BudgetItem, ChannelItem, CreatedServiceToken,
         GroupItem, InstanceItem, KeyItem, LimitItem, ModelItem, NewServiceToken, Rights, RoleItem,
@@ -37,7 +40,7 @@ use weir_api_types::{
 
 use super::{
     access::{self, Needs},
-    admin_key, audit, bounds,
+    admin_key, audit, bodies, bounds,
     channels::{self, Channels},
     error,
     groups::{self, Groups},
@@ -463,6 +466,16 @@ routes! {
     }
     "/requests/{id}" {
         GET RequestsRead => requests::show, "All there is about one request.", ? WaitQuery => 200 one RequestDetail;
+    }
+    "/requests/{id}/bodies" {
+        GET BodiesRead => bodies::read, "What was said in a call, where the tenant has that kept; the audit log notes the reading."
+            => 200 one KeptBodies;
+    }
+    "/body-log" {
+        GET BodiesRead => bodies::show, "Whether what is said in a tenant's calls is kept.", ? TenantQuery => 200 one BodyLog;
+        PATCH BodiesWrite => bodies::change, "Have what is said in a tenant's calls kept, or no longer.",
+            json BodyLogPatch => 200 one BodyLog;
+        DELETE BodiesWrite => bodies::forget, "Forget what was said in a tenant's calls so far.", ? TenantQuery => 204;
     }
     "/requests/{id}/neighbours" {
         GET RequestsRead => requests::neighbours, "What stands next to a request among those that are looked for.",

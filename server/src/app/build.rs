@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     admin,
+    bodies::Bodies,
     catalog::Current,
     clock::now_ms,
     config::{self, Config},
@@ -134,8 +135,10 @@ pub async fn build(
         .context("what budgets have spent cannot be read")?;
 
     let metrics = Arc::new(metrics::Registry::new(config.telemetry.max_series)?);
+    let (bodies, captured) = Bodies::new();
     let shared = Arc::new(proxy::Shared {
         catalog: Arc::clone(&current),
+        bodies,
         recorder: recorder.clone(),
         limits: Arc::clone(&limits),
         budget_exceeded_status: config.limits.budget_exceeded_status,
@@ -206,6 +209,13 @@ pub async fn build(
     } else {
         working.spawn(fill.run(shutdown.clone()));
     }
+    working.spawn(jobs::keep_bodies::run(
+        stores.clone(),
+        Arc::clone(&sealer),
+        captured,
+        Arc::clone(&metrics),
+        shutdown.clone(),
+    ));
     working.spawn(jobs::write_alerts::run(
         stores.clone(),
         noticed,

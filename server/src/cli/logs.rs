@@ -46,6 +46,8 @@ pub struct LogsArgs {
 enum Command {
     /// All there is about one request.
     Show(ShowArgs),
+    /// What was said in one, where its tenant has that kept; the audit log notes it.
+    Bodies(ShowArgs),
 }
 
 /// `weir logs show`
@@ -123,6 +125,11 @@ struct QueryArgs {
 pub async fn run(args: LogsArgs) -> anyhow::Result<()> {
     if let Some(Command::Show(args)) = args.command {
         let path = with_query(&format!("{PATH}/{}", args.id), &[("wait", Some("5s"))]);
+        let shown: Value = args.target.client()?.get(&path).await?.json()?;
+        return output::one(args.output.output, &shown);
+    }
+    if let Some(Command::Bodies(args)) = args.command {
+        let path = format!("{PATH}/{}/bodies", args.id);
         let shown: Value = args.target.client()?.get(&path).await?.json()?;
         return output::one(args.output.output, &shown);
     }

@@ -8,6 +8,7 @@
 
 mod admin;
 mod audit;
+mod body_log;
 mod bounds;
 mod client;
 mod completions;
@@ -64,6 +65,9 @@ pub enum Command {
     /// What is sealed, and under which master key.
     #[command(subcommand)]
     Secrets(secrets::Command),
+    /// What is said in calls, of tenants who want it kept.
+    #[command(subcommand)]
+    BodyLog(body_log::Command),
     /// The platform's own people.
     #[command(subcommand)]
     Admin(admin::Command),
@@ -183,6 +187,7 @@ async fn run(command: Command) -> anyhow::Result<Done> {
         Command::Validate(args) => resources::validate(&args)?,
         Command::Migrate(args) => local::migrate(args).await?,
         Command::Secrets(command) => secrets::run(command).await?,
+        Command::BodyLog(command) => body_log::run(command).await?,
         Command::Admin(command) => admin::run(command).await?,
         Command::Keys(command) => keys::run(command).await?,
         Command::ServiceTokens(command) => service_tokens::run(command).await?,
@@ -272,6 +277,8 @@ mod tests {
             "weir groups delete team --tenant acme",
             "weir roles create auditor --tenant acme --set permissions=[audit:read,usage:read]",
             "weir roles permissions",
+            "weir body-log keep --days 7 --tenant acme",
+            "weir logs bodies 0b6ee0d1-7a6c-4a9b-9c36-0a4f8c9b7d3e",
             "weir secrets rotate --new",
             "weir secrets status",
             "weir identity-providers create okta -f okta.yaml --tenant acme",

@@ -90,11 +90,10 @@ async fn rotate(args: RotateArgs) -> anyhow::Result<()> {
 
 /// Until nothing is left under another key, twice: a server may have sealed something in between.
 async fn reseal(stores: &Stores, sealer: &Sealer) -> anyhow::Result<()> {
-    let db = &stores.config.write;
-    let before: Vec<String> = sealed::counts(db).await?.into_keys().collect();
+    let before: Vec<String> = sealed::counts(stores).await?.into_keys().collect();
     let (mut resealed, mut quiet) = (0, 0);
     while quiet < 2 {
-        let done = sealed::reseal(db, sealer).await?;
+        let done = sealed::reseal(stores, sealer).await?;
         if !done.unreadable.is_empty() {
             bail!(
                 "no master key that is given opens: {}",
@@ -118,7 +117,7 @@ async fn reseal(stores: &Stores, sealer: &Sealer) -> anyhow::Result<()> {
 }
 
 async fn tell(stores: &Stores, sealer: &Sealer) -> anyhow::Result<()> {
-    let counts = sealed::counts(&stores.config.read).await?;
+    let counts = sealed::counts(stores).await?;
     let given = sealer.key_ids();
     let mut text = String::new();
     for (at, id) in given.iter().enumerate() {

@@ -9,6 +9,7 @@ pub mod beat;
 pub mod build_accounts;
 pub mod fill_budgets;
 pub mod health;
+pub mod keep_bodies;
 pub mod partitions;
 pub mod prune;
 pub mod refresh_catalog;

@@ -1,5 +1,5 @@
-//! Deletes what is too old: changes of the catalog for a delta, sessions that are over, failed sign-ins, and single requests
-//! beyond the days that operators keep them for.
+//! Deletes what is too old: changes of the catalog for a delta, sessions that are over, failed sign-ins, single requests beyond the
+//! days that operators keep them for, and what was said in calls beyond those of their tenants.
 
 use std::{sync::Arc, time::Duration};
 
@@ -41,6 +41,13 @@ async fn prune(stores: Stores, request_days: Option<u32>) -> store::Result<()> {
     }
     store::sign_in_failures::prune(db, now_ms - FORGOTTEN_MS).await?;
     store::idempotency::forget_older(db, now_ms - store::idempotency::KEPT_MS, None).await?;
+    let bodies = store::usage::bodies::prune(&stores, now_ms).await?;
+    if bodies > 0 {
+        tracing::info!(
+            bodies,
+            "what was said in calls was deleted, as its time was over"
+        );
+    }
     if let Some(days) = request_days {
         let before_ms = now_ms - i64::from(days) * DAY_MS;
         let requests = store::usage::prune::events(&stores.usage, before_ms).await?;

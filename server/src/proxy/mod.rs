@@ -57,6 +57,7 @@ pub use strangers::Strangers;
 use upstream::Upstream;
 
 use crate::{
+    bodies::Bodies,
     catalog,
     config::Proxy as Config,
     limits::{Limits, busy::Busy},
@@ -72,6 +73,8 @@ pub struct Shared {
     pub catalog: Arc<catalog::Current>,
     /// Where usage events go.
     pub recorder: Recorder,
+    /// Where what is said goes, of tenants who want it kept.
+    pub bodies: Bodies,
     /// What bounds how fast and how much.
     pub limits: Arc<Limits>,
     /// The status of `budget_exceeded`.

@@ -102,6 +102,9 @@ pub async fn prepare(
             .as_ref()
             .and_then(|ask| ask.user_id.as_deref().or(ask.user.as_deref())),
     });
+    if let OutBody::Whole(bytes) = &body {
+        account.asks(bytes);
+    }
     let keeps = call.endpoint.is_stateful()
         || (call.endpoint.may_keep() && !routing::proxied::is_inference(Kind::Openai, raw_path));
     let candidates = candidates(

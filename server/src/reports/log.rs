@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     billing::Money,
+    clock::now_ms,
     metering::{Attempt, UsageEvent},
     resources::export::moment as written,
     store::{
@@ -26,7 +27,7 @@ use crate::{
         names::{self, Named},
         usage::log::{self, Field, FieldValue, Found, Is, Search},
     },
-    tenancy::RequestId,
+    tenancy::{RequestId, TenantId},
 };
 
 /// How long a search goes on that finds less than a page.
@@ -69,7 +70,18 @@ pub async fn one(stores: &Stores, scope: Scope, id: Uuid) -> Result<Option<Reque
     };
     let is_operator = scope == Scope::Platform;
     let names = Names::of(stores, std::slice::from_ref(&event), is_operator).await?;
-    Ok(Some(names.detail(&event, is_operator)?))
+    let mut detail = names.detail(&event, is_operator)?;
+    let kept = store::usage::bodies::one(&stores.usage, event.tenant, event.id, now_ms()).await?;
+    if let Some(kept) = kept {
+        detail.has_bodies = true;
+        (detail.tools_offered, detail.tools_called) = (kept.tools.offered, kept.tools.called);
+    }
+    Ok(Some(detail))
+}
+
+/// Whose a request is, if the scope has it.
+pub async fn owner(stores: &Stores, scope: Scope, id: Uuid) -> Result<Option<TenantId>, Error> {
+    Ok(event(stores, scope, id).await?.map(|event| event.tenant))
 }
 
 /// What stands next to a request among those that are looked for; `None` where the scope has no such request.
@@ -395,6 +407,9 @@ impl Names {
             response_bytes: event.response_bytes,
             instance: is_operator.then(|| event.instance.clone()),
             attempts: attempts.map(|one| self.attempt(one, is_operator)).collect(),
+            tools_offered: Vec::new(),
+            tools_called: Vec::new(),
+            has_bodies: false,
         })
     }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use sea_orm::{ConnectionTrait, Statement};
 use uuid::Uuid;
 
-use super::{Error, Result};
+use super::{Database, Error, Result, Stores};
 use crate::secrets::{Place, Sealed, Sealer};
 
 /// A column with something sealed in it, beside `master_key_id`.
@@ -18,8 +18,8 @@ struct Column {
     tenant: &'static str,
 }
 
-/// All there are.
-const COLUMNS: &[Column] = &[
+/// All there are of what is set up.
+const CONFIG: &[Column] = &[
     Column {
         table: "credentials",
         column: "sealed",
@@ -46,19 +46,33 @@ const COLUMNS: &[Column] = &[
     },
 ];
 
+/// All there are of what traffic leaves behind.
+const USAGE: &[Column] = &[Column {
+    table: "kept_bodies",
+    column: "sealed",
+    id: "id",
+    tenant: "tenant_id",
+}];
+
+/// Both databases, which may be one, with their columns.
+fn all(stores: &Stores) -> impl Iterator<Item = (&Database, &'static Column)> {
+    let config = CONFIG.iter().map(|column| (&stores.config, column));
+    config.chain(USAGE.iter().map(|column| (&stores.usage, column)))
+}
+
 /// Rows in one question.
 const ROWS: usize = 200;
 
 /// How many secrets are sealed under which master key, by the keys' ids.
-pub async fn counts(db: &impl ConnectionTrait) -> Result<BTreeMap<String, u64>> {
+pub async fn counts(stores: &Stores) -> Result<BTreeMap<String, u64>> {
     let mut counts = BTreeMap::new();
-    for Column { table, column, .. } in COLUMNS {
+    for (db, Column { table, column, .. }) in all(stores) {
         let sql = format!(
             "SELECT master_key_id, COUNT(*) AS count FROM {table}
              WHERE {column} IS NOT NULL GROUP BY master_key_id"
         );
-        let statement = Statement::from_string(db.get_database_backend(), sql);
-        for row in db.query_all_raw(statement).await? {
+        let statement = Statement::from_string(db.backend(), sql);
+        for row in db.read.query_all_raw(statement).await? {
             let key: Option<String> = row.try_get("", "master_key_id")?;
             let count: i64 = row.try_get("", "count")?;
             *counts.entry(key.unwrap_or_default()).or_default() += count.unsigned_abs();
@@ -77,9 +91,10 @@ pub struct Resealed {
 
 /// Seals everything under the key that seals now. Each row is changed alone, and only if nobody changed it meanwhile: it may be ended at any
 /// moment, and begun again.
-pub async fn reseal(db: &impl ConnectionTrait, sealer: &Sealer) -> Result<Resealed> {
+pub async fn reseal(stores: &Stores, sealer: &Sealer) -> Result<Resealed> {
     let mut done = Resealed::default();
-    for column in COLUMNS {
+    for (db, column) in all(stores) {
+        let db = &db.write;
         let mut after = Uuid::nil();
         loop {
             let rows = rows(db, column, &sealer.key_id(), after).await?;
@@ -176,17 +191,19 @@ mod tests {
     #[tokio::test]
     async fn every_column_with_something_sealed_is_known() {
         let test = testing::sqlite().await;
-        let db = &test.stores.config;
-        let sql = "SELECT t.name AS name FROM sqlite_schema AS t, pragma_table_info(t.name) AS c
-            WHERE t.type = 'table' AND c.name = 'master_key_id' ORDER BY t.name";
-        let rows = Statement::from_string(db.backend(), sql);
-        let rows = db.read.query_all_raw(rows).await.unwrap();
-        let there: Vec<String> = rows
-            .iter()
-            .map(|row| row.try_get("", "name").unwrap())
-            .collect();
-        let mut known: Vec<&str> = COLUMNS.iter().map(|column| column.table).collect();
-        known.sort_unstable();
-        assert_eq!(there, known);
+        for (db, columns) in [(&test.stores.config, CONFIG), (&test.stores.usage, USAGE)] {
+            let sql =
+                "SELECT t.name AS name FROM sqlite_schema AS t, pragma_table_info(t.name) AS c
+                WHERE t.type = 'table' AND c.name = 'master_key_id' ORDER BY t.name";
+            let rows = Statement::from_string(db.backend(), sql);
+            let rows = db.read.query_all_raw(rows).await.unwrap();
+            let there: Vec<String> = rows
+                .iter()
+                .map(|row| row.try_get("", "name").unwrap())
+                .collect();
+            let mut known: Vec<&str> = columns.iter().map(|column| column.table).collect();
+            known.sort_unstable();
+            assert_eq!(there, known);
+        }
     }
 }

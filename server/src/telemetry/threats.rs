@@ -79,6 +79,10 @@ const ATTACKS: &[(&str, &str)] = &[
     ("D5", "forged and flooding log lines"),
     ("D6", "series without end, and metrics for strangers"),
     ("D7", "an audit log that is edited, cut or added to"),
+    (
+        "D8",
+        "what was said in calls, kept longer or read by others than its tenant wants",
+    ),
     ("H1", "where one request ends and the next begins"),
     ("H2", "headers that leak, lie or vanish"),
     ("H3", "paths that servers read differently"),

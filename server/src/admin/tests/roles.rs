@@ -12,7 +12,12 @@ use crate::{
     access::{Permission, Permissions, of_platform_role, of_role},
     admin::openapi,
     clock::now_ms,
-    store::{self, testing::event, usage::book},
+    secrets::Secret,
+    store::{
+        self,
+        testing::event,
+        usage::{bodies, book},
+    },
     telemetry::generated::assert_current,
 };
 
@@ -108,8 +113,21 @@ async fn logged(test: &TestStores, tenant: &str) -> Value {
     let tenant = store::tenants::named(db, tenant).await.expect("tenants");
     let mut event = event(now_ms() - 60_000, 1);
     event.tenant = tenant.expect("the tenant");
-    let id = event.id;
+    let (id, tenant) = (event.id, event.tenant);
     book(&test.stores.usage, &[event]).await.expect("booked");
+    let body = json!({"content": "said", "bytes": 4, "is_cut": false});
+    let both = json!({"request": body, "response": body});
+    let place = crate::jobs::keep_bodies::place(id.0, tenant.0);
+    let sealed = Sealer::new(&[7; 32]).seal(&Secret::new(both.to_string()), place);
+    let kept = bodies::Kept {
+        id,
+        tenant,
+        expires_ms: now_ms() + 3_600_000,
+        tools: bodies::Tools::default(),
+        sealed: sealed.expect("sealed"),
+    };
+    let kept = bodies::keep(&test.stores.usage, &[kept]).await;
+    kept.expect("kept");
     json!({"id": id.to_string()})
 }
 
@@ -168,6 +186,7 @@ fn order(method: &str, path: &str) -> Value {
         ("POST", "/channels/{id}/credentials") => {
             json!({"value": format!("sk-{}", uuid::Uuid::new_v4())})
         }
+        ("PATCH", "/body-log") => json!({"tenant": "acme", "days": 7}),
         ("PATCH", "/limits/{id}") => {
             json!({"rule": {"metric": "requests", "per": "day", "max": 50}})
         }

@@ -173,6 +173,9 @@ impl Account {
     /// An upstream answered with a head that will be relayed.
     pub fn answered(&mut self, status: u16, upstream_request_id: Option<String>, kind: &str) {
         self.event().upstream_request_id = upstream_request_id.as_deref().map(bounded);
+        if let Some(capture) = &mut self.capture {
+            capture.is_stream = kind == EVENT_STREAM;
+        }
         if let Some(current) = &mut self.current {
             current.attempt.status = Some(status);
             current.is_text =
@@ -187,6 +190,9 @@ impl Account {
 
     /// Takes note of bytes of the answer, before they are sent on. What has been seen so far.
     pub fn observe(&mut self, bytes: &[u8]) -> Option<&Observation> {
+        if let Some(capture) = &mut self.capture {
+            capture.told(bytes);
+        }
         let current = self.current.as_mut()?;
         let carried = current.carried();
         let observer = current.observer.as_mut()?;

@@ -15,12 +15,14 @@ use std::{
 };
 
 use actix_web::http::Method;
+use bytes::Bytes;
 use tokio::sync::oneshot;
 use weir_dialect::neutral::Usage;
 
 use super::{Shared, endpoint::Endpoint, error::Refusal, identify::Caller, plausible::believed};
 use crate::{
     billing::Money,
+    bodies::Capture,
     limits::{Permit, busy::Present},
     metering::{
         Outcome, Source, UsageEvent,
@@ -52,6 +54,8 @@ pub struct Account {
     room: Option<u64>,
     /// That the tenant has one more call under way.
     present: Option<Present>,
+    /// What is said, where the tenant wants it kept.
+    capture: Option<Box<Capture>>,
     /// Taken when the account is closed.
     open: Option<Open>,
 }
@@ -108,6 +112,8 @@ impl Account {
             attempts: Vec::new(),
             instance: shared.instance.clone(),
         };
+        let days = caller.tenant.policies.log_bodies_days;
+        let capture = days.map(|days| shared.bodies.capture(id, caller.tenant.id, days));
         let open = Open {
             method: head.method.clone(),
             address: caller.address,
@@ -130,6 +136,7 @@ impl Account {
             permit: None,
             room: None,
             present: None,
+            capture,
             open: Some(open),
         }
     }
@@ -158,6 +165,13 @@ impl Account {
         event.streamed = asked.streamed;
         event.request_bytes = asked.request_bytes;
         event.end_user = asked.end_user.map(bounded);
+    }
+
+    /// The body that is sent on: kept, where the tenant wants that.
+    pub fn asks(&mut self, body: &Bytes) {
+        if let Some(capture) = &mut self.capture {
+            capture.asked(body);
+        }
     }
 
     /// Takes note of the public model that the call is priced by, which under `/proxy/` is not the body's word.
@@ -277,6 +291,9 @@ impl Account {
         closed: Option<oneshot::Sender<Money>>,
     ) {
         let Some(open) = self.open.take() else { return };
+        if let Some(capture) = self.capture.take() {
+            self.shared.bodies.keep(*capture);
+        }
         // Its concurrency slots are free before the last byte leaves: the caller's next call may come at once.
         (self.permit, self.present) = (None, None);
         let total_us = micros(self.started.elapsed());

@@ -55,6 +55,12 @@ impl Merge<'_> {
             if policies.keys_per_user == Some(0) {
                 self.refuse(format!("{path}.policies.keys_per_user"), "is at least 1");
             }
+            if policies
+                .log_bodies_days
+                .is_some_and(|days| !(1..=365).contains(&days))
+            {
+                self.refuse(format!("{path}.policies.log_bodies_days"), "is 1 to 365");
+            }
             tenant.policies = policies;
         }
         if let Some(zone) = &given.time_zone

@@ -6,6 +6,7 @@
 //! `reports` asks; nothing here waits for a request.
 
 pub mod ask;
+pub mod bodies;
 pub mod histogram;
 pub mod log;
 pub mod partitions;

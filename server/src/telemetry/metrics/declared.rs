@@ -92,6 +92,8 @@ metrics! {
     /// Alerts of budgets that this instance wrote: a threshold was reached (`crossed`), or a hard one refused a call for the
     /// first time in its period (`refused`).
     budget_alerts: IntCounterVec = "gateway_budget_alerts_total" ["kind"];
+    /// Calls whose bodies a tenant wants kept: `kept`, or `lost` where the database was away too long.
+    kept_bodies: IntCounterVec = "gateway_kept_bodies_total" ["result"];
     /// Requests of callers that were not identified.
     unidentified: IntCounterVec = "gateway_unidentified_total" ["reason"];
     /// Connections that were ended because of what came over them, below any handler: `malformed` (a bare 400), `too_large`

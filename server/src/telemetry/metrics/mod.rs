@@ -125,6 +125,12 @@ impl Registry {
         self.families.budget_alerts.with_label_values(&[kind]).inc();
     }
 
+    /// Counts calls whose bodies were to be kept.
+    pub fn kept_bodies(&self, result: &'static str, calls: usize) {
+        let counter = self.families.kept_bodies.with_label_values(&[result]);
+        counter.inc_by(calls as u64);
+    }
+
     /// Counts a request of a caller that was not identified.
     pub fn unidentified(&self, reason: &'static str) {
         self.families

@@ -1,0 +1,152 @@
+//! What was said in calls: switched on for a tenant, read under the eyes of the audit log, forgotten.
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use uuid::Uuid;
+use weir_api_types::{
+    log::{BodyLog, BodyLogPatch, KeptBodies},
+    resources::{Policies, Resources, Tenant},
+};
+
+use super::{State, body::Order, error::ApiError, list, thing};
+use crate::{
+    access::{Author, Caller},
+    clock::now_ms,
+    jobs::keep_bodies::place,
+    reports::log,
+    resources::{Edit, export::moment},
+    store::{self, audit, catalog::Slice, usage::bodies},
+    tenancy::{RequestId, TenantId},
+};
+
+/// `GET /v1/admin/body-log`: whether bodies of a tenant's calls are kept, and for how long.
+pub async fn show(
+    caller: Caller,
+    request: HttpRequest,
+    state: web::Data<State>,
+) -> Result<web::Json<BodyLog>, ApiError> {
+    let tenant = tenant_in(&state, &caller, &request).await?;
+    let catalog = state.catalog.load();
+    let known = catalog.tenant(tenant);
+    let known = known.ok_or_else(|| ApiError::not_found("tenant"))?;
+    Ok(web::Json(BodyLog {
+        tenant: known.name.clone(),
+        days: known.policies.log_bodies_days,
+    }))
+}
+
+/// `PATCH /v1/admin/body-log`: calls from now on.
+pub async fn change(
+    caller: Caller,
+    author: Author,
+    order: Order<BodyLogPatch>,
+    state: web::Data<State>,
+) -> Result<web::Json<BodyLog>, ApiError> {
+    let order = order.0;
+    let tenant = state.tenant_of(&caller, order.tenant.as_deref()).await?;
+    let edit = Edit::begin(&state.stores, &state.sealer, &author).await?;
+    let slice = Slice {
+        tenants: vec![tenant],
+        ..Slice::default()
+    };
+    let before = edit.read(&slice).await?;
+    let stored = before.tenants.get(&tenant);
+    let stored = stored.ok_or_else(|| ApiError::not_found("tenant"))?;
+    let file = Resources {
+        tenants: Some(vec![Tenant {
+            name: stored.name.clone(),
+            policies: Some(Policies {
+                log_bodies_days: order.days,
+                ..stored.policies
+            }),
+            ..Tenant::default()
+        }]),
+        ..Resources::default()
+    };
+    let name = stored.name.clone();
+    let place = "tenants[0].policies";
+    let laid = edit.lay(&before, &before, &file, place).await?;
+    state.catch_up(laid.version).await;
+    Ok(web::Json(BodyLog {
+        tenant: name,
+        days: order.days,
+    }))
+}
+
+/// `DELETE /v1/admin/body-log`: forgets at once what was said in a tenant's calls so far.
+pub async fn forget(
+    caller: Caller,
+    author: Author,
+    request: HttpRequest,
+    state: web::Data<State>,
+) -> Result<HttpResponse, ApiError> {
+    let tenant = tenant_in(&state, &caller, &request).await?;
+    let calls = bodies::forget(&state.stores.usage, tenant).await?;
+    let told = serde_json::json!({ "calls": calls });
+    note(&state, &author, tenant, "bodies_forgotten", "", &told).await?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// `GET /v1/admin/requests/{id}/bodies`: what was said in a call. That it was read is in the audit log before the answer leaves.
+pub async fn read(
+    caller: Caller,
+    author: Author,
+    id: web::Path<String>,
+    state: web::Data<State>,
+) -> Result<web::Json<KeptBodies>, ApiError> {
+    let absent = || ApiError::not_found("kept body");
+    let id = Uuid::parse_str(&id).map_err(|_| absent())?;
+    let owner = log::owner(&state.stores, list::scope_of(&caller), id).await?;
+    let tenant = owner.ok_or_else(absent)?;
+    let kept = bodies::one(&state.stores.usage, tenant, RequestId(id), now_ms()).await?;
+    let kept = kept.ok_or_else(absent)?;
+    let opened = state.sealer.open(&kept.sealed, place(id, tenant.0));
+    let opened = opened.map_err(|error| store::Error::other(error.to_string()))?;
+    let both: serde_json::Value = serde_json::from_str(opened.expose())
+        .map_err(|error| store::Error::other(format!("kept_bodies.sealed: {error}")))?;
+    let body = |name: &str| {
+        let body = serde_json::from_value(both[name].clone());
+        body.map_err(|error| store::Error::other(format!("kept_bodies.sealed: {error}")))
+    };
+    let shown = KeptBodies {
+        request: body("request")?,
+        response: body("response")?,
+        kept_until: moment(kept.expires_ms),
+    };
+    let told = serde_json::json!({"read": true});
+    note(&state, &author, tenant, "body", &id.to_string(), &told).await?;
+    Ok(web::Json(shown))
+}
+
+async fn note(
+    state: &State,
+    author: &Author,
+    tenant: TenantId,
+    kind: &str,
+    name: &str,
+    told: &serde_json::Value,
+) -> Result<(), ApiError> {
+    let done = audit::one(kind, Some(tenant), name, told);
+    let transaction = state.stores.config.begin_write().await?;
+    audit::append(&transaction, &state.sealer, author, &[done]).await?;
+    transaction.commit().await.map_err(store::Error::from)?;
+    Ok(())
+}
+
+/// The tenant of the query; to callers of a tenant their own.
+async fn tenant_in(
+    state: &State,
+    caller: &Caller,
+    request: &HttpRequest,
+) -> Result<TenantId, ApiError> {
+    let mut words = list::words(request)?;
+    let named = words.remove("tenant");
+    list::refuse_rest(&words)?;
+    let named = named.as_deref().map(thing::normal_name).transpose()?;
+    match (named, caller.reach) {
+        (Some(name), _) => {
+            let tenant = state.tenant_named(caller, &name).await?;
+            tenant.ok_or_else(|| ApiError::not_found("tenant"))
+        }
+        (None, _) => state.tenant_of(caller, None).await,
+    }
+}
