@@ -37,6 +37,18 @@ pub struct TenantQuery {
     pub tenant: Option<String>,
 }
 
+/// A row of the audit log that was the last one once, as it was told then.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::IntoParams), into_params(parameter_in = Query))]
+#[serde(deny_unknown_fields, default)]
+pub struct HeadQuery {
+    /// Its number.
+    #[cfg_attr(feature = "openapi", param(minimum = 1))]
+    pub seq: Option<i64>,
+    /// Its hash, in hexadecimal; goes with `seq`.
+    pub head: Option<String>,
+}
+
 /// Where a browser comes back to.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::IntoParams), into_params(parameter_in = Query))]

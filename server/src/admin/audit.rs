@@ -17,7 +17,10 @@ use super::{
 };
 use crate::{
     access::Caller,
-    store::{self, audit::Done},
+    store::{
+        self,
+        audit::{Done, KeptHead},
+    },
     tenancy::TenantId,
 };
 
@@ -45,12 +48,28 @@ pub async fn list(
     Ok(web::Json(Page { data, next_cursor }))
 }
 
-/// `GET /v1/admin/audit-log/verify`
+/// `GET /v1/admin/audit-log/verify`, against a head that was kept if `seq` and `head` say one.
 pub async fn verify(
     _: Caller,
+    request: HttpRequest,
     state: web::Data<State>,
 ) -> Result<web::Json<AuditVerdict>, ApiError> {
-    let verdict = store::audit::verify(&state.stores.config.read, &state.sealer).await?;
+    let mut words = list::words(&request)?;
+    let (seq, head) = (words.remove("seq"), words.remove("head"));
+    list::refuse_rest(&words)?;
+    let kept = match (seq.map(|seq| seq.parse::<i64>()), head) {
+        (None, None) => None,
+        (Some(Ok(seq)), Some(head)) if seq > 0 => Some(KeptHead {
+            seq,
+            hash: head.trim().to_lowercase(),
+        }),
+        _ => {
+            let detail = "seq and head go together: a row's number, and its hash as it was told.";
+            return Err(ApiError::new(Code::InvalidQuery, detail));
+        }
+    };
+    let db = &state.stores.config.read;
+    let verdict = store::audit::verify(db, &state.sealer, kept.as_ref()).await?;
     Ok(web::Json(verdict))
 }
 

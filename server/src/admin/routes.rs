@@ -24,8 +24,8 @@ use weir_api_types::{
         ResetRequest, Seed, SessionItem,
     },
     queries::{
-        ApplyQuery, CallbackQuery, FacetQuery, ListQuery, MemberQuery, OrderQuery, PageQuery,
-        ReturnQuery, SearchQuery, TenantQuery, WaitQuery,
+        ApplyQuery, CallbackQuery, FacetQuery, HeadQuery, ListQuery, MemberQuery, OrderQuery,
+        PageQuery, ReturnQuery, SearchQuery, TenantQuery, WaitQuery,
     },
     resources::{Channel, Model, Resources},
     security::{AdminKeyInfo, KeyCheck, KeyToCheck, NewAdminKey},
@@ -447,7 +447,7 @@ routes! {
         GET AuditRead => audit::list, "What was changed, the latest first.", ? ListQuery => 200 page AuditItem;
     }
     "/audit-log/verify" {
-        GET AuditVerify => audit::verify, "Whether the audit log's chain is whole." => 200 one AuditVerdict;
+        GET AuditVerify => audit::verify, "Whether the audit log's chain is whole.", ? HeadQuery => 200 one AuditVerdict;
     }
     "/search" {
         GET Caller => insight::search, "Whatever within reach has this in its name, or this id.",

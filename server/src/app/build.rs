@@ -241,6 +241,8 @@ pub async fn build(
         led,
         shutdown.clone(),
     ));
+    let (db, led) = (stores.clone(), Arc::clone(&fleet));
+    working.spawn(jobs::tell_audit_head::run(db, led, shutdown.clone()));
     let bounded = vec![Arc::clone(&shared.repeated), Arc::clone(&shared.refused)];
     working.spawn(telemetry::flood::tell(bounded, shutdown.clone()));
     if let Some(redis) = redis {

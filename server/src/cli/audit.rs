@@ -5,7 +5,7 @@ use clap::{Args, Subcommand};
 use weir_api_types::manage::{AuditItem, AuditVerdict};
 
 use super::{
-    client::Target,
+    client::{Target, with_query},
     lists::{OwnedArgs, show_owned},
     output,
 };
@@ -27,6 +27,12 @@ pub enum Command {
 /// `weir audit verify`
 #[derive(Debug, Args)]
 pub struct VerifyArgs {
+    /// A row that was the last one once, by its number: whether it still stands as it did.
+    #[arg(long, requires = "head")]
+    seq: Option<u64>,
+    /// That row's hash, as it was told then.
+    #[arg(long, requires = "seq")]
+    head: Option<String>,
     #[command(flatten)]
     target: Target,
 }
@@ -36,7 +42,10 @@ pub async fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::List(args) => show_owned(PATH, args, COLUMNS, row).await,
         Command::Verify(args) => {
-            let answer = args.target.client()?.get(&format!("{PATH}/verify")).await?;
+            let seq = args.seq.map(|seq| seq.to_string());
+            let words = [("seq", seq.as_deref()), ("head", args.head.as_deref())];
+            let path = with_query(&format!("{PATH}/verify"), &words);
+            let answer = args.target.client()?.get(&path).await?;
             let verdict: AuditVerdict = answer.json()?;
             if let (Some(row), Some(reason)) = (verdict.bad_row, verdict.reason) {
                 bail!("row {row} of the audit log: {reason}");

@@ -16,6 +16,7 @@ pub mod refresh_catalog;
 pub mod replay;
 pub mod share_budgets;
 pub mod share_limits;
+pub mod tell_audit_head;
 pub mod tell_changes;
 pub mod write_alerts;
 pub mod write_usage;

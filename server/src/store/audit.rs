@@ -167,11 +167,34 @@ fn chained(key: &[u8; 32], before: &[u8], row: &Model) -> Hash {
     mac.finalize().into_bytes().into()
 }
 
-/// Follows the chain from its beginning, and names the first row that does not fit.
-pub async fn verify(db: &impl ConnectionTrait, sealer: &Sealer) -> Result<AuditVerdict> {
+const LOOK: &str = "SELECT seq, hash FROM audit_head WHERE id = 1";
+
+/// The last row's number and hash, in hexadecimal.
+pub async fn last(db: &impl ConnectionTrait) -> Result<(i64, String)> {
+    let (seq, hash) = head(db, LOOK).await?;
+    Ok((seq, hex(&hash)))
+}
+
+fn hex(hash: &[u8]) -> String {
+    hash.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A row that was the last one once, as somebody kept it elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptHead {
+    pub seq: i64,
+    /// In hexadecimal.
+    pub hash: String,
+}
+
+/// Follows the chain from its beginning, and names the first row that does not fit: to itself, or to a head that was kept.
+pub async fn verify(
+    db: &impl ConnectionTrait,
+    sealer: &Sealer,
+    kept: Option<&KeptHead>,
+) -> Result<AuditVerdict> {
     // The head first: rows that come meanwhile are behind it.
-    let look = "SELECT seq, hash FROM audit_head WHERE id = 1";
-    let (last, last_hash) = head(db, look).await?;
+    let (last, last_hash) = head(db, LOOK).await?;
     let (mut seq, mut hash) = (0_i64, vec![0_u8; 32]);
     let bad = |seq: i64, why: &str| AuditVerdict {
         rows: seq - 1,
@@ -204,10 +227,19 @@ pub async fn verify(db: &impl ConnectionTrait, sealer: &Sealer) -> Result<AuditV
                 ));
             }
             (seq, hash) = (row.seq, row.hash);
+            if kept.is_some_and(|kept| kept.seq == seq && kept.hash != hex(&hash)) {
+                return Ok(bad(seq, "it is not the one that was kept"));
+            }
             if seq == last {
                 break;
             }
         }
+    }
+    if let Some(kept) = kept.filter(|kept| kept.seq > last) {
+        return Ok(bad(
+            last + 1,
+            &format!("the log went on to {} once", kept.seq),
+        ));
     }
     if hash != last_hash {
         return Ok(bad(last.max(1), "the log's head is not as it was written"));
@@ -218,7 +250,7 @@ pub async fn verify(db: &impl ConnectionTrait, sealer: &Sealer) -> Result<AuditV
     }
     Ok(AuditVerdict {
         rows: last,
-        head: Some(hash.iter().map(|byte| format!("{byte:02x}")).collect()),
+        head: Some(hex(&hash)),
         bad_row: None,
         reason: None,
     })

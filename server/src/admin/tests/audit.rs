@@ -164,6 +164,47 @@ async fn a_row_that_is_changed_missing_or_made_up_is_named() {
     }
 }
 
+/// Who has the database cuts the end, and makes the rest fit.
+// Threats: D7.
+#[actix_rt::test]
+async fn a_head_that_was_kept_shows_a_log_that_was_cut() {
+    for test in all().await {
+        let app = app!(&test);
+        for name in ["a", "b", "c"] {
+            answer(&app, document(&format!("tenants: [{{name: {name}}}]"), "")).await;
+        }
+        let (_, whole) = answer(&app, request(Method::GET, "/audit-log/verify")).await;
+        let kept = whole["head"].as_str().expect("a head").to_owned();
+        let asked = format!("/audit-log/verify?seq=3&head={kept}");
+        let ask = || request(Method::GET, &asked);
+        assert_eq!(answer(&app, ask()).await.1["bad_row"], Value::Null);
+        sql(
+            &test,
+            "UPDATE audit_head SET seq = 2, hash = (SELECT hash FROM audit_log WHERE seq = 2)",
+        )
+        .await;
+        sql(&test, "DELETE FROM audit_log WHERE seq = 3").await;
+        assert_eq!(verdict(&app).await.0, Value::Null, "it fits itself");
+        assert_eq!(answer(&app, ask()).await.1["bad_row"], json!(3));
+        // Nor does it help to go on from there.
+        answer(&app, document("tenants: [{name: d}]", "")).await;
+        assert_eq!(verdict(&app).await.0, Value::Null);
+        let (_, told) = answer(&app, ask()).await;
+        assert_eq!(
+            (&told["bad_row"], &told["reason"]),
+            (&json!(3), &json!("it is not the one that was kept"))
+        );
+        for odd in ["?seq=3", "?head=00", "?seq=x&head=00", "?seq=0&head=00"] {
+            let path = format!("/audit-log/verify{odd}");
+            assert_eq!(
+                answer(&app, request(Method::GET, &path)).await.0,
+                400,
+                "{odd}"
+            );
+        }
+    }
+}
+
 #[actix_rt::test]
 async fn changes_at_once_make_one_chain() {
     for test in all().await {
