@@ -28,6 +28,7 @@ mod front;
 mod fuzzed;
 mod hard_luck;
 mod identify;
+mod left_behind;
 mod lies;
 mod limits;
 mod management;

@@ -7,6 +7,7 @@ use crate::{
     both_stores,
     support::{
         Bench,
+        people::Person,
         provider::{CLIENT, Provider, SECRET, Twist},
     },
 };
@@ -154,33 +155,6 @@ async fn acmes(bench: &Bench, provider: &Provider) -> String {
         "{made}"
     );
     made["id"].as_str().unwrap().to_owned()
-}
-
-/// Somebody who signs in with a password, by invitation.
-async fn with_password(bench: &Bench, email: &str, tenant: &str, role: &str) -> String {
-    let order = json!({"tenant": tenant, "email": email, "role": role});
-    let (_, invitation) = operate(bench, Method::POST, "/invitations", order).await;
-    let (_, link) = invitation["url"].as_str().unwrap().split_once('#').unwrap();
-    let password = "a password of some length";
-    let order = json!({"token": link, "name": email, "password": password});
-    let accepted = bench
-        .http
-        .post(format!("{}/v1/admin/invitations/accept", bench.admin_url))
-        .json(&order)
-        .send()
-        .await
-        .unwrap();
-    assert_eq!(accepted.status(), 204);
-    let order = json!({"email": email, "password": password});
-    let signed_in = bench
-        .http
-        .post(format!("{}/v1/admin/sign-in", bench.admin_url))
-        .json(&order)
-        .send()
-        .await
-        .unwrap();
-    let signed_in: Value = signed_in.json().await.unwrap();
-    signed_in["access_token"].as_str().unwrap().to_owned()
 }
 
 both_stores!(people_are_what_their_groups_at_the_provider_say, |bench| {
@@ -333,7 +307,9 @@ both_stores!(
     |bench| {
         let provider = Provider::start().await;
         let id = acmes(&bench, &provider).await;
-        let boss = with_password(&bench, "boss@globex.example", "globex", "owner").await;
+        let boss = Person::invited(&bench, "boss@globex.example", "globex", "owner")
+            .await
+            .access;
 
         // It calls somebody of another tenant its own, and an operator.
         let mut rogue = Browser::new();
@@ -417,7 +393,9 @@ both_stores!(
         );
 
         // Nothing of the platform's can be mapped, and nothing above whoever maps.
-        let owner = with_password(&bench, "owner@acme.example", "acme", "owner").await;
+        let owner = Person::invited(&bench, "owner@acme.example", "acme", "owner")
+            .await
+            .access;
         let path = format!("/identity-providers/{id}");
         for (order, wanted) in [
             (
@@ -464,7 +442,9 @@ both_stores!(
     a_tenants_provider_leads_to_the_public_network_alone,
     |bench| {
         let trap = Provider::start().await;
-        let owner = with_password(&bench, "owner@acme.example", "acme", "owner").await;
+        let owner = Person::invited(&bench, "owner@acme.example", "acme", "owner")
+            .await
+            .access;
         let port = trap.issuer.rsplit_once(':').unwrap().1;
         for issuer in [
             trap.issuer.clone(),

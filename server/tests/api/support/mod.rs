@@ -8,6 +8,7 @@ pub mod gateway;
 pub mod marked;
 pub mod outage;
 pub mod pair;
+pub mod people;
 pub mod process;
 pub mod provider;
 pub mod raw;
