@@ -154,6 +154,7 @@ macro_rules! app {
 
 mod audit;
 mod invitations;
+mod lists;
 mod login;
 mod own_roles;
 mod replays;

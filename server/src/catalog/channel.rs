@@ -205,6 +205,9 @@ fn split_port(authority: &str) -> Result<(&str, Option<&str>), BaseError> {
 mod tests {
     use super::*;
 
+    /// What is saved is what is dialled: there is one reader, and one form (threats.md, S3).
+    ///
+    /// Threats: S3.
     #[test]
     fn base_urls_have_one_normal_form() {
         for (text, normal, origin) in [
@@ -240,6 +243,7 @@ mod tests {
         );
     }
 
+    /// Threats: S3.
     #[test]
     fn odd_urls_are_refused() {
         for (text, error) in [
@@ -262,6 +266,16 @@ mod tests {
             ("https://a//b", BaseError::BadPath),
             ("https://[::1", BaseError::Host),
             ("https://exämple.com", BaseError::Host),
+            ("https://оpenai.com", BaseError::Host),
+            ("https://a。b", BaseError::Host),
+            ("https://a\n", BaseError::Host),
+            ("https://a\r\nHost: b", BaseError::Host),
+            (" https://a", BaseError::Scheme),
+            ("https:a", BaseError::Scheme),
+            ("https:///a", BaseError::Host),
+            ("https://#@b", BaseError::QueryOrFragment),
+            ("https://a?@b", BaseError::QueryOrFragment),
+            ("unix:/run/x", BaseError::Scheme),
         ] {
             assert_eq!(Base::parse(text), Err(error), "{text}");
         }

@@ -117,9 +117,12 @@ const ATTACKS: &[(&str, &str)] = &[
         "T9",
         "invitations used twice, by others, or for more than the inviter has",
     ),
+    ("T10", "queries that ask a list for more than it shows"),
     ("T11", "lists and errors that tell of other tenants"),
     ("T12", "names that look like others"),
     ("T13", "labels that blame another"),
+    ("T14", "what is left of a deleted tenant"),
+    ("T15", "a colleague who leads everybody's prompts elsewhere"),
     ("U1", "an upstream whose answers get out of step"),
     ("U2", "hostile answers"),
     ("U3", "refusals that would ban a shared credential"),
@@ -127,12 +130,14 @@ const ATTACKS: &[(&str, &str)] = &[
     ("R3", "forged words over pub/sub"),
     ("R4", "foreign, cut and edited files in the spool"),
     ("R6", "half-dead stores"),
+    ("O3", "doors of management left open on the public listener"),
     ("O4", "old TLS, and certificates that change"),
     (
         "S1",
         "an address of a tenant's that leads into the own network, however it is spelled",
     ),
     ("S2", "a name that leads elsewhere when it is asked again"),
+    ("S3", "an address that two readers read differently"),
     ("S4", "other protocols and ports"),
 ];
 

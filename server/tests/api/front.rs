@@ -463,6 +463,7 @@ both_stores!(weir_is_never_an_open_proxy, |bench| {
 });
 
 both_stores!(
+    /// Threats: O3.
     management_leaves_the_public_listener_for_its_own,
     Setup {
         environment: vec![("WEIR_ADMIN_LISTEN", "127.0.0.1:0".to_owned())],
@@ -481,7 +482,11 @@ both_stores!(
             "/",
             "/docs",
             "/docs/readme",
+            "/docs/api/",
             "/metrics",
+            "/health/detailed",
+            "/v1/admin/openapi.json",
+            "/v1/admin/sign-in",
             "/v1/admin/keys",
             "/v1/admin/nothing",
             "/v1/admin",
@@ -493,7 +498,10 @@ both_stores!(
             "/",
             "/docs",
             "/docs/readme",
+            "/docs/api/",
             "/metrics",
+            "/health/detailed",
+            "/v1/admin/openapi.json",
             "/v1/admin/keys",
             "/health",
             "/ready",

@@ -1,0 +1,257 @@
+//! Lists with whatever somebody puts into their queries.
+
+use sea_orm::{ConnectionTrait as _, Statement};
+
+use super::*;
+use crate::{
+    admin::openapi,
+    clock::now_ms,
+    store::{self, testing::event, usage::book},
+};
+
+const BOTH: &str = "
+channels: [{name: openai, kind: openai, base_url: 'https://api.openai.com/v1', credentials: [sk-first-secret]}]
+models: [{name: m, routes: [{channel: openai}]}]
+tenants:
+  - {name: acme, groups: [{name: g}], users: [{email: a@acme.example}], keys: [{name: k}], roles: [{name: r}], limits: [{metric: requests, per: day, max: 40}], budgets: [{amount: '5', period: month}]}
+  - {name: canary, groups: [{name: canary}], users: [{email: canary@other.example}], keys: [{name: canary}], roles: [{name: canary}], limits: [{metric: requests, per: day, max: 41}], budgets: [{amount: '6', period: month}]}
+";
+
+/// Paths that answer lists, and what their queries may say, as the OpenAPI document has it.
+fn lists() -> Vec<(String, Vec<String>)> {
+    let document = openapi::value();
+    let paths = document["paths"].as_object().expect("paths");
+    let lists = paths.iter().filter_map(|(path, item)| {
+        let parameters = item["get"]["parameters"].as_array();
+        let names = parameters.into_iter().flatten();
+        let names = names.filter(|one| one["in"] == "query");
+        let names = names.map(|one| one["name"].as_str().expect("a name").to_owned());
+        let path = path.strip_prefix("/v1/admin")?.to_owned();
+        let is_asked = item["get"][openapi::PERMISSION] != "nothing" && !path.contains("{id}");
+        (item["get"].is_object() && is_asked).then(|| (path, names.collect()))
+    });
+    lists.collect()
+}
+
+// Threats: T10.
+#[actix_rt::test]
+async fn no_query_shows_more_than_the_list() {
+    for test in all().await {
+        let app = app!(&test);
+        assert_eq!(answer(&app, document(BOTH, "")).await.0, 200);
+        let order = json!({"tenant": "acme", "name": "owner", "role": "owner"});
+        let (_, made) = answer(
+            &app,
+            request(Method::POST, "/service-tokens").set_json(order),
+        )
+        .await;
+        let token = made["value"].as_str().expect("a value").to_owned();
+        let by = |path: &str| {
+            let request = request(Method::GET, path);
+            request.insert_header((header::AUTHORIZATION, format!("Bearer {token}")))
+        };
+        // An id of the other tenant's, for a cursor, and one that comes before all others.
+        let (_, groups) = answer(&app, request(Method::GET, "/groups?tenant=canary")).await;
+        let foreign = groups["data"][0]["id"].as_str().expect("an id").to_owned();
+        let nil = uuid::Uuid::nil().to_string();
+        let mut tried = 0;
+        for (path, names) in lists() {
+            if answer(&app, by(&path)).await.0 != 200 {
+                continue;
+            }
+            let has = |name: &str| names.iter().any(|known| known == name);
+            for (name, value) in [
+                ("sort", "password_hash"),
+                ("order", "password_hash"),
+                ("filter[tenant_id]", "canary"),
+                ("fields", "*"),
+                ("tenant_id", "canary"),
+                ("where", "1=1"),
+                ("limit", "1e9"),
+                ("limit", "0"),
+                ("limit", "-1"),
+                ("limit", "1001"),
+                ("cursor", "'%20OR%201=1--"),
+                ("cursor", "%00"),
+                ("cursor", ""),
+                ("cursor", &*foreign),
+                ("cursor", &*nil),
+                ("by", "password"),
+                ("tenant", "canary"),
+                ("user", "'; DROP TABLE users"),
+                ("from", "yesterday"),
+            ] {
+                let query = format!(
+                    "{path}?{name}={}",
+                    value.replace(' ', "%20").replace('\'', "%27")
+                );
+                let (status, body) = answer(&app, by(&query)).await;
+                tried += 1;
+                // What is known of a list may be said of it, and finds nothing that is not there anyway.
+                let wanted: &[u16] = if has(name) {
+                    &[200, 400, 404, 422]
+                } else {
+                    &[200, 400, 422]
+                };
+                assert!(wanted.contains(&status), "{query}: {status} {body}");
+                assert!(
+                    !body["data"].to_string().contains("canary"),
+                    "{query}: {body}"
+                );
+                if has("limit") && !has(name) {
+                    assert!(
+                        [400, 422].contains(&status),
+                        "{query} is refused: {status} {body}"
+                    );
+                }
+            }
+        }
+        assert!(tried > 200, "{tried}");
+    }
+}
+
+// Threats: T15.
+#[actix_rt::test]
+async fn developers_lead_nobody_elsewhere_and_owners_see_who_does() {
+    let test = sqlite().await;
+    let app = app!(&test);
+    let with_own = "tenants: [{name: acme, policies: {own_channels: true}}]";
+    answer(&app, document(with_own, "")).await;
+    let token = async |role: &str| {
+        let order = json!({"tenant": "acme", "name": role, "role": role});
+        let (_, made) = answer(
+            &app,
+            request(Method::POST, "/service-tokens").set_json(order),
+        )
+        .await;
+        made["value"].as_str().expect("a value").to_owned()
+    };
+    let (developer, admin, owner) = (
+        token("developer").await,
+        token("admin").await,
+        token("owner").await,
+    );
+    let by = |token: &str, method: Method, path: &str| {
+        let request = request(method, path);
+        request.insert_header((header::AUTHORIZATION, format!("Bearer {token}")))
+    };
+    let channel = json!({"name": "elsewhere", "kind": "openai", "base_url": "https://elsewhere.example/v1", "credentials": ["sk-x"]});
+    let model = json!({"name": "m", "routes": [{"channel": "elsewhere"}]});
+    let make = |token: &str| by(token, Method::POST, "/channels").set_json(&channel);
+    assert_eq!(answer(&app, make(&developer)).await.0, 403);
+    let (status, made) = answer(&app, make(&admin)).await;
+    assert_eq!(status, 201, "{made}");
+    let path = format!("/channels/{}", made["id"].as_str().expect("an id"));
+    let moved = json!({"base_url": "https://other.example/v1"});
+    for (method, path, order) in [
+        (Method::POST, "/models", model),
+        (Method::PATCH, &*path, moved),
+        (Method::DELETE, &*path, Value::Null),
+    ] {
+        let (status, _) = answer(&app, by(&developer, method, path).set_json(order)).await;
+        assert_eq!(status, 403, "{path}");
+    }
+    let (_, log) = answer(&app, by(&owner, Method::GET, "/audit-log")).await;
+    let rows = log["data"].as_array().expect("rows");
+    let told = rows.iter().find(|row| row["object"] == "elsewhere");
+    let told = told.expect("the owners are told");
+    assert_eq!(
+        (&told["actor_name"], &told["after"]["base_url"]),
+        (&json!("admin"), &json!("https://elsewhere.example/v1"))
+    );
+}
+
+// Threats: T14.
+#[actix_rt::test]
+async fn nothing_of_a_deleted_tenant_is_left_but_what_was_used_and_done() {
+    const CANARY: &str = "canary4711";
+    let test = sqlite().await;
+    let app = app!(&test);
+    let tenant = format!(
+        "channels: [{{name: {CANARY}, tenant: {CANARY}, kind: openai, base_url: 'https://{CANARY}.example/v1', credentials: [sk-{CANARY}-secret-value]}}]
+models: [{{name: {CANARY}, tenant: {CANARY}, routes: [{{channel: {CANARY}}}]}}]
+tenants: [{{name: {CANARY}, policies: {{own_channels: true}}, groups: [{{name: {CANARY}}}], roles: [{{name: {CANARY}}}], users: [{{email: {CANARY}@x.example, groups: [{CANARY}]}}], keys: [{{name: {CANARY}, user: {CANARY}@x.example}}], limits: [{{metric: requests, per: day, max: 4711}}]}}]"
+    );
+    let (status, applied) = answer(&app, document(&tenant, "")).await;
+    assert_eq!(status, 200, "{applied}");
+    for (path, order) in [
+        (
+            "/service-tokens",
+            json!({"tenant": CANARY, "name": CANARY, "role": "viewer"}),
+        ),
+        (
+            "/invitations",
+            json!({"tenant": CANARY, "email": format!("{CANARY}@y.example"), "role": "viewer"}),
+        ),
+        (
+            "/identity-providers",
+            json!({"tenant": CANARY, "name": CANARY, "issuer": format!("https://{CANARY}.example"), "client_id": CANARY}),
+        ),
+    ] {
+        let (status, made) = answer(&app, request(Method::POST, path).set_json(order)).await;
+        assert_eq!(status, 201, "{made}");
+    }
+    let db = &test.stores.config.read;
+    let id = store::tenants::named(db, CANARY)
+        .await
+        .expect("a look")
+        .expect("the tenant");
+    let mut used = event(now_ms() - 60_000, 1);
+    used.tenant = id;
+    book(&test.stores.usage, &[used]).await.expect("booked");
+    let traces = async || traces(&test, CANARY, id.0).await;
+    let before = traces().await;
+    assert!(before.len() > 20, "{before:?}");
+    let (_, found) = answer(&app, request(Method::GET, "/tenants")).await;
+    let tenants = found["data"].as_array().expect("tenants");
+    let path = format!("/tenants/{}", tenants[0]["id"].as_str().expect("an id"));
+    assert_eq!(answer(&app, request(Method::DELETE, &path)).await.0, 204);
+    store::usage::bodies::prune(&test.stores, now_ms())
+        .await
+        .expect("pruned");
+    assert_eq!(traces().await, Vec::<String>::new());
+    // The name is free again, and whoever takes it has nothing of it.
+    let (_, made) = answer(
+        &app,
+        request(Method::POST, "/tenants").set_json(json!({"name": CANARY})),
+    )
+    .await;
+    assert_ne!(made["id"], json!(id.0.to_string()));
+    let (_, log) = answer(
+        &app,
+        request(Method::GET, &format!("/requests?tenant={CANARY}")),
+    )
+    .await;
+    assert_eq!(log["data"], json!([]), "{log}");
+}
+
+/// The columns of what is set up that hold a word, or an id.
+async fn traces(test: &TestStores, word: &str, id: uuid::Uuid) -> Vec<String> {
+    let db = &test.stores.config;
+    let all = async |sql: String| {
+        let rows = Statement::from_string(db.backend(), sql);
+        db.read.query_all_raw(rows).await.expect("rows")
+    };
+    let (text, bytes) = (id.to_string(), id.simple().to_string().to_uppercase());
+    let sql = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'";
+    let mut found = Vec::new();
+    for table in all(sql.to_owned()).await {
+        let table: String = table.try_get("", "name").expect("a name");
+        // What was done stays done, and the address of a person who may be in other tenants is theirs.
+        if ["audit_log", "catalog_changes", "users"].contains(&table.as_str()) {
+            continue;
+        }
+        for column in all(format!("SELECT name FROM pragma_table_info('{table}')")).await {
+            let column: String = column.try_get("", "name").expect("a name");
+            let sql = format!(
+                "SELECT COUNT(*) AS count FROM {table} WHERE CAST({column} AS TEXT) LIKE '%{word}%'
+                 OR CAST({column} AS TEXT) = '{text}' OR hex({column}) = '{bytes}'"
+            );
+            let count: i64 = all(sql).await[0].try_get("", "count").expect("a count");
+            if count > 0 {
+                found.push(format!("{table}.{column}"));
+            }
+        }
+    }
+    found
+}
