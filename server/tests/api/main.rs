@@ -11,6 +11,7 @@
 mod support;
 
 mod bad_input;
+mod begins;
 mod bodies;
 mod books;
 mod browser;
