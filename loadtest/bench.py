@@ -22,6 +22,7 @@ import resource
 import subprocess
 from pathlib import Path
 
+import people
 import sections
 from stage import GATEWAY_CORE, PINNED, ROOT, build, fail
 
@@ -34,6 +35,8 @@ SECTIONS = {
     "bodies": ("1,500 connections with bodies of 150 KB", sections.bodies),
     "keys": ("100,000 keys of 10,000 tenants", sections.keys),
     "booking": ("Booking", sections.booking),
+    "management": ("Management reads", people.management),
+    "sign_ins": ("Sign-ins beside calls", people.sign_ins),
 }
 
 

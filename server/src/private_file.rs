@@ -44,7 +44,7 @@ pub fn kept(path: &Path, make: impl FnOnce() -> String) -> anyhow::Result<Secret
     }
 }
 
-/// Writes a file anew. Whoever reads it meanwhile reads it as it was, or as it is; its owner stays.
+/// Writes a file anew. Whoever reads it meanwhile reads it as it was, or as it is; its owner and mode stay.
 pub fn replace(path: &Path, text: &str) -> io::Result<()> {
     let owner = std::fs::metadata(path)?;
     let beside = path.with_extension("new");
@@ -55,7 +55,9 @@ pub fn replace(path: &Path, text: &str) -> io::Result<()> {
         .mode(0o600)
         .open(&beside)?;
     written.write_all(text.as_bytes())?;
+    // Whoever could read it can read it.
     chown(&beside, Some(owner.uid()), Some(owner.gid()))?;
+    std::fs::set_permissions(&beside, owner.permissions())?;
     written.sync_all()?;
     std::fs::rename(&beside, path)?;
     match path.parent() {

@@ -6,9 +6,9 @@
 
 use std::{
     fmt,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::Arc,
-    time::{Duration, Instant},
 };
 
 use aes_gcm::{
@@ -126,12 +126,26 @@ pub struct Sealer(Arc<Keys>);
 
 struct Keys {
     ring: ArcSwap<Vec<Key>>,
-    /// Where they come from, and when that was last looked at.
-    file: Option<(PathBuf, Mutex<Instant>)>,
+    /// Where they come from, and what the file was like when it was read.
+    file: Option<(PathBuf, Mutex<Stamp>)>,
 }
 
-/// A key that nobody knows makes nobody read the file without end.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Tells a file from what it was before: its inode, length, and time of change. A file that is as it was is not read again, whoever
+/// makes up keys that are not in it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Stamp(u64, u64, i64, i64);
+
+impl Stamp {
+    fn of(path: &Path) -> std::io::Result<Self> {
+        let file = std::fs::metadata(path)?;
+        Ok(Self(
+            file.ino(),
+            file.len(),
+            file.mtime(),
+            file.mtime_nsec(),
+        ))
+    }
+}
 
 impl Sealer {
     /// From master keys as settings give them: each 32 bytes in standard base64, between blanks, line breaks or commas.
@@ -141,8 +155,10 @@ impl Sealer {
 
     /// From the master keys in a file, which may change.
     pub fn from_file(path: &Path) -> Result<Self, FileError> {
+        // Before it is read: what changes meanwhile is read again.
+        let stamp = Stamp::of(path)?;
         let ring = read(path)?;
-        let file = (path.to_owned(), Mutex::new(Instant::now()));
+        let file = (path.to_owned(), Mutex::new(stamp));
         Ok(Self::of(ring, Some(file)))
     }
 
@@ -151,7 +167,7 @@ impl Sealer {
         Self::of(Arc::new(vec![Key::new(key)]), None)
     }
 
-    fn of(ring: Ring, file: Option<(PathBuf, Mutex<Instant>)>) -> Self {
+    fn of(ring: Ring, file: Option<(PathBuf, Mutex<Stamp>)>) -> Self {
         Self(Arc::new(Keys {
             ring: ArcSwap::new(ring),
             file,
@@ -197,23 +213,26 @@ impl Sealer {
     fn under<T>(&self, id: &str, take: impl Fn(&Key) -> T) -> Option<T> {
         let find = |ring: Ring| ring.iter().find(|key| key.id == id).map(&take);
         find(self.ring()).or_else(|| {
-            self.look_again(LOOK_EVERY);
+            self.look_again();
             find(self.ring())
         })
     }
 
-    /// Reads the file again, unless that was done within this time. What cannot be read leaves the keys as they were.
-    fn look_again(&self, unless_within: Duration) {
-        let Some((path, looked)) = &self.0.file else {
+    /// Reads the file again if it has changed. What cannot be read leaves the keys as they were.
+    pub fn look_again(&self) {
+        let Some((path, known)) = &self.0.file else {
             return;
         };
-        let mut looked = looked.lock();
-        if looked.elapsed() < unless_within {
+        let mut known = known.lock();
+        let stamp = Stamp::of(path).unwrap_or_default();
+        if stamp == *known {
             return;
         }
-        *looked = Instant::now();
         match read(path) {
-            Ok(ring) => self.0.ring.store(ring),
+            Ok(ring) => {
+                self.0.ring.store(ring);
+                *known = stamp;
+            }
             Err(error) => {
                 tracing::error!(path = %path.display(), %error, "the master keys cannot be read again");
             }
@@ -222,7 +241,7 @@ impl Sealer {
 
     /// Seals a secret for one place.
     pub fn seal(&self, secret: &Secret, place: Place) -> Result<Sealed, Error> {
-        self.look_again(Duration::ZERO);
+        self.look_again();
         let ring = self.ring();
         let key = &ring[0];
         let nonce = rand::random::<[u8; NONCE_BYTES]>();

@@ -98,6 +98,10 @@ impl Thing for Channels {
     const KIND: Kind = Kind::Channel;
     const PLACE: &'static str = "channels[0]";
 
+    fn bounds(order: &Order) -> (bool, bool) {
+        (order.limits.is_some(), order.budgets.is_some())
+    }
+
     fn tenant(order: &Order) -> Option<&str> {
         order.tenant.as_deref()
     }

@@ -44,6 +44,10 @@ impl Thing for Groups {
     const KIND: Kind = Kind::Group;
     const PLACE: &'static str = "tenants[0].groups[0]";
 
+    fn bounds(order: &Order) -> (bool, bool) {
+        (order.limits.is_some(), order.budgets.is_some())
+    }
+
     fn tenant(order: &Order) -> Option<&str> {
         order.tenant.as_deref()
     }

@@ -3,6 +3,8 @@
 //! A tenant's provider signs in members of that tenant, and gives no role that whoever set it up does not have. The platform's may do
 //! both in every tenant, and on the platform. Another issuer is somebody else: secret, sessions and who is who are forgotten.
 
+use std::collections::HashMap;
+
 use actix_web::{HttpResponse, http::StatusCode, web};
 use uuid::Uuid;
 use weir_api_types::{
@@ -34,6 +36,8 @@ use crate::{
     tenancy::{TenantId, name},
 };
 
+/// Most providers of one tenant, or of the platform.
+const MAX_PROVIDERS: u64 = 20;
 /// Most groups that a provider may map, and most scopes.
 const MAX_GROUPS: usize = 1_000;
 /// Longest text in a provider's settings, in bytes.
@@ -48,15 +52,13 @@ pub async fn list(
     let scope = asked.scope(&state, &caller).await?;
     let db = &state.stores.config.read;
     let found = identities::providers(db, scope, asked.page).await?;
-    let owners: Vec<Uuid> = found.iter().filter_map(|one| Some(one.owner?.0)).collect();
-    let owners = names::of(db, Named::Tenant, &owners).await?;
-    let items = found.into_iter().map(|provider| {
-        let tenant = provider
-            .owner
-            .and_then(|owner| owners.get(&owner.0).cloned());
-        item(&state, provider, tenant)
-    });
-    Ok(asked.answer(items.collect(), |item| item.id))
+    let tenants: Vec<Uuid> = found.iter().flat_map(tenants_of).collect();
+    let tenants = names::of(db, Named::Tenant, &tenants).await?;
+    let items: Vec<IdentityProviderItem> = found
+        .into_iter()
+        .map(|provider| item(&state, provider, &tenants))
+        .collect();
+    Ok(asked.answer(items, |item| item.id))
 }
 
 /// `GET /v1/admin/identity-providers/{id}`
@@ -97,6 +99,11 @@ pub async fn create(
     };
     let provider = laid(&state, &caller, provider, order).await?;
     let transaction = state.stores.config.begin_write().await?;
+    if identities::count_providers(&transaction, owner).await? >= MAX_PROVIDERS {
+        let detail =
+            format!("There are {MAX_PROVIDERS} identity providers, which is all there can be.");
+        return Err(ApiError::new(Code::InUse, detail));
+    }
     identities::put_provider(&transaction, &provider, provider.created_ms).await?;
     let after = shown(&state, &provider);
     let done = audit::differs(KIND, owner, &provider.name, None, Some(&after))?;
@@ -207,7 +214,7 @@ async fn may_touch(state: &State, caller: &Caller, provider: &Provider) -> Resul
     let db = &state.stores.config.read;
     for given in &provider.settings.roles {
         let tenant = match (&given.tenant, provider.owner) {
-            (Some(name), None) => store::tenants::named(db, name).await?,
+            (Some(id), None) => Uuid::parse_str(id).ok().map(TenantId),
             (_, owner) => owner,
         };
         let allowed = permissions(db, tenant, &given.role).await?;
@@ -302,8 +309,11 @@ async fn mapped(
             }
             (Some(named), None) => {
                 let absent = || ApiError::field(&path("tenant"), "there is no tenant of this name");
-                *named = name::normal(named).map_err(|_| absent())?;
-                Some(store::tenants::named(db, named).await?.ok_or_else(absent)?)
+                let name = name::normal(named).map_err(|_| absent())?;
+                let tenant = store::tenants::named(db, &name).await?.ok_or_else(absent)?;
+                // Kept by its id: names pass from one tenant to another.
+                *named = tenant.to_string();
+                Some(tenant)
             }
         };
         let allowed = permissions(db, tenant, &one.role).await?;
@@ -371,26 +381,43 @@ async fn answer(
     provider: Provider,
 ) -> Result<HttpResponse, ApiError> {
     let stored = shown(state, &provider);
-    let tenant = match provider.owner {
-        Some(owner) => {
-            let names = names::of(&state.stores.config.read, Named::Tenant, &[owner.0]).await?;
-            names.get(&owner.0).cloned()
-        }
-        None => None,
-    };
-    thing::under_tag(status, &stored, item(state, provider, tenant))
+    let tenants: Vec<Uuid> = tenants_of(&provider).collect();
+    let tenants = names::of(&state.stores.config.read, Named::Tenant, &tenants).await?;
+    thing::under_tag(status, &stored, item(state, provider, &tenants))
 }
 
 /// What its tag and the audit log are made of.
 fn shown(state: &State, provider: &Provider) -> IdentityProviderItem {
-    let mut item = item(state, provider.clone(), None);
+    let mut item = item(state, provider.clone(), &HashMap::new());
     // Only orders change what a tag is made of.
     item.created_at = String::new();
     item.updated_at = String::new();
     item
 }
 
-fn item(state: &State, provider: Provider, tenant: Option<String>) -> IdentityProviderItem {
+/// The tenants that it speaks of.
+fn tenants_of(provider: &Provider) -> impl Iterator<Item = Uuid> {
+    let roles = provider.settings.roles.iter();
+    let mapped = roles.filter_map(|one| Uuid::parse_str(one.tenant.as_deref()?).ok());
+    mapped.chain(provider.owner.map(|owner| owner.0))
+}
+
+fn item(
+    state: &State,
+    mut provider: Provider,
+    tenants: &HashMap<Uuid, String>,
+) -> IdentityProviderItem {
+    for one in &mut provider.settings.roles {
+        let id = one.tenant.as_deref().map(Uuid::parse_str);
+        if let Some(Ok(id)) = id
+            && let Some(name) = tenants.get(&id)
+        {
+            one.tenant = Some(name.clone());
+        }
+    }
+    let tenant = provider
+        .owner
+        .and_then(|owner| tenants.get(&owner.0).cloned());
     IdentityProviderItem {
         id: provider.id,
         tenant,

@@ -116,6 +116,10 @@ impl Thing for Keys {
     const KIND: Kind = Kind::Key;
     const PLACE: &'static str = "tenants[0].keys[0]";
 
+    fn bounds(order: &Order) -> (bool, bool) {
+        (order.limits.is_some(), order.budgets.is_some())
+    }
+
     fn tenant(order: &Order) -> Option<&str> {
         order.tenant.as_deref()
     }

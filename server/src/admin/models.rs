@@ -87,6 +87,10 @@ impl Thing for Models {
     const KIND: Kind = Kind::Model;
     const PLACE: &'static str = "models[0]";
 
+    fn bounds(order: &Order) -> (bool, bool) {
+        (order.limits.is_some(), false)
+    }
+
     fn tenant(order: &Order) -> Option<&str> {
         order.tenant.as_deref()
     }

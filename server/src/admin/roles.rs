@@ -22,7 +22,10 @@ use crate::{
     access::{Author, Caller, Permission, Permissions, of_platform_role, of_role},
     catalog::Kind,
     resources::Picture,
-    store,
+    store::{
+        self, identities,
+        names::{self, Named},
+    },
     tenancy::{MemberRole, RoleId, TenantId},
 };
 
@@ -76,6 +79,9 @@ pub async fn change(
     let owner = state.row(&caller, Kind::Role, id).await?.owner;
     let change = Changing::<Roles>::begin(&state, &caller, &author, id, owner, Some(&order.0));
     let change = change.await?;
+    if order.0.name.is_some() {
+        unmapped(&state, owner, id).await?;
+    }
     change
         .lay(if_match, |stored| {
             within(&caller, stored)?;
@@ -101,7 +107,25 @@ pub async fn delete(
     if !caller.covers(allowed) {
         return Err(above());
     }
+    unmapped(&state, owner, row_id).await?;
     thing::delete::<Roles>(caller, author, id, if_match, state).await
+}
+
+/// Refuses what an identity provider would miss: its groups have the role by its name.
+async fn unmapped(state: &State, tenant: Option<TenantId>, id: Uuid) -> Result<(), ApiError> {
+    let (db, tenant) = (
+        &state.stores.config.read,
+        tenant.ok_or(store::Error::NotFound)?,
+    );
+    let names = names::of(db, Named::Role, &[id]).await?;
+    let name = names.get(&id).map(String::as_str).unwrap_or_default();
+    match identities::giving(db, tenant, name).await? {
+        None => Ok(()),
+        Some(provider) => {
+            let detail = format!("The identity provider {provider} gives it.");
+            Err(ApiError::new(Code::InUse, detail))
+        }
+    }
 }
 
 /// Whether a role allows nothing that the caller may not do.

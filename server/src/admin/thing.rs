@@ -27,7 +27,7 @@ use super::{
     error::{ApiError, Code},
 };
 use crate::{
-    access::{Author, Caller},
+    access::{Author, Caller, Permission},
     catalog::Kind,
     resources::{self, Edit, Picture, export::moment},
     store::{
@@ -66,6 +66,11 @@ pub trait Thing {
         _is_new: bool,
     ) -> Result<(), ApiError> {
         Ok(())
+    }
+
+    /// Whether the order sets limits, and whether it sets budgets: each is a permission of its own.
+    fn bounds(_order: &Self::Order) -> (bool, bool) {
+        (false, false)
     }
 
     /// What has to be read for it.
@@ -151,6 +156,7 @@ pub async fn make<T: Thing>(
     let edit = Edit::begin(&state.stores, &state.sealer, author).await?;
     let slice = T::slice(edit.db(), owner, None, Some(&order)).await?;
     let before = edit.read(&slice).await?;
+    may_bound(caller, T::bounds(&order))?;
     T::allow(caller, &before, owner, &order, true)?;
     if T::find(&before, owner, &name).is_some() {
         let detail = format!("The {} name is taken.", T::KIND.as_str());
@@ -247,6 +253,7 @@ impl<'a, T: Thing> Changing<'a, T> {
         let stored = T::stored(&before, id).ok_or_else(absent)?;
         if_match.check(&stored)?;
         let order = order(&stored)?;
+        may_bound(self.caller, T::bounds(&order))?;
         T::allow(self.caller, &before, owner, &order, false)?;
         stays::<T>(&before, owner, &order)?;
         let mut renamed = before.clone();
@@ -365,6 +372,20 @@ fn detailed<S: Serialize>(
     HttpResponse::build(status)
         .insert_header((header::ETAG, tag))
         .json(detail)
+}
+
+/// Whether the caller may set limits and budgets, as far as the order does.
+pub fn may_bound(caller: &Caller, (limits, budgets): (bool, bool)) -> Result<(), ApiError> {
+    for (sets, permission) in [
+        (limits, Permission::LimitsWrite),
+        (budgets, Permission::BudgetsWrite),
+    ] {
+        if sets && !caller.may(permission) {
+            let detail = format!("This needs {permission}.");
+            return Err(ApiError::new(Code::Forbidden, detail));
+        }
+    }
+    Ok(())
 }
 
 /// A thing does not change hands.

@@ -210,6 +210,7 @@ async fn may_change(
     tenant: TenantId,
     order: &Order,
 ) -> Result<(), ApiError> {
+    thing::may_bound(caller, (order.limits.is_some(), order.budgets.is_some()))?;
     let now = person.membership(tenant).map(|place| place.role);
     let then = match &order.role {
         Some(name) => roles::named(db, tenant, name).await?,

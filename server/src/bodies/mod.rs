@@ -121,6 +121,12 @@ impl Capture {
         add(&mut self.request, &mut self.held, body);
     }
 
+    /// An answer begins, the first one or another one.
+    pub fn answered(&mut self, is_stream: bool) {
+        self.response = Part::default();
+        self.is_stream = is_stream;
+    }
+
     /// The next bytes of the answer.
     pub fn told(&mut self, bytes: &[u8]) {
         add(&mut self.response, &mut self.held, bytes);

@@ -90,7 +90,8 @@ fn note(names: &mut Vec<String>, name: Option<&str>) {
     let Some(name) = name.filter(|name| !name.is_empty()) else {
         return;
     };
-    let name = name[..name.floor_char_boundary(MAX_NAME)].to_owned();
+    // PostgreSQL keeps no NUL, and nobody calls a tool so.
+    let name = name[..name.floor_char_boundary(MAX_NAME)].replace('\0', "\u{fffd}");
     if names.len() < MAX_TOOLS && !names.contains(&name) {
         names.push(name);
     }
@@ -116,6 +117,10 @@ struct Message {
     /// OpenAI's choices, by index, and Anthropic's blocks.
     choices: BTreeMap<u64, Map<String, Value>>,
     blocks: BTreeMap<u64, Map<String, Value>>,
+    /// What the Responses API says in pieces, by the output that it is of and the kind of piece.
+    pieces: BTreeMap<u64, Map<String, Value>>,
+    /// Gemini's candidates, by index.
+    candidates: BTreeMap<u64, Map<String, Value>>,
     usage: Option<Value>,
     /// Events that are of neither kind, and say more than that something happens.
     others: Vec<Value>,
@@ -153,10 +158,42 @@ impl Message {
                 join(block, "thinking", delta["thinking"].as_str());
                 join(block, "input_json", delta["partial_json"].as_str());
             }
-            // The whole of it comes once more at the end.
-            Some(kind) if kind.ends_with(".delta") => {}
+            // The whole of it comes once more at the end, unless that is missing.
+            Some("response.completed" | "response.incomplete" | "response.failed") => {
+                self.pieces.clear();
+                self.others.push(event.clone());
+            }
+            Some(kind) if kind.ends_with(".delta") => {
+                let said = self
+                    .pieces
+                    .entry(event["output_index"].as_u64().unwrap_or_default());
+                join(said.or_default(), kind, event["delta"].as_str());
+            }
+            Some(kind) if kind.starts_with("response.") => {}
+            None if event["candidates"].is_array() => self.add_candidates(event),
             Some("ping" | "message_stop" | "content_block_stop") => {}
             _ => self.others.push(event.clone()),
+        }
+    }
+
+    /// Gemini's: texts go behind texts, calls of tools are whole.
+    fn add_candidates(&mut self, event: &Value) {
+        for candidate in event["candidates"].as_array().into_iter().flatten() {
+            let index = candidate["index"].as_u64().unwrap_or_default();
+            let said = self.candidates.entry(index).or_default();
+            let parts = candidate["content"]["parts"].as_array();
+            for part in parts.into_iter().flatten() {
+                join(said, "text", part["text"].as_str());
+                if let Some(call) = part.get("functionCall") {
+                    let calls = said.entry("functionCalls").or_insert_with(|| json!([]));
+                    if let Some(calls) = calls.as_array_mut() {
+                        calls.push(json!({"functionCall": call}));
+                    }
+                }
+            }
+        }
+        if let Some(usage) = event.get("usageMetadata") {
+            self.usage = Some(usage.clone());
         }
     }
 
@@ -174,6 +211,14 @@ impl Message {
         put(
             "content",
             self.blocks.into_values().map(Value::Object).collect(),
+        );
+        put(
+            "candidates",
+            self.candidates.into_values().map(Value::Object).collect(),
+        );
+        put(
+            "output",
+            self.pieces.into_values().map(Value::Object).collect(),
         );
         put("events", self.others);
         if let Some(usage) = self.usage {
@@ -279,6 +324,38 @@ data: {"type":"content_block_delta","index":0,"delta":{"type":"input_json_delta"
 "#;
         let said = kept(&part(stream), true);
         assert_eq!(called(&said), ["search"]);
+    }
+
+    #[test]
+    fn gemini_and_responses_are_joined_too() {
+        let stream = r#"data: {"candidates":[{"content":{"parts":[{"text":"sk-01234"}]}}]}
+
+data: {"candidates":[{"content":{"parts":[{"text":"56789abcdef"},{"functionCall":{"name":"go"}}]}}]}
+
+"#;
+        let said = kept(&part(stream), true);
+        assert_eq!(
+            (&said["candidates"][0]["text"], called(&said)),
+            (&json!("***"), vec!["go".to_owned()])
+        );
+        let cut = r#"data: {"type":"response.output_text.delta","output_index":0,"delta":"sk-0123456789"}
+
+data: {"type":"response.output_text.delta","output_index":0,"delta":"abcdef"}
+
+"#;
+        let said = kept(&part(cut), true);
+        assert_eq!(
+            said["output"][0]["response.output_text.delta"], "***",
+            "{said}"
+        );
+        let whole = format!(
+            "{cut}data: {{\"type\":\"response.completed\",\"response\":{{\"output\":[]}}}}\n\n"
+        );
+        let said = kept(&part(&whole), true);
+        assert!(
+            said["output"].is_null() && said["events"][0]["type"] == "response.completed",
+            "{said}"
+        );
     }
 
     #[test]

@@ -61,20 +61,23 @@ pub async fn run(
         if kept.is_empty() {
             continue;
         }
-        match write(&stores, &kept, &shutdown).await {
-            true => metrics.kept_bodies("kept", kept.len()),
-            false => metrics.kept_bodies("lost", kept.len()),
-        }
+        let written = write(&stores, &kept, &shutdown).await;
+        metrics.kept_bodies("kept", written);
+        metrics.kept_bodies("lost", kept.len() - written);
     }
 }
 
-/// Whether they are written; not, if the instance stops while the database is away.
-async fn write(stores: &Stores, kept: &[Kept], shutdown: &CancellationToken) -> bool {
+/// How many are written: not all, if the instance stops while the database is away, or if it is there and takes some of them never.
+async fn write(stores: &Stores, kept: &[Kept], shutdown: &CancellationToken) -> usize {
     let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
     let mut failing = false;
     loop {
         match bodies::keep(&stores.usage, kept).await {
-            Ok(()) => return true,
+            Ok(()) => return kept.len(),
+            Err(error) if stores.usage.write.ping().await.is_ok() => {
+                tracing::warn!(%error, "bodies are kept one by one, as some of them cannot be");
+                return one_by_one(stores, kept).await;
+            }
             Err(error) => {
                 if !std::mem::replace(&mut failing, true) {
                     tracing::error!(%error, "what was said in calls cannot be kept; it waits");
@@ -82,10 +85,23 @@ async fn write(stores: &Stores, kept: &[Kept], shutdown: &CancellationToken) -> 
             }
         }
         tokio::select! {
-            () = shutdown.cancelled() => return false,
+            () = shutdown.cancelled() => return 0,
             () = time::sleep(backoff.grow()) => {}
         }
     }
+}
+
+async fn one_by_one(stores: &Stores, kept: &[Kept]) -> usize {
+    let mut written = 0;
+    for one in kept {
+        match bodies::keep(&stores.usage, std::slice::from_ref(one)).await {
+            Ok(()) => written += 1,
+            Err(error) => {
+                tracing::error!(%error, request = %one.id, "what was said in a call cannot be kept");
+            }
+        }
+    }
+    written
 }
 
 /// Where the bodies of a call are sealed.

@@ -222,6 +222,14 @@ impl Writing<'_> {
             store::users::delete(self.change.transaction(), person.id).await?;
         }
         for role in gone(&before.roles, &after.roles) {
+            let (_, tokens) = store::roles::holders(self.change.transaction(), role.id.0).await?;
+            if tokens > 0 && after.tenants.contains_key(&role.tenant) {
+                let message = format!(
+                    "the role {} cannot be pruned: a service token has it",
+                    role.name
+                );
+                return Err(Error::Refused(vec![FieldError::new("tenants", message)]));
+            }
             self.change.deletes(Kind::Role, role.id.0).await?;
             store::roles::delete(self.change.transaction(), role.tenant, role.id).await?;
         }

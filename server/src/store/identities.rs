@@ -1,8 +1,8 @@
 //! Providers of identities, and who is who there.
 
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait as _, ConnectionTrait, EntityTrait as _, QueryFilter as _,
-    QueryOrder as _, sea_query::OnConflict,
+    ActiveValue::Set, ColumnTrait as _, Condition, ConnectionTrait, EntityTrait as _,
+    PaginatorTrait as _, QueryFilter as _, QueryOrder as _, sea_query::OnConflict,
 };
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -113,6 +113,44 @@ pub async fn end_sessions(
     }
     ended.exec(db).await?;
     Ok(())
+}
+
+/// How many providers a tenant, or the platform, has.
+pub async fn count_providers(db: &impl ConnectionTrait, owner: Option<TenantId>) -> Result<u64> {
+    use identity_provider::{Column, Entity};
+    let own = match owner {
+        Some(tenant) => Column::TenantId.eq(tenant.0),
+        None => Column::TenantId.is_null(),
+    };
+    Ok(Entity::find().filter(own).count(db).await?)
+}
+
+/// The name of a provider that gives a role of a tenant's own.
+pub async fn giving(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    role: &str,
+) -> Result<Option<String>> {
+    use identity_provider::{Column, Entity};
+    let own = Condition::any()
+        .add(Column::TenantId.eq(tenant.0))
+        .add(Column::TenantId.is_null());
+    for row in Entity::find().filter(own).all(db).await? {
+        let provider = read(row)?;
+        let (owner, id) = (provider.owner, tenant.to_string());
+        let mut roles = provider.settings.roles.iter();
+        let gives = roles.any(|one| {
+            let there = one
+                .tenant
+                .as_ref()
+                .map_or(owner == Some(tenant), |named| *named == id);
+            there && one.role.as_str() == role
+        });
+        if gives {
+            return Ok(Some(provider.name));
+        }
+    }
+    Ok(None)
 }
 
 /// One provider.

@@ -61,6 +61,11 @@ pub async fn list(db: &impl ConnectionTrait, scope: Scope, page: Page) -> Result
     Ok(rows.into_iter().map(item).collect())
 }
 
+/// Whether a tenant is there.
+pub async fn is_there(db: &impl ConnectionTrait, id: TenantId) -> Result<bool> {
+    Ok(Entity::find_by_id(id.0).one(db).await?.is_some())
+}
+
 /// Whether a tenant is there and not suspended.
 pub async fn is_enabled(db: &impl ConnectionTrait, id: TenantId) -> Result<bool> {
     let row = Entity::find_by_id(id.0).one(db).await?;

@@ -194,8 +194,24 @@ both_stores!(people_are_what_their_groups_at_the_provider_say, |bench| {
         (&me["name"], &me["person"]["tenants"][0]["role"]),
         (&json!("eve@acme.example"), &json!("admin"))
     );
+    // Who is in no group that has a role does not come in, and is out where they came in before.
+    let leader = eve.token(&bench).await;
     provider.person("eve", "eve@acme.example", &["others"]);
     assert_eq!(eve.signs_in(&bench, &id).await.0, 403);
+    assert_eq!(
+        ask(&bench, &leader, Method::GET, "/me", Value::Null)
+            .await
+            .0,
+        401
+    );
+    let (_, users) = operate(&bench, Method::GET, "/users?tenant=acme", Value::Null).await;
+    let mut users = users["data"].as_array().unwrap().iter();
+    let kept = users
+        .find(|user| user["email"] == "eve@acme.example")
+        .unwrap();
+    assert_eq!(kept["memberships"][0]["role"], "viewer", "{kept}");
+    provider.person("eve", "eve@acme.example", &["leads"]);
+    assert_eq!(eve.signs_in(&bench, &id).await.0, 303);
     let (_, log) = operate(&bench, Method::GET, "/audit-log?tenant=acme", Value::Null).await;
     let told = log["data"].to_string();
     assert!(told.contains("acme id") && !told.contains(SECRET), "{told}");
@@ -325,7 +341,10 @@ both_stores!(
         provider.claims(json!({"sub": "x", "email": "new@acme.example", "groups": ["leads"]}));
         assert_eq!(rogue.signs_in(&bench, &id).await.0, 403);
 
-        // They consent, signed in; and are nobody in acme for all that.
+        // They consent, signed in; and are nobody in acme for all that, where groups make no members.
+        let order = json!({"creates_people": false});
+        let path = format!("/identity-providers/{id}");
+        assert_eq!(operate(&bench, Method::PATCH, &path, order).await.0, 200);
         let mut browser = Browser::new();
         let link = json!({"provider": id, "return_to": "/keys"});
         let request = bench

@@ -25,56 +25,116 @@ use crate::{
 };
 
 /// Whoever the provider knows by this subject, with the places that their groups give. Somebody new is made where the provider may do that.
+/// Whose groups give nothing any longer has nothing of it any longer, and does not come in.
 pub async fn who(
     request: &HttpRequest,
     state: &State,
     provider: &Provider,
     claims: &Claims,
 ) -> Result<Person, ApiError> {
-    let mut change = Change::begin(&state.stores).await?;
+    let change = Change::begin(&state.stores).await?;
     let db = change.transaction();
+    still(db, provider).await?;
     let known = identities::of_subject(db, provider.id, &claims.subject).await?;
     let before = match known {
         Some(known) => store::users::one(db, known).await?,
         None => None,
     };
-    let is_new = before.is_none();
     let mut person = match &before {
         Some(person) if !person.enabled => return Err(refused("You are switched off.")),
         Some(person) => person.clone(),
         None => newcomer(db, provider, claims).await?,
     };
     let places = places(db, provider, claims).await?;
-    settle(provider, &places, &mut person, is_new)?;
-    if before.as_ref() == Some(&person) {
-        change.rollback().await?;
-        return Ok(person);
-    }
-    let now_ms = now_ms();
-    store::users::put(db, &person, now_ms).await?;
-    if is_new {
+    let refusal = settle(provider, &places, &mut person, before.is_none());
+    let Some(before) = before else {
+        if let Some(refusal) = refusal {
+            return Err(refusal);
+        }
+        let now_ms = now_ms();
+        store::users::put(db, &person, now_ms).await?;
         identities::link(db, provider.id, person.id, &claims.subject, now_ms).await?;
+        commit(request, state, provider, change, None, &person).await?;
+        return Ok(person);
+    };
+    if person != before {
+        store::users::put(db, &person, now_ms()).await?;
+        if keep_owned(db, &before, &mut person).await? {
+            store::users::put(db, &person, now_ms()).await?;
+        }
     }
-    if let Some(before) = &before {
-        let owned: Vec<TenantId> = places.iter().filter_map(|place| place.tenant).collect();
-        let owned = owned.into_iter().filter(|tenant| owns(before, *tenant));
-        let owned: Vec<TenantId> = owned.collect();
-        match keep_owners(db, &owned, Some(&person)).await {
+    match &refusal {
+        Some(_) => identities::end_sessions(db, provider.id, Some(person.id)).await?,
+        None if person == before => {
+            change.rollback().await?;
+            return Ok(person);
+        }
+        None => {}
+    }
+    commit(request, state, provider, change, Some(&before), &person).await?;
+    refusal.map_or(Ok(person), Err)
+}
+
+/// Refuses what a provider said that is not any more what it was when it was asked.
+pub async fn still(
+    db: &impl sea_orm::ConnectionTrait,
+    provider: &Provider,
+) -> Result<(), ApiError> {
+    match identities::provider(db, provider.id).await {
+        Ok(now) if now.enabled && now.updated_ms == provider.updated_ms => Ok(()),
+        Ok(_) | Err(store::Error::NotFound) => {
+            let detail = "The identity provider was changed meanwhile: begin again.";
+            Err(ApiError::new(Code::SignInFailed, detail))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Where nobody else owns a tenant, an owner stays one, whatever the groups say. Whether anything was put back.
+async fn keep_owned(
+    db: &impl sea_orm::ConnectionTrait,
+    before: &Person,
+    person: &mut Person,
+) -> Result<bool, ApiError> {
+    let mut is_back = false;
+    let owned: Vec<TenantId> = before
+        .memberships
+        .iter()
+        .filter(|place| owns(before, place.tenant))
+        .map(|place| place.tenant)
+        .collect();
+    for tenant in owned {
+        match keep_owners(db, &[tenant], Some(person)).await {
             Ok(()) => {}
             Err(error) if error.code() == Code::LastOwner => {
                 tracing::warn!(user = %person.email, "groups would leave a tenant without an owner: the role stays");
-                change.rollback().await?;
-                return Ok(before.clone());
+                let mut places = person.memberships.iter_mut();
+                if let Some(place) = places.find(|place| place.tenant == tenant) {
+                    place.role = MemberRole::BuiltIn(weir_api_types::resources::Role::Owner);
+                    is_back = true;
+                }
             }
             Err(error) => return Err(error),
         }
     }
+    Ok(is_back)
+}
+
+async fn commit(
+    request: &HttpRequest,
+    state: &State,
+    provider: &Provider,
+    mut change: Change,
+    before: Option<&Person>,
+    person: &Person,
+) -> Result<(), ApiError> {
+    let db = change.transaction();
     let author = access::author_of(request, state, "user", Some(person.id.0), &person.email);
-    let old = match &before {
+    let old = match before {
         Some(before) => Some(told(db, provider, before).await?),
         None => None,
     };
-    let new = told(db, provider, &person).await?;
+    let new = told(db, provider, person).await?;
     let done = audit::differs(
         "user",
         provider.owner,
@@ -85,7 +145,7 @@ pub async fn who(
     store::audit::append(db, &state.sealer, &author, &done).await?;
     change.changed(Kind::User, person.id.0);
     state.catch_up(change.commit().await?).await;
-    Ok(person)
+    Ok(())
 }
 
 /// A place that groups give: on the platform, or in a tenant.
@@ -110,9 +170,10 @@ async fn places(
     let mut places: Vec<Given> = Vec::new();
     for one in &provider.settings.roles {
         let tenant = match (&one.tenant, provider.owner) {
-            (Some(name), None) => match store::tenants::named(db, name).await? {
-                Some(tenant) => Some(tenant),
-                None => continue,
+            // By its id: another tenant that takes the name has nothing of it.
+            (Some(id), None) => match uuid::Uuid::parse_str(id) {
+                Ok(id) if store::tenants::is_there(db, id.into()).await? => Some(id.into()),
+                _ => continue,
             },
             (_, owner) => owner,
         };
@@ -141,16 +202,13 @@ fn fits(one: &GroupRole, claims: &Claims) -> bool {
     one.group == "*" || claims.groups.contains(&one.group)
 }
 
-/// Gives the person what their groups say. Where no group of theirs has a role, a provider that speaks of roles signs them in nowhere.
+/// Gives the person what their groups say, and takes what they say no longer. Why they do not come in, where no group of theirs has a role.
 fn settle(
     provider: &Provider,
     places: &[Given],
     person: &mut Person,
     is_new: bool,
-) -> Result<(), ApiError> {
-    if places.iter().all(|place| place.role.is_none()) && (is_new || !places.is_empty()) {
-        return Err(refused("None of your groups has a role here."));
-    }
+) -> Option<ApiError> {
     for place in places {
         match (place.tenant, place.role) {
             (None, role) => {
@@ -160,17 +218,17 @@ fn settle(
                 });
             }
             (Some(tenant), Some(Role::Tenant(role))) => {
-                let known = person.memberships.iter_mut();
-                match known.into_iter().find(|known| known.tenant == tenant) {
+                let mut known = person.memberships.iter_mut();
+                match known.find(|known| known.tenant == tenant) {
                     Some(known) => known.role = role,
-                    // Whoever was taken out of a tenant comes back by invitation.
-                    None if is_new || provider.owner.is_none() => {
+                    None if provider.settings.creates_people => {
                         person.memberships.push(Membership {
                             tenant,
                             role,
                             groups: Vec::new(),
                         });
                     }
+                    // Its groups make nobody a member.
                     None => {}
                 }
             }
@@ -184,12 +242,12 @@ fn settle(
         }
     }
     person.memberships.sort_by_key(|place| place.tenant);
-    if let Some(tenant) = provider.owner
-        && person.membership(tenant).is_none()
-    {
-        return Err(refused("You are no member of the tenant."));
+    if places.iter().all(|place| place.role.is_none()) && (is_new || !places.is_empty()) {
+        return Some(refused("None of your groups has a role here."));
     }
-    Ok(())
+    let owner = provider.owner?;
+    let is_member = person.membership(owner).is_some();
+    (!is_member).then(|| refused("You are no member of the tenant."))
 }
 
 /// Somebody of whom nothing was known, if the provider may make them.

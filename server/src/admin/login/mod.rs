@@ -41,6 +41,7 @@ use crate::{
     resources,
     store::{
         self,
+        identities::Provider,
         sessions::{self, Voucher},
         sign_ins,
     },
@@ -92,7 +93,7 @@ pub async fn sign_in(
     };
     second_factor(&state, &tried, person.id, code.as_ref()).await?;
     tried.succeeded(&state.stores).await?;
-    begin(&request, &state, &person, address, Voucher::default()).await
+    begin(&request, &state, &person, address, None).await
 }
 
 /// The person whose password it is, if they may sign in at all.
@@ -143,7 +144,7 @@ async fn begin(
     state: &State,
     person: &Person,
     address: IpAddr,
-    voucher: Voucher,
+    provider: Option<&Provider>,
 ) -> Result<HttpResponse, ApiError> {
     let (id, now_ms) = (Uuid::new_v4(), now_ms());
     let agent = request.headers().get(header::USER_AGENT);
@@ -156,12 +157,18 @@ async fn begin(
         expires_ms: now_ms + SESSION_MS,
         address: address.to_string(),
         agent: agent.chars().take(AGENT_CHARACTERS).collect(),
-        voucher,
+        voucher: Voucher {
+            provider: provider.map(|provider| provider.id),
+            tenant: provider.and_then(|provider| provider.owner),
+        },
     };
     let author = access::author_of(request, state, "user", Some(person.id.0), &person.email);
     let told = serde_json::json!({"address": new.address});
     let done = audit::differs("session", None, &person.email, None, Some(&told))?;
     let transaction = state.stores.config.begin_write().await?;
+    if let Some(provider) = provider {
+        members::still(&transaction, provider).await?;
+    }
     sessions::insert(&transaction, new, now_ms).await?;
     store::audit::append(&transaction, &state.sealer, &author, &done).await?;
     transaction.commit().await.map_err(store::Error::from)?;

@@ -34,7 +34,7 @@ use crate::{
     store::{
         self,
         identities::{self, Provider},
-        sessions::{self, Voucher},
+        sessions,
     },
     tenancy::{Person, UserId, name},
 };
@@ -45,6 +45,9 @@ const COOKIE: &str = "__Host-weir_sign_in";
 const UNDER_WAY_MS: i64 = 10 * 60_000;
 /// For so long a provider's configuration and keys are taken as they were.
 const KNOWN_SECONDS: u64 = 300;
+/// Most providers whose words are remembered, and the longest of these, in bytes.
+const MAX_KNOWN: usize = 200;
+const MAX_WORDS: usize = 256 * 1024;
 /// Longest path to come back to, in bytes.
 const MAX_RETURN_BYTES: usize = 500;
 /// Longest code, in bytes.
@@ -54,8 +57,8 @@ const MAX_CODE_BYTES: usize = 4_096;
 #[derive(Default)]
 pub struct Known(Mutex<HashMap<Asked, (Instant, Arc<Metadata>)>>);
 
-/// Which provider, and which issuer it was then.
-type Asked = (Uuid, String);
+/// Which provider, and since when it is as it is.
+type Asked = (Uuid, i64);
 
 /// A sign-in under way, as the cookie has it.
 #[derive(Serialize, Deserialize)]
@@ -200,12 +203,9 @@ pub async fn callback(
         // Whoever linked is signed in already.
         Some(_) => HttpResponse::SeeOther().finish(),
         None => {
-            let voucher = Voucher {
-                provider: Some(provider.id),
-                tenant: provider.owner,
-            };
             let address = access::address(&request, &state);
-            let mut answer = begin(&request, &state, &person, address, voucher).await?;
+            let begun = begin(&request, &state, &person, address, Some(&provider));
+            let mut answer = begun.await?;
             *answer.status_mut() = actix_web::http::StatusCode::SEE_OTHER;
             answer.set_body(actix_web::body::BoxBody::new(()))
         }
@@ -284,6 +284,7 @@ async fn link(
     session: Uuid,
 ) -> Result<Person, ApiError> {
     let transaction = state.stores.config.begin_write().await?;
+    members::still(&transaction, provider).await?;
     let now_ms = now_ms();
     let living = sessions::living(&transaction, session, now_ms).await?;
     let is_theirs =
@@ -335,7 +336,7 @@ async fn metadata(
     provider: &Provider,
     anew: bool,
 ) -> Result<Arc<Metadata>, ApiError> {
-    let key = (provider.id, provider.issuer.clone());
+    let key = (provider.id, provider.updated_ms);
     let for_seconds = if anew { 1 } else { KNOWN_SECONDS };
     let fresh = {
         let known = state.login.providers.0.lock();
@@ -364,6 +365,9 @@ async fn metadata(
     let metadata = Arc::new(metadata);
     let mut known = state.login.providers.0.lock();
     known.retain(|_, (read, _)| read.elapsed().as_secs() < KNOWN_SECONDS);
+    if known.len() >= MAX_KNOWN {
+        known.clear();
+    }
     known.insert(key, (Instant::now(), Arc::clone(&metadata)));
     Ok(metadata)
 }
@@ -375,7 +379,8 @@ async fn question(
 ) -> Result<Told, ApiError> {
     let told = providers.ask(ask).await;
     let told = told.and_then(|told| match told.status {
-        200 => Ok(told),
+        200 if told.body.len() <= MAX_WORDS => Ok(told),
+        200 => Err("it says too much".to_owned()),
         status => Err(format!("it answered {status}")),
     });
     told.map_err(|error| unreachable(provider, &error))

@@ -110,6 +110,7 @@ async fn nobody_makes_a_role_that_allows_more_than_they_may() {
         let app = app!(&test);
         answer(&app, document(PLATFORM, "")).await;
         let rights = [
+            "groups:write",
             "roles:read",
             "roles:write",
             "users:read",
@@ -200,6 +201,49 @@ async fn nobody_makes_a_role_that_allows_more_than_they_may() {
         ] {
             let (answered, body) = answer(&app, order(method, path, wanted.clone())).await;
             assert_eq!(answered, status, "{path} {wanted}: {body}");
+        }
+        // Nor limits and budgets along with what is theirs to change.
+        let limit = json!({"metric": "requests", "per": "day", "max": 9});
+        for (path, method, wanted, status) in [
+            (
+                "/groups",
+                Method::POST,
+                json!({"name": "g", "limits": [limit]}),
+                403,
+            ),
+            (
+                "/groups",
+                Method::POST,
+                json!({"name": "g", "budgets": []}),
+                403,
+            ),
+            ("/groups", Method::POST, json!({"name": "g"}), 201),
+            (
+                &*format!("/users/{}", somebody(&test).await.0),
+                Method::PATCH,
+                json!({"budgets": []}),
+                403,
+            ),
+        ] {
+            let (answered, body) = answer(&app, order(method, path, wanted.clone())).await;
+            assert_eq!(answered, status, "{path} {wanted}: {body}");
+        }
+        // A role that an identity provider gives keeps its name, and stays.
+        let provider = json!({"tenant": "acme", "name": "id", "issuer": "https://id.example", "client_id": "weir", "roles": [{"group": "*", "role": "boss"}]});
+        assert_eq!(
+            answer(&app, post("/identity-providers", provider)).await.0,
+            201
+        );
+        for (method, wanted) in [
+            (Method::PATCH, json!({"name": "other"})),
+            (Method::DELETE, json!(null)),
+        ] {
+            let touched = answer(&app, request(method, &above).set_json(wanted)).await;
+            assert_eq!(
+                (touched.0, &touched.1["code"]),
+                (409, &json!("in_use")),
+                "{touched:?}"
+            );
         }
         // The platform gives no tenant what holds on the platform, either.
         let wide = json!({"tenant": "acme", "name": "g", "permissions": ["settings:write"]});

@@ -174,7 +174,8 @@ impl Account {
     pub fn answered(&mut self, status: u16, upstream_request_id: Option<String>, kind: &str) {
         self.event().upstream_request_id = upstream_request_id.as_deref().map(bounded);
         if let Some(capture) = &mut self.capture {
-            capture.is_stream = kind == EVENT_STREAM;
+            // Of an attempt before that was cut, nothing.
+            capture.answered(kind == EVENT_STREAM);
         }
         if let Some(current) = &mut self.current {
             current.attempt.status = Some(status);

@@ -291,9 +291,6 @@ impl Account {
         closed: Option<oneshot::Sender<Money>>,
     ) {
         let Some(open) = self.open.take() else { return };
-        if let Some(capture) = self.capture.take() {
-            self.shared.bodies.keep(*capture);
-        }
         // Its concurrency slots are free before the last byte leaves: the caller's next call may come at once.
         (self.permit, self.present) = (None, None);
         let total_us = micros(self.started.elapsed());
@@ -306,6 +303,12 @@ impl Account {
             .current
             .take()
             .and_then(|current| self.conclude_attempt(current, outcome));
+        // What no upstream saw is not kept: whoever is refused could fill the database with it.
+        if let Some(capture) = self.capture.take()
+            && !self.event.attempts.is_empty()
+        {
+            self.shared.bodies.keep(*capture);
+        }
         self.event().price();
         self.charge = self.event.charge;
         let event = Arc::clone(&self.event);
