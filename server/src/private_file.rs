@@ -46,7 +46,11 @@ pub fn kept(path: &Path, make: impl FnOnce() -> String) -> anyhow::Result<Secret
 
 /// Writes a file anew. Whoever reads it meanwhile reads it as it was, or as it is; its owner and mode stay.
 pub fn replace(path: &Path, text: &str) -> io::Result<()> {
-    let owner = std::fs::metadata(path)?;
+    let there = match std::fs::metadata(path) {
+        Ok(there) => Some(there),
+        Err(error) if error.kind() == ErrorKind::NotFound => None,
+        Err(error) => return Err(error),
+    };
     let beside = path.with_extension("new");
     let mut written = OpenOptions::new()
         .write(true)
@@ -56,8 +60,10 @@ pub fn replace(path: &Path, text: &str) -> io::Result<()> {
         .open(&beside)?;
     written.write_all(text.as_bytes())?;
     // Whoever could read it can read it.
-    chown(&beside, Some(owner.uid()), Some(owner.gid()))?;
-    std::fs::set_permissions(&beside, owner.permissions())?;
+    if let Some(there) = there {
+        chown(&beside, Some(there.uid()), Some(there.gid()))?;
+        std::fs::set_permissions(&beside, there.permissions())?;
+    }
     written.sync_all()?;
     std::fs::rename(&beside, path)?;
     match path.parent() {

@@ -153,6 +153,7 @@ macro_rules! app {
 }
 
 mod audit;
+mod bad_input;
 mod invitations;
 mod lists;
 mod login;

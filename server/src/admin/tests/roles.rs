@@ -63,18 +63,18 @@ fn text(value: &Value) -> String {
 }
 
 /// An operation, as the OpenAPI document has it.
-struct Operation {
-    method: String,
+pub(super) struct Operation {
+    pub method: String,
     /// Below `/v1/admin`.
-    path: String,
+    pub path: String,
     /// None where it is open, or for any caller.
     permission: Option<Permission>,
     /// Of what it takes in JSON, by the names of the schema's fields.
-    fields: Option<Vec<String>>,
+    pub fields: Option<Vec<String>>,
 }
 
 /// All of them. One that is new is tried as all others are.
-fn operations() -> Vec<Operation> {
+pub(super) fn operations() -> Vec<Operation> {
     let document = openapi::value();
     let mut all = Vec::new();
     for (path, item) in document["paths"].as_object().expect("paths") {
