@@ -153,7 +153,6 @@ macro_rules! app {
 }
 
 mod audit;
-mod bad_input;
 mod invitations;
 mod lists;
 mod login;

@@ -63,18 +63,18 @@ fn text(value: &Value) -> String {
 }
 
 /// An operation, as the OpenAPI document has it.
-pub(super) struct Operation {
-    pub method: String,
+struct Operation {
+    method: String,
     /// Below `/v1/admin`.
-    pub path: String,
+    path: String,
     /// None where it is open, or for any caller.
     permission: Option<Permission>,
     /// Of what it takes in JSON, by the names of the schema's fields.
-    pub fields: Option<Vec<String>>,
+    fields: Option<Vec<String>>,
 }
 
 /// All of them. One that is new is tried as all others are.
-pub(super) fn operations() -> Vec<Operation> {
+fn operations() -> Vec<Operation> {
     let document = openapi::value();
     let mut all = Vec::new();
     for (path, item) in document["paths"].as_object().expect("paths") {
