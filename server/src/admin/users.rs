@@ -261,7 +261,7 @@ pub async fn keep_owners(
 }
 
 /// The tenants that a person owns and can act in.
-fn owner_in(person: &Person) -> impl Iterator<Item = TenantId> {
+pub fn owner_in(person: &Person) -> impl Iterator<Item = TenantId> {
     let owned = person
         .memberships
         .iter()

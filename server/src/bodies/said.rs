@@ -5,20 +5,13 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 use weir_dialect::sse::{DEFAULT_BOUND, Splitter};
 
-use super::{Part, mask};
+use super::Part;
 
 /// Most names of tools that are noted, and the longest.
 const MAX_TOOLS: usize = 128;
 const MAX_NAME: usize = 128;
 
-/// What is kept of a body: JSON where it is some, else text; masked.
-pub fn kept(part: &Part, is_stream: bool) -> Value {
-    let mut said = read(part, is_stream);
-    mask::value(&mut said);
-    said
-}
-
-/// A body as a value.
+/// A body as a value: JSON where it is some, else text.
 pub fn read(part: &Part, is_stream: bool) -> Value {
     if is_stream {
         return message(&part.bytes);
@@ -282,6 +275,13 @@ fn join(said: &mut Map<String, Value>, name: &str, more: Option<&str>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bodies::mask;
+
+    fn kept(part: &Part, is_stream: bool) -> Value {
+        let mut said = read(part, is_stream);
+        mask::value(&mut said);
+        said
+    }
 
     fn part(text: &str) -> Part {
         Part {

@@ -9,7 +9,7 @@ use weir_api_types::{
 use super::super::{
     State, access, audit,
     error::{ApiError, Code},
-    users::keep_owners,
+    users::{keep_owners, owner_in},
 };
 use crate::{
     catalog::Kind,
@@ -97,13 +97,7 @@ async fn keep_owned(
     person: &mut Person,
 ) -> Result<bool, ApiError> {
     let mut is_back = false;
-    let owned: Vec<TenantId> = before
-        .memberships
-        .iter()
-        .filter(|place| owns(before, place.tenant))
-        .map(|place| place.tenant)
-        .collect();
-    for tenant in owned {
+    for tenant in owner_in(before) {
         match keep_owners(db, &[tenant], Some(person)).await {
             Ok(()) => {}
             Err(error) if error.code() == Code::LastOwner => {
@@ -280,13 +274,6 @@ async fn newcomer(
         email_proven: provider.owner.is_none(),
         ..Person::new(email)
     })
-}
-
-fn owns(person: &Person, tenant: TenantId) -> bool {
-    let owner = MemberRole::BuiltIn(weir_api_types::resources::Role::Owner);
-    person
-        .membership(tenant)
-        .is_some_and(|place| place.role == owner)
 }
 
 /// What the audit log says of somebody's places.
