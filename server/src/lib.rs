@@ -50,4 +50,5 @@ pub mod mail;
 pub mod private_file;
 pub mod redis;
 pub mod secrets;
+pub mod strict;
 pub mod telemetry;

@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 use weir_api_types::problem::FieldError;
 
 use super::error::{ApiError, Code};
+use crate::strict::Strict;
 
 /// Largest order.
 const MAX_ORDER_BYTES: usize = 64 * 1024;
@@ -92,15 +93,20 @@ fn broken(error: &PayloadError) -> ApiError {
     ApiError::new(Code::InvalidJson, format!("The body broke off: {error}."))
 }
 
+/// A field that cannot be what it is; of what was sent an answer repeats a little.
+pub(super) fn refused(path: &str, cause: &serde_json::Error) -> ApiError {
+    let message: String = cause.to_string().chars().take(400).collect();
+    let path: String = path.trim_matches('.').chars().take(200).collect();
+    ApiError::fields(vec![FieldError::new(path, message)])
+}
+
 fn order<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
     let mut source = serde_json::Deserializer::from_slice(bytes);
-    let read = serde_path_to_error::deserialize(&mut source).map_err(|error| {
+    let read = serde_path_to_error::deserialize(Strict(&mut source)).map_err(|error| {
         let path = error.path().to_string();
         let cause = error.into_inner();
         if cause.is_data() {
-            let message: String = cause.to_string().chars().take(400).collect();
-            let path: String = path.trim_matches('.').chars().take(200).collect();
-            ApiError::fields(vec![FieldError::new(path, message)])
+            refused(&path, &cause)
         } else {
             ApiError::new(Code::InvalidJson, format!("{cause}."))
         }

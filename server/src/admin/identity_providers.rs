@@ -341,12 +341,13 @@ fn words(scopes: Vec<String>) -> Result<Vec<String>, ApiError> {
 }
 
 fn text(field: &str, text: String) -> Result<String, ApiError> {
-    let is_fine =
-        !text.is_empty() && text.len() <= MAX_BYTES && !text.chars().any(char::is_control);
+    let is_fine = !text.is_empty() && text.len() <= MAX_BYTES && !name::misleads(&text);
     match is_fine {
         true => Ok(text),
         false => {
-            let message = format!("is a text of 1 to {MAX_BYTES} bytes without control characters");
+            let message = format!(
+                "is a text of 1 to {MAX_BYTES} bytes without control or invisible characters"
+            );
             Err(ApiError::field(field, message))
         }
     }

@@ -159,7 +159,7 @@ pub async fn search(
     let text = words.remove("q").ok_or_else(|| bad("q is needed."))?;
     list::refuse_rest(&words)?;
     let text = text.trim();
-    if text.is_empty() || text.len() > MAX_TEXT_BYTES || text.contains('\0') {
+    if text.is_empty() || text.len() > MAX_TEXT_BYTES {
         return Err(bad("q is a text of 1 to 200 bytes."));
     }
     let scope = list::scope_of(&caller);

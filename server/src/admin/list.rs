@@ -6,10 +6,10 @@ use actix_web::{FromRequest, HttpRequest, dev::Payload, web};
 use serde::de::DeserializeOwned;
 use std::future::{Ready, ready};
 use uuid::Uuid;
-use weir_api_types::{manage::Page as Items, problem::FieldError, span::Span};
+use weir_api_types::{manage::Page as Items, span::Span};
 
 use super::{
-    State,
+    State, body,
     error::{ApiError, Code},
 };
 use crate::{
@@ -83,6 +83,9 @@ pub fn words(request: &HttpRequest) -> Result<HashMap<String, String>, ApiError>
     let mut words = HashMap::new();
     for (word, value) in pairs.into_inner() {
         let shown: String = word.chars().take(64).collect();
+        if word.contains('\0') || value.contains('\0') {
+            return Err(bad(format!("{shown} has the character U+0000.")));
+        }
         if words.insert(word, value).is_some() {
             return Err(bad(format!("{shown} stands there twice.")));
         }
@@ -118,10 +121,8 @@ pub fn rows(words: &mut HashMap<String, String>) -> Result<u64, ApiError> {
 pub fn rest<T: DeserializeOwned>(words: HashMap<String, String>) -> Result<T, ApiError> {
     let words = words.into_iter().map(|(word, value)| (word, value.into()));
     let words = serde_json::Value::Object(words.collect());
-    serde_path_to_error::deserialize(words).map_err(|error| {
-        let path = error.path().to_string();
-        ApiError::fields(vec![FieldError::new(path, error.inner())])
-    })
+    serde_path_to_error::deserialize(words)
+        .map_err(|error| body::refused(&error.path().to_string(), error.inner()))
 }
 
 /// Waits, where the query says `wait=5s`, until what was answered before is booked, at most so long; whether it all is.

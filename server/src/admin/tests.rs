@@ -59,7 +59,7 @@ fn state(test: &TestStores) -> web::Data<State> {
         pace: super::pace::Pace::new(1_000_000),
         mail: None,
         login: super::login::Login {
-            passwords: super::login::Passwords::default(),
+            passwords: super::login::Passwords::new().expect("threads"),
             tokens: super::login::Tokens::default(),
             providers: super::login::Known::default(),
             has_tls: false,
@@ -153,6 +153,7 @@ macro_rules! app {
 }
 
 mod audit;
+mod bad_input;
 mod invitations;
 mod lists;
 mod login;

@@ -328,7 +328,7 @@ fn admin_state(
             None => None,
         },
         login: admin::login::Login {
-            passwords: admin::login::Passwords::default(),
+            passwords: admin::login::Passwords::new()?,
             tokens: admin::login::Tokens::default(),
             providers: admin::login::Known::default(),
             has_tls: config.tls_cert.is_some(),

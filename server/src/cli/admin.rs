@@ -156,6 +156,6 @@ async fn password() -> anyhow::Result<String> {
     let read = std::io::stdin().take(4_096).read_to_string(&mut text);
     read.context("the password on standard input")?;
     let text = Sensitive::new(text.trim_end_matches(['\r', '\n']));
-    let hashed = Passwords::default().hash("password", &text).await;
+    let hashed = Passwords::new()?.hash("password", &text).await;
     hashed.map_err(|error| anyhow::anyhow!("{error}"))
 }

@@ -8,6 +8,7 @@ use serde_yaml_ng::{Mapping, Value};
 use weir_api_types::{problem::FieldError, resources::Resources};
 
 use super::{expand, place};
+use crate::strict::Strict;
 
 /// Sections and fields of the design that this build does not know yet, wherever they stand.
 const NOT_BUILT: &[&str] = &[
@@ -50,7 +51,7 @@ fn read<T: DeserializeOwned>(text: &str, expand: Expand<'_>) -> Result<T, Vec<Fi
         place::add(text, &mut errors);
         return Err(errors);
     }
-    serde_path_to_error::deserialize(document).map_err(|error| {
+    serde_path_to_error::deserialize(Strict(document)).map_err(|error| {
         let path = error.path().to_string();
         let mut refused = from_yaml(&path, error.inner());
         (refused.line, refused.column) = position(text, &path);
@@ -99,7 +100,7 @@ fn walk_map(map: &mut Mapping, path: &str, expand: Expand<'_>, errors: &mut Vec<
 /// that fails elsewhere (a variable instead of a number, say) there is none to give.
 fn position(text: &str, path: &str) -> (Option<usize>, Option<usize>) {
     let source = serde_yaml_ng::Deserializer::from_str(text);
-    match serde_path_to_error::deserialize::<_, Resources>(source) {
+    match serde_path_to_error::deserialize::<_, Resources>(Strict(source)) {
         Err(error) if error.path().to_string() == path => match error.inner().location() {
             Some(at) => (Some(at.line()), Some(at.column())),
             None => (None, None),

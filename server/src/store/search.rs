@@ -1,6 +1,6 @@
 //! Things by what they are called, or by their ids.
 
-use sea_orm::{ConnectionTrait, Statement, Value};
+use sea_orm::{ConnectionTrait, DbBackend, Statement, Value};
 use uuid::Uuid;
 
 use super::{Result, Scope};
@@ -18,30 +18,40 @@ pub struct Found {
     pub tenant: Option<String>,
 }
 
-/// Things of a kind whose name has the text in it, whatever its case, or whose id it is; within a scope.
+/// Things of a kind whose name has the text in it, whatever the case of its letters (of SQLite the
+/// ASCII ones), or whose id it is; within a scope.
 pub async fn search(
     db: &impl ConnectionTrait,
     scope: Scope,
     kind: Kind,
     text: &str,
 ) -> Result<Vec<Found>> {
+    const OWNER: &str = "(SELECT o.name FROM tenants AS o WHERE o.id = f.own)";
+    const OWNERS: &str = "(SELECT MIN(o.name) FROM memberships AS m JOIN tenants AS o ON o.id = m.tenant_id WHERE m.user_id = f.id)";
     // Within a tenant its own; a tenant itself by its id, and people by their membership.
-    let (from, name, own) = match kind {
-        Kind::Tenant => ("tenants AS t", "t.name", "t.id"),
-        Kind::User => (
-            "users AS t LEFT JOIN memberships AS m ON m.user_id = t.id",
+    let (from, name, own, tenant) = match (kind, scope) {
+        (Kind::Tenant, _) => ("tenants AS t", "t.name", "t.id", OWNER),
+        (Kind::User, Scope::Platform) => ("users AS t", "t.email", "NULL", OWNERS),
+        (Kind::User, Scope::Tenant(_)) => (
+            "memberships AS m JOIN users AS t ON t.id = m.user_id",
             "t.email",
             "m.tenant_id",
+            OWNER,
         ),
-        Kind::Role => ("roles AS t", "t.name", "t.tenant_id"),
-        Kind::Group => ("groups AS t", "t.name", "t.tenant_id"),
-        Kind::Key => ("proxy_keys AS t", "t.name", "t.tenant_id"),
-        Kind::Channel => ("channels AS t", "t.name", "t.tenant_id"),
-        Kind::Model => ("models AS t", "t.name", "t.tenant_id"),
-        Kind::Limit | Kind::Budget | Kind::Settings => return Ok(Vec::new()),
+        (Kind::Role, _) => ("roles AS t", "t.name", "t.tenant_id", OWNER),
+        (Kind::Group, _) => ("groups AS t", "t.name", "t.tenant_id", OWNER),
+        (Kind::Key, _) => ("proxy_keys AS t", "t.name", "t.tenant_id", OWNER),
+        (Kind::Channel, _) => ("channels AS t", "t.name", "t.tenant_id", OWNER),
+        (Kind::Model, _) => ("models AS t", "t.name", "t.tenant_id", OWNER),
+        (Kind::Limit | Kind::Budget | Kind::Settings, _) => return Ok(Vec::new()),
+    };
+    // SQLite's LIKE takes no notice of the case of ASCII letters, and of others always.
+    let like = match db.get_database_backend() {
+        DbBackend::Postgres => "ILIKE",
+        _ => "LIKE",
     };
     let mut values: Vec<Value> = vec![pattern(text).into()];
-    let mut wheres = format!("LOWER({name}) LIKE $1 ESCAPE '!'");
+    let mut wheres = format!("{name} {like} $1 ESCAPE '!'");
     if let Ok(id) = Uuid::parse_str(text) {
         values.push(id.into());
         wheres = format!("({wheres} OR t.id = ${})", values.len());
@@ -50,10 +60,11 @@ pub async fn search(
         values.push(tenant.0.into());
         wheres = format!("{wheres} AND {own} = ${}", values.len());
     }
+    // Names alone are looked through; what else is told is looked up for the few that are found.
     let sql = format!(
-        "SELECT t.id AS id, {name} AS name, MIN(o.name) AS tenant FROM {from}
-         LEFT JOIN tenants AS o ON o.id = {own}
-         WHERE {wheres} GROUP BY t.id, {name} ORDER BY {name} LIMIT {HITS}"
+        "SELECT f.id AS id, f.name AS name, {tenant} AS tenant
+         FROM (SELECT t.id AS id, {name} AS name, {own} AS own FROM {from} WHERE {wheres} ORDER BY {name} LIMIT {HITS}) AS f
+         ORDER BY f.name"
     );
     let statement = Statement::from_sql_and_values(db.get_database_backend(), sql, values);
     let rows = db.query_all_raw(statement).await?;
@@ -71,7 +82,7 @@ pub async fn search(
 /// What `LIKE` takes for the text as it stands.
 fn pattern(text: &str) -> String {
     let mut pattern = String::from("%");
-    for character in text.to_lowercase().chars() {
+    for character in text.chars() {
         if matches!(character, '%' | '_' | '!') {
             pattern.push('!');
         }
@@ -87,6 +98,6 @@ mod tests {
 
     #[test]
     fn what_like_would_read_stands_for_itself() {
-        assert_eq!(pattern("50%_Off!"), "%50!%!_off!!%");
+        assert_eq!(pattern("50%_Off!"), "%50!%!_Off!!%");
     }
 }

@@ -45,6 +45,9 @@ pub enum LogFormat {
 
 /// Whether a filter can be used, and if not, why.
 pub fn check_filter(filter: &str) -> Result<(), String> {
+    if !filter.chars().all(|c| c == ' ' || c.is_ascii_graphic()) {
+        return Err("has more than visible ASCII".to_owned());
+    }
     EnvFilter::builder()
         .parse(filter)
         .map(|_| ())

@@ -64,6 +64,11 @@ pub fn normal(text: &str) -> Result<String, Error> {
     }
 }
 
+/// Whether a text has characters that no name may have, for one that is kept as somebody else writes it.
+pub fn misleads(text: &str) -> bool {
+    text.chars().any(is_refused)
+}
+
 /// As [`normal`], for the name of a channel, which stands in paths: lower-case ASCII letters, digits, `-`, `_` and `.`,
 /// beginning with a letter or digit, and none of the words that Weir's own paths use.
 pub fn channel(text: &str) -> Result<String, Error> {

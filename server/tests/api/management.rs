@@ -384,7 +384,7 @@ both_stores!(
     what_binds_a_key_what_goes_with_a_thing_and_where_something_is,
     |bench| {
         bench
-            .apply("tenants: [{name: acme, limits: [{metric: requests, per: day, max: 1000}], budgets: [{amount: '50', period: month}], keys: [{name: laptop, limits: [{metric: requests, per: day, max: 10}]}]}]")
+            .apply("tenants: [{name: acme, limits: [{metric: requests, per: day, max: 1000}], budgets: [{amount: '50', period: month}], groups: [{name: Ärzte}], keys: [{name: laptop, limits: [{metric: requests, per: day, max: 10}]}]}]")
             .await;
         let answer = bench.chat(hello("gpt-test")).await;
         let id = answer.headers()["x-request-id"]
@@ -434,6 +434,7 @@ both_stores!(
             kinds.collect::<Vec<_>>()
         };
         assert_eq!(kinds("LAPTOP").await, ["key"]);
+        assert_eq!(kinds("Ärz").await, ["group"]);
         assert_eq!(kinds("zhang@").await, ["user"]);
         assert_eq!(kinds("gpt-").await, ["model", "model"]);
         assert_eq!(kinds(&id).await, ["request"]);

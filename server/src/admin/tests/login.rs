@@ -87,9 +87,8 @@ pub(super) async fn somebody(test: &TestStores) -> UserId {
     let user = store::users::of_email(db, EMAIL).await.expect("a look");
     let user = user.expect("a user");
     let password = serde_json::from_value(json!(PASSWORD)).expect("a secret");
-    let hashed = super::super::login::Passwords::default()
-        .hash("password", &password)
-        .await;
+    let hashed = super::super::login::Passwords::new().expect("threads");
+    let hashed = hashed.hash("password", &password).await;
     let hashed = hashed.expect("a hash");
     assert!(
         hashed.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"),

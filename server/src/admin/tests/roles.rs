@@ -21,7 +21,7 @@ use crate::{
     telemetry::generated::assert_current,
 };
 
-const BOTH: &str = "
+pub(super) const BOTH: &str = "
 channels: [{name: openai, kind: openai, base_url: 'https://api.openai.com/v1', credentials: [sk-first-secret]}]
 models: [{name: m, routes: [{channel: openai}]}]
 tenants:
@@ -63,18 +63,20 @@ fn text(value: &Value) -> String {
 }
 
 /// An operation, as the OpenAPI document has it.
-struct Operation {
-    method: String,
+pub(super) struct Operation {
+    pub(super) method: String,
     /// Below `/v1/admin`.
-    path: String,
+    pub(super) path: String,
     /// None where it is open, or for any caller.
     permission: Option<Permission>,
     /// Of what it takes in JSON, by the names of the schema's fields.
-    fields: Option<Vec<String>>,
+    pub(super) fields: Option<Vec<String>>,
+    /// Of its query.
+    pub(super) words: Vec<String>,
 }
 
 /// All of them. One that is new is tried as all others are.
-fn operations() -> Vec<Operation> {
+pub(super) fn operations() -> Vec<Operation> {
     let document = openapi::value();
     let mut all = Vec::new();
     for (path, item) in document["paths"].as_object().expect("paths") {
@@ -92,6 +94,9 @@ fn operations() -> Vec<Operation> {
                 let fields = fields.as_object().expect("fields").keys();
                 fields.cloned().collect()
             });
+            let parameters = operation["parameters"].as_array().into_iter().flatten();
+            let words = parameters.filter(|one| one["in"] == "query");
+            let words = words.map(|one| text(&one["name"])).collect();
             all.push(Operation {
                 method: method.to_uppercase(),
                 path: path
@@ -100,6 +105,7 @@ fn operations() -> Vec<Operation> {
                     .to_owned(),
                 permission,
                 fields,
+                words,
             });
         }
     }
@@ -131,21 +137,14 @@ async fn logged(test: &TestStores, tenant: &str) -> Value {
     json!({"id": id.to_string()})
 }
 
-/// A new thing of the kind that a path is about, and whose.
-async fn thing<S>(test: &TestStores, app: &S, path: &str, tenant: &str, name: &str) -> Value
-where
-    S: Service<
-            actix_http::Request,
-            Response = ServiceResponse<actix_web::body::BoxBody>,
-            Error = actix_web::Error,
-        >,
-{
+/// What makes a thing of the kind that a path is about. None where it is not made by such a call.
+pub(super) fn creation(kind: &str, tenant: &str, name: &str) -> Option<Value> {
     let owned = json!({"tenant": tenant, "name": name});
-    let kind = path.split('/').nth(1).expect("a kind");
-    let order = match kind {
+    let email = format!("{name}@{tenant}.example");
+    Some(match kind {
         "keys" | "groups" | "roles" | "models" => owned,
         "service-tokens" => json!({"tenant": tenant, "name": name, "role": "viewer"}),
-        "users" => json!({"tenant": tenant, "email": format!("{name}@{tenant}.example")}),
+        "users" => json!({"tenant": tenant, "email": email}),
         // Nothing of the public network: a call there ends at once.
         "channels" => {
             json!({"tenant": tenant, "name": name, "kind": "openai", "base_url": "https://127.0.0.1/v1", "credentials": [name]})
@@ -153,26 +152,50 @@ where
         "identity-providers" => {
             json!({"tenant": tenant, "name": name, "issuer": "https://id.example", "client_id": "weir"})
         }
-        "requests" => return logged(test, tenant).await,
         "limits" | "budgets" => {
-            let group = format!("g{name}");
-            let order = json!({"tenant": tenant, "name": group});
-            answer(app, request(Method::POST, "/groups").set_json(order)).await;
             let rule = match kind {
                 "limits" => json!({"metric": "requests", "per": "day", "max": 40}),
                 _ => json!({"amount": "5", "period": "month"}),
             };
-            json!({"scope": "group", "tenant": tenant, "name": group, "rule": rule})
+            json!({"scope": "group", "tenant": tenant, "name": format!("g{name}"), "rule": rule})
         }
-        "invitations" => {
-            json!({"tenant": tenant, "email": format!("{name}@{tenant}.example"), "role": "viewer"})
-        }
+        "invitations" => json!({"tenant": tenant, "email": email, "role": "viewer"}),
+        "tenants" => json!({"name": format!("{tenant}{name}")}),
+        _ => return None,
+    })
+}
+
+/// A new thing of the kind that a path is about, and whose.
+pub(super) async fn thing<S>(
+    test: &TestStores,
+    app: &S,
+    path: &str,
+    tenant: &str,
+    name: &str,
+) -> Value
+where
+    S: Service<
+            actix_http::Request,
+            Response = ServiceResponse<actix_web::body::BoxBody>,
+            Error = actix_web::Error,
+        >,
+{
+    let kind = path.split('/').nth(1).expect("a kind");
+    match kind {
+        "requests" => return logged(test, tenant).await,
         "tenants" if name == "own" => {
             let (_, list) = answer(app, request(Method::GET, "/tenants?tenant=acme")).await;
             return list["data"][0].clone();
         }
-        "tenants" => json!({"name": format!("{tenant}{name}")}),
-        _ => return Value::Null,
+        // One that has no bounds of its own yet.
+        "limits" | "budgets" => {
+            let order = json!({"tenant": tenant, "name": format!("g{name}")});
+            answer(app, request(Method::POST, "/groups").set_json(order)).await;
+        }
+        _ => {}
+    }
+    let Some(order) = creation(kind, tenant, name) else {
+        return Value::Null;
     };
     let create = request(Method::POST, &format!("/{kind}")).set_json(order);
     let (status, made) = answer(app, create).await;
@@ -181,7 +204,7 @@ where
 }
 
 /// What a route takes, so that nothing but the caller is wrong.
-fn order(method: &str, path: &str) -> Value {
+pub(super) fn order(method: &str, path: &str) -> Value {
     match (method, path) {
         ("POST", "/channels/{id}/credentials") => {
             json!({"value": format!("sk-{}", uuid::Uuid::new_v4())})

@@ -156,8 +156,8 @@ pub fn max_rps(rps: u32) -> Result<u32, Refusal> {
 
 /// The name that a vendor gives a model.
 pub fn upstream_model(text: &str) -> Result<String, Refusal> {
-    if text.is_empty() || text.len() > 256 || text.chars().any(char::is_control) {
-        return Err("must have 1 to 256 bytes and no control characters".to_owned());
+    if text.is_empty() || text.len() > 256 || name::misleads(text) {
+        return Err("must have 1 to 256 bytes and no control or invisible characters".to_owned());
     }
     Ok(text.to_owned())
 }
