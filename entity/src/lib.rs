@@ -50,6 +50,7 @@ pub mod runtime_setting;
 // the rows above, so their ids refer to nothing that the database would check.
 pub mod attempt_rollup;
 pub mod budget_alert;
+pub mod forgotten_bodies;
 pub mod kept_bodies;
 pub mod usage_event;
 pub mod usage_histogram;

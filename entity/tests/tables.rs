@@ -218,6 +218,7 @@ async fn sums_of_usage(db: &DatabaseConnection) {
         cost_nanos: 30);
     round_trip!(db, kept_bodies, id: ID, tenant_id: ID, expires_ms: 1, tools_offered: document(),
         tools_called: document(), sealed: vec![0, 0xff], master_key_id: "2026".into());
+    round_trip!(db, forgotten_bodies, tenant_id: ID, until_ms: 1);
     round_trip!(db, budget_alert, id: ID, budget_id: ID, tenant_id: None, window_ms: 1,
         kind: "crossed".into(), percent: 80, spent: 30, amount: 40, at_ms: 1);
 }

@@ -12,6 +12,7 @@ mod m0006_budget_alerts;
 mod m0007_usage_rollups_errors;
 mod m0008_usage_events_log;
 mod m0009_kept_bodies;
+mod m0010_forgotten_bodies;
 pub mod partition;
 
 use sea_orm_migration::prelude::*;
@@ -32,6 +33,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0007_usage_rollups_errors::Migration),
             Box::new(m0008_usage_events_log::Migration),
             Box::new(m0009_kept_bodies::Migration),
+            Box::new(m0010_forgotten_bodies::Migration),
         ]
     }
 

@@ -80,7 +80,7 @@ pub async fn forget(
     state: web::Data<State>,
 ) -> Result<HttpResponse, ApiError> {
     let tenant = tenant_in(&state, &caller, &request).await?;
-    let calls = bodies::forget(&state.stores.usage, tenant).await?;
+    let calls = bodies::forget(&state.stores.usage, tenant, now_ms()).await?;
     let told = serde_json::json!({ "calls": calls });
     note(&state, &author, tenant, "bodies_forgotten", "", &told).await?;
     Ok(HttpResponse::NoContent().finish())

@@ -117,7 +117,8 @@ pub(super) fn operations() -> Vec<Operation> {
 async fn logged(test: &TestStores, tenant: &str) -> Value {
     let db = &test.stores.config.read;
     let tenant = store::tenants::named(db, tenant).await.expect("tenants");
-    let mut event = event(now_ms() - 60_000, 1);
+    // After whatever was forgotten before.
+    let mut event = event(now_ms() + 10, 1);
     event.tenant = tenant.expect("the tenant");
     let (id, tenant) = (event.id, event.tenant);
     book(&test.stores.usage, &[event]).await.expect("booked");
