@@ -36,7 +36,7 @@ mod m0029_runtime_settings;
 mod m0030_idempotency_keys;
 mod m0031_roles;
 mod m0032_identity_providers;
-mod m0033_proxy_keys_name;
+mod m0033_lists;
 
 use sea_orm_migration::prelude::*;
 
@@ -79,7 +79,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0030_idempotency_keys::Migration),
             Box::new(m0031_roles::Migration),
             Box::new(m0032_identity_providers::Migration),
-            Box::new(m0033_proxy_keys_name::Migration),
+            Box::new(m0033_lists::Migration),
         ]
     }
 

@@ -18,6 +18,63 @@ pub struct ListQuery {
     pub tenant: Option<String>,
 }
 
+/// Which part of a list of things that have names, whose, and in which order.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::IntoParams), into_params(parameter_in = Query))]
+#[serde(deny_unknown_fields, default)]
+pub struct NamedQuery {
+    /// How many rows at most, from 1 to 1000; 100 by default.
+    #[cfg_attr(feature = "openapi", param(minimum = 1, maximum = 1000))]
+    pub limit: Option<u64>,
+    /// What `next_cursor` of the page before said.
+    pub cursor: Option<String>,
+    /// Only this tenant's, by name.
+    pub tenant: Option<String>,
+    /// Only those with this in the name (of people in the address), whatever the case; 1 to 200 bytes.
+    #[cfg_attr(feature = "openapi", param(min_length = 1, max_length = 200))]
+    pub q: Option<String>,
+    /// Only what is switched on, or off.
+    pub enabled: Option<bool>,
+    /// `name` (of people the address) or `created_at`, with `-` before it from the end; without it an order that stays, or by name
+    /// where `q` is given.
+    #[cfg_attr(feature = "openapi", param(inline))]
+    pub sort: Option<Sort>,
+}
+
+/// Whose keys.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::IntoParams), into_params(parameter_in = Query))]
+#[serde(deny_unknown_fields, default)]
+pub struct WhoseQuery {
+    /// Only those of the user with this address.
+    pub user: Option<String>,
+    /// Only those of the group with this name.
+    pub group: Option<String>,
+}
+
+/// What people may do.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::IntoParams), into_params(parameter_in = Query))]
+#[serde(deny_unknown_fields, default)]
+pub struct RoleQuery {
+    /// Only those who have this role in the tenant, or in any.
+    pub role: Option<String>,
+}
+
+/// What a list is sorted by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum Sort {
+    #[serde(rename = "name")]
+    Name,
+    #[serde(rename = "-name")]
+    NameFromTheEnd,
+    #[serde(rename = "created_at")]
+    CreatedAt,
+    #[serde(rename = "-created_at")]
+    CreatedAtFromTheEnd,
+}
+
 /// What is looked for.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::IntoParams), into_params(parameter_in = Query))]

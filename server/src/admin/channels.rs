@@ -16,7 +16,7 @@ use super::{
     Prober, State,
     body::Order as Body,
     error::{ApiError, Code},
-    list::Asked,
+    list::{self, ByName},
     thing::{self, Changing, IfMatch, Thing},
 };
 use crate::{
@@ -36,21 +36,21 @@ pub struct Channels;
 /// `GET /v1/admin/channels`
 pub async fn list(
     caller: Caller,
-    asked: Asked,
+    ByName(asked): ByName,
     state: web::Data<State>,
 ) -> Result<web::Json<Page<ChannelItem>>, ApiError> {
     let scope = asked.scope(&state, &caller).await?;
     let db = &state.stores.config.read;
-    let channels = store::channels::list(db, scope, asked.page, &state.sealer).await?;
+    let channels = store::channels::list(db, scope, &asked.page, &state.sealer).await?;
     let owners: Vec<Uuid> = channels
+        .data
         .iter()
         .filter_map(|channel| Some(channel.owner?.0))
         .collect();
     let owners = names::of(db, Named::Tenant, &owners).await?;
-    let items = channels
-        .iter()
-        .map(|channel| item(&state, channel, &owners));
-    Ok(asked.answer(items.collect(), |item| item.id))
+    Ok(list::answer(
+        channels.map(|channel| item(&state, &channel, &owners)),
+    ))
 }
 
 pub(super) fn item(

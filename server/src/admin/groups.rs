@@ -12,7 +12,7 @@ use weir_api_types::{
 use super::{
     State,
     error::ApiError,
-    list::Asked,
+    list::{self, ByName},
     thing::{Thing, normal_name},
 };
 use crate::{
@@ -29,12 +29,12 @@ pub struct Groups;
 /// `GET /v1/admin/groups`
 pub async fn list(
     caller: Caller,
-    asked: Asked,
+    ByName(asked): ByName,
     state: web::Data<State>,
 ) -> Result<web::Json<Page<GroupItem>>, ApiError> {
     let scope = asked.scope(&state, &caller).await?;
-    let items = store::groups::list(&state.stores.config.read, scope, asked.page).await?;
-    Ok(asked.answer(items, |item| item.id))
+    let items = store::groups::list(&state.stores.config.read, scope, &asked.page).await?;
+    Ok(list::answer(items))
 }
 
 impl Thing for Groups {

@@ -16,7 +16,7 @@ use super::{
     State, audit,
     body::Order,
     error::{ApiError, Code},
-    list::Asked,
+    list::{self, ByName},
     login::redirect_uri,
     thing::{self, IfMatch},
 };
@@ -46,19 +46,15 @@ const MAX_BYTES: usize = 1_000;
 /// `GET /v1/admin/identity-providers`
 pub async fn list(
     caller: Caller,
-    asked: Asked,
+    ByName(asked): ByName,
     state: web::Data<State>,
 ) -> Result<web::Json<Page<IdentityProviderItem>>, ApiError> {
     let scope = asked.scope(&state, &caller).await?;
     let db = &state.stores.config.read;
-    let found = identities::providers(db, scope, asked.page).await?;
-    let tenants: Vec<Uuid> = found.iter().flat_map(tenants_of).collect();
+    let found = identities::providers(db, scope, &asked.page).await?;
+    let tenants: Vec<Uuid> = found.data.iter().flat_map(tenants_of).collect();
     let tenants = names::of(db, Named::Tenant, &tenants).await?;
-    let items: Vec<IdentityProviderItem> = found
-        .into_iter()
-        .map(|provider| item(&state, provider, &tenants))
-        .collect();
-    Ok(asked.answer(items, |item| item.id))
+    Ok(list::answer(found.map(|one| item(&state, one, &tenants))))
 }
 
 /// `GET /v1/admin/identity-providers/{id}`

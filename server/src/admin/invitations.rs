@@ -15,7 +15,7 @@ use super::{
     State, access, audit,
     body::Order,
     error::{ApiError, Code},
-    list::Asked,
+    list::{self, Asked},
 };
 use crate::{
     access::{Author, Caller, Permissions, Subject, of_platform_role},
@@ -49,8 +49,8 @@ pub async fn list(
 ) -> Result<web::Json<Page<InvitationItem>>, ApiError> {
     let scope = asked.scope(&state, &caller).await?;
     let db = &state.stores.config.read;
-    let items = one_time_links::list(db, scope, asked.page, now_ms()).await?;
-    Ok(asked.answer(items, |item| item.id))
+    let items = one_time_links::list(db, scope, &asked.page, now_ms()).await?;
+    Ok(list::answer(items))
 }
 
 /// `POST /v1/admin/invitations`: the one answer that shows the link.

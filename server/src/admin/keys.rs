@@ -1,6 +1,6 @@
 //! Proxy keys: listed, made, changed, rotated, deleted.
 
-use actix_web::{HttpResponse, http::StatusCode, web};
+use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web};
 use sea_orm::ConnectionTrait;
 use uuid::Uuid;
 use weir_api_types::{
@@ -14,7 +14,7 @@ use super::{
     State,
     body::Order as Body,
     error::{ApiError, Code},
-    list::Asked,
+    list,
     thing::{self, IfMatch, Thing, normal_name},
 };
 use crate::{
@@ -22,7 +22,7 @@ use crate::{
     catalog::Kind,
     clock::now_ms,
     resources::{Edit, Picture, export},
-    store::{self, catalog::Slice},
+    store::{self, catalog::Slice, keys::Whose},
     tenancy::{
         KeyId, TenantId,
         key::{KeySecret, Value},
@@ -40,12 +40,20 @@ pub struct Keys;
 /// `GET /v1/admin/keys`
 pub async fn list(
     caller: Caller,
-    asked: Asked,
+    request: HttpRequest,
     state: web::Data<State>,
 ) -> Result<web::Json<Page<KeyItem>>, ApiError> {
+    let (asked, mut words) = list::named(&request)?;
+    let whose = Whose {
+        user: words
+            .remove("user")
+            .map(|email| email.trim().to_lowercase()),
+        group: words.remove("group"),
+    };
+    list::refuse_rest(&words)?;
     let scope = asked.scope(&state, &caller).await?;
-    let items = store::keys::list(&state.stores.config.read, scope, asked.page).await?;
-    Ok(asked.answer(items, |item| item.id))
+    let items = store::keys::list(&state.stores.config.read, scope, &whose, &asked.page).await?;
+    Ok(list::answer(items))
 }
 
 /// `POST /v1/admin/keys`: the one answer that shows the value.

@@ -5,14 +5,18 @@ use std::time::Duration;
 use actix_web::web;
 use weir_api_types::manage::{AlertItem, BudgetItem, LimitItem, Page};
 
-use super::{State, error::ApiError, list::Asked};
+use super::{
+    State,
+    error::ApiError,
+    list::{self, Asked},
+};
 use crate::{
     access::Caller,
     catalog::Catalog,
     clock::now_ms,
     limits::{Account, Standing, Window, claim, name_of},
     resources::export::moment,
-    store,
+    store::{self, Listed},
     tenancy::{Budget, Limit, Scope},
 };
 
@@ -27,9 +31,8 @@ pub async fn limits(
 ) -> Result<web::Json<Page<LimitItem>>, ApiError> {
     let scope = asked.scope(&state, &caller).await?;
     let db = &state.stores.config.read;
-    let limits = store::limits::list(db, scope, asked.page, &state.sealer).await?;
-    let items = limits.into_iter().map(|limit| limit_item(&state, limit));
-    Ok(asked.answer(items.collect(), |item| item.id))
+    let limits = store::limits::list(db, scope, &asked.page, &state.sealer).await?;
+    Ok(list::answer(limits.map(|limit| limit_item(&state, limit))))
 }
 
 /// A limit, and what is left of it here and now.
@@ -53,9 +56,10 @@ pub async fn budgets(
 ) -> Result<web::Json<Page<BudgetItem>>, ApiError> {
     let scope = asked.scope(&state, &caller).await?;
     let db = &state.stores.config.read;
-    let budgets = store::budgets::list(db, scope, asked.page, &state.sealer).await?;
-    let items = budget_items(&state, budgets).await;
-    Ok(asked.answer(items, |item| item.id))
+    let budgets = store::budgets::list(db, scope, &asked.page, &state.sealer).await?;
+    let data = budget_items(&state, budgets.data).await;
+    let next = budgets.next;
+    Ok(list::answer(Listed { data, next }))
 }
 
 /// Budgets, and what is spent of them.
@@ -95,8 +99,8 @@ pub async fn alerts(
     state: web::Data<State>,
 ) -> Result<web::Json<Page<AlertItem>>, ApiError> {
     let scope = asked.scope(&state, &caller).await?;
-    let alerts = store::alerts::list(&state.stores.usage, scope, asked.page).await?;
-    Ok(asked.answer(alerts, |item| item.id))
+    let alerts = store::alerts::list(&state.stores.usage, scope, &asked.page).await?;
+    Ok(list::answer(alerts))
 }
 
 fn owner(catalog: &Catalog, scope: Scope) -> Option<String> {

@@ -5,7 +5,6 @@ use std::{collections::HashMap, time::Duration};
 use actix_web::{FromRequest, HttpRequest, dev::Payload, web};
 use serde::de::DeserializeOwned;
 use std::future::{Ready, ready};
-use uuid::Uuid;
 use weir_api_types::{manage::Page as Items, span::Span};
 
 use super::{
@@ -14,10 +13,15 @@ use super::{
 };
 use crate::{
     access::{Caller, Reach},
-    store::{Page, Scope, page::MAX_ROWS},
+    store::{
+        Listed, Page, Scope,
+        page::{By, Cursor, MAX_ROWS},
+    },
 };
 
 const DEFAULT_ROWS: u64 = 100;
+/// Longest piece of a name that is looked for.
+const MAX_PIECE_BYTES: usize = 200;
 /// Longest wait for what is still on its way to the books.
 const MAX_WAIT: Duration = Duration::from_secs(30);
 
@@ -27,12 +31,31 @@ pub struct Asked {
     tenant: Option<String>,
 }
 
+/// The same of a list of things that have names, which may be asked for by them and in another order.
+pub struct ByName(pub Asked);
+
+impl FromRequest for ByName {
+    type Error = ApiError;
+    type Future = Ready<Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(named(request).and_then(|(asked, words)| {
+            refuse_rest(&words)?;
+            Ok(Self(asked))
+        }))
+    }
+}
+
 impl FromRequest for Asked {
     type Error = ApiError;
     type Future = Ready<Result<Self, ApiError>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(asked(request))
+        ready(words(request).and_then(|mut words| {
+            let asked = asked(&mut words)?;
+            refuse_rest(&words)?;
+            Ok(asked)
+        }))
     }
 }
 
@@ -41,16 +64,14 @@ impl Asked {
     pub async fn scope(&self, state: &State, caller: &Caller) -> Result<Scope, ApiError> {
         scope(state, caller, self.tenant.as_deref()).await
     }
+}
 
-    /// The answer; a full page is followed by another one, which may be empty.
-    pub fn answer<T>(&self, data: Vec<T>, id: impl Fn(&T) -> Uuid) -> web::Json<Items<T>> {
-        let full = data.len() as u64 >= self.page.rows;
-        let next_cursor = data
-            .last()
-            .filter(|_| full)
-            .map(|last| id(last).to_string());
-        web::Json(Items { data, next_cursor })
-    }
+/// A page as it is answered.
+pub fn answer<T>(listed: Listed<T>) -> web::Json<Items<T>> {
+    web::Json(Items {
+        data: listed.data,
+        next_cursor: listed.next,
+    })
 }
 
 /// Whose rows are asked for: all that the caller reaches, unless a tenant is named.
@@ -137,19 +158,65 @@ pub async fn wait(
     }
 }
 
-fn asked(request: &HttpRequest) -> Result<Asked, ApiError> {
+/// What all lists take, out of the words of a query.
+fn asked(words: &mut HashMap<String, String>) -> Result<Asked, ApiError> {
+    asked_in(words, By::Id, false)
+}
+
+/// What lists of things with names take, and the words that are left.
+pub fn named(request: &HttpRequest) -> Result<(Asked, HashMap<String, String>), ApiError> {
     let bad = |detail: &str| ApiError::new(Code::InvalidQuery, detail);
     let mut words = words(request)?;
-    let rows = rows(&mut words)?;
-    let after = match words.remove("cursor").map(|text| Uuid::parse_str(&text)) {
-        None => None,
-        Some(Ok(id)) => Some(id),
-        Some(Err(_)) => return Err(bad("cursor is what next_cursor said.")),
+    let piece = words.remove("q");
+    if piece
+        .as_ref()
+        .is_some_and(|q| q.is_empty() || q.len() > MAX_PIECE_BYTES)
+    {
+        return Err(bad("q is a text of 1 to 200 bytes."));
+    }
+    let sort = words.remove("sort");
+    let (by, is_descending) = match sort
+        .as_deref()
+        .map(|sort| (sort.trim_start_matches('-'), sort))
+    {
+        // Names are what is looked through then.
+        None if piece.is_some() => (By::Name, false),
+        None => (By::Id, false),
+        Some(("name", sort)) => (By::Name, sort != "name"),
+        Some(("created_at", sort)) => (By::Created, sort != "created_at"),
+        Some(_) => return Err(bad("sort is name, -name, created_at or -created_at.")),
     };
-    let tenant = words.remove("tenant");
-    refuse_rest(&words)?;
+    let enabled = match words.remove("enabled").map(|text| text.parse()) {
+        None => None,
+        Some(Ok(enabled)) => Some(enabled),
+        Some(Err(_)) => return Err(bad("enabled is true or false.")),
+    };
+    let mut asked = asked_in(&mut words, by, is_descending)?;
+    asked.page.piece = piece;
+    asked.page.enabled = enabled;
+    Ok((asked, words))
+}
+
+fn asked_in(
+    words: &mut HashMap<String, String>,
+    by: By,
+    is_descending: bool,
+) -> Result<Asked, ApiError> {
+    let rows = rows(words)?;
+    let cursor = words.remove("cursor");
+    let after = cursor.map(|text| Cursor::parse(&text, by));
+    if matches!(after, Some(None)) {
+        let detail = "cursor is what next_cursor said, of a list in the same order.";
+        return Err(ApiError::new(Code::InvalidQuery, detail));
+    }
     Ok(Asked {
-        page: Page { after, rows },
-        tenant,
+        page: Page {
+            after: after.flatten(),
+            rows,
+            by,
+            is_descending,
+            ..Page::default()
+        },
+        tenant: words.remove("tenant"),
     })
 }

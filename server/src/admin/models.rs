@@ -13,7 +13,7 @@ use weir_api_types::{
 use super::{
     State,
     error::ApiError,
-    list::Asked,
+    list::{self, ByName},
     thing::{Thing, normal_name},
 };
 use crate::{
@@ -33,24 +33,24 @@ pub struct Models;
 /// `GET /v1/admin/models`
 pub async fn list(
     caller: Caller,
-    asked: Asked,
+    ByName(asked): ByName,
     state: web::Data<State>,
 ) -> Result<web::Json<Page<ModelItem>>, ApiError> {
     let scope = asked.scope(&state, &caller).await?;
     let db = &state.stores.config.read;
-    let models = store::models::list(db, scope, asked.page, &state.sealer).await?;
+    let models = store::models::list(db, scope, &asked.page, &state.sealer).await?;
     let owners: Vec<Uuid> = models
+        .data
         .iter()
         .filter_map(|model| Some(model.owner?.0))
         .collect();
     let owners = names::of(db, Named::Tenant, &owners).await?;
-    let routes = models.iter().flat_map(|model| &model.routes);
+    let routes = models.data.iter().flat_map(|model| &model.routes);
     let channels: Vec<Uuid> = routes.map(|route| route.channel.0).collect();
     let channels = names::of(db, Named::Channel, &channels).await?;
-    let items = models
-        .into_iter()
-        .map(|model| item(model, &owners, &channels));
-    Ok(asked.answer(items.collect(), |item| item.id))
+    Ok(list::answer(
+        models.map(|model| item(model, &owners, &channels)),
+    ))
 }
 
 fn item(

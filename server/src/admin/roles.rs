@@ -15,7 +15,7 @@ use super::{
     State,
     body::Order as Body,
     error::{ApiError, Code},
-    list::Asked,
+    list::{self, ByName},
     thing::{self, Changing, IfMatch, Thing, normal_name},
 };
 use crate::{
@@ -58,12 +58,12 @@ pub async fn rights(_: Caller) -> web::Json<Rights> {
 /// `GET /v1/admin/roles`
 pub async fn list(
     caller: Caller,
-    asked: Asked,
+    ByName(asked): ByName,
     state: web::Data<State>,
 ) -> Result<web::Json<Page<RoleItem>>, ApiError> {
     let scope = asked.scope(&state, &caller).await?;
-    let items = store::roles::list(&state.stores.config.read, scope, asked.page).await?;
-    Ok(asked.answer(items, |item| item.id))
+    let items = store::roles::list(&state.stores.config.read, scope, &asked.page).await?;
+    Ok(list::answer(items))
 }
 
 /// `PATCH /v1/admin/roles/{id}`: whoever has it may do what it says with their next call.

@@ -24,8 +24,9 @@ use weir_api_types::{
         ResetRequest, Seed, SessionItem,
     },
     queries::{
-        ApplyQuery, CallbackQuery, FacetQuery, HeadQuery, ListQuery, MemberQuery, OrderQuery,
-        PageQuery, ReturnQuery, SearchQuery, TenantQuery, WaitQuery,
+        ApplyQuery, CallbackQuery, FacetQuery, HeadQuery, ListQuery, MemberQuery, NamedQuery,
+        OrderQuery, PageQuery, ReturnQuery, RoleQuery, SearchQuery, TenantQuery, WaitQuery,
+        WhoseQuery,
     },
     resources::{Channel, Model, Resources},
     security::{AdminKeyInfo, KeyCheck, KeyToCheck, NewAdminKey},
@@ -230,7 +231,7 @@ routes! {
             ? ApplyQuery, yaml Resources => 200 one Applied;
     }
     "/tenants" {
-        GET TenantsRead => tenants::list, "List tenants.", ? ListQuery => 200 page TenantItem;
+        GET TenantsRead => tenants::list, "List tenants.", ? NamedQuery => 200 page TenantItem;
         POST TenantsWrite => thing::create::<Tenants>, "Make a tenant.",
             json orders::Tenant => 201 detail orders::Tenant;
     }
@@ -247,7 +248,7 @@ routes! {
         GET Caller => roles::rights, "The permissions there are, and the roles that are built in." => 200 one Rights;
     }
     "/roles" {
-        GET RolesRead => roles::list, "List the roles that tenants have made.", ? ListQuery => 200 page RoleItem;
+        GET RolesRead => roles::list, "List the roles that tenants have made.", ? NamedQuery => 200 page RoleItem;
         POST RolesWrite => thing::create::<Roles>, "Make a role for a tenant.",
             json orders::OwnRole => 201 detail orders::OwnRole;
     }
@@ -258,7 +259,7 @@ routes! {
         DELETE RolesWrite => roles::delete, "Delete a role that nobody has." => 204;
     }
     "/groups" {
-        GET GroupsRead => groups::list, "List groups.", ? ListQuery => 200 page GroupItem;
+        GET GroupsRead => groups::list, "List groups.", ? NamedQuery => 200 page GroupItem;
         POST GroupsWrite => thing::create::<Groups>, "Make a group.",
             json orders::Group => 201 detail orders::Group;
     }
@@ -272,7 +273,7 @@ routes! {
         GET GroupsRead => insight::impact, "What would go, or be missed, with a group." => 200 one Impact;
     }
     "/users" {
-        GET UsersRead => users::list, "List users with their places in tenants.", ? ListQuery => 200 page UserItem;
+        GET UsersRead => users::list, "List users with their places in tenants.", ? NamedQuery, ? RoleQuery => 200 page UserItem;
         POST UsersCreate => users::create, "Put somebody into a tenant without asking them.",
             json orders::User => 201 detail orders::User;
     }
@@ -309,7 +310,7 @@ routes! {
             json Rotation => 200 detail KeyDetail;
     }
     "/models" {
-        GET ModelsRead => models::list, "List models with routes and prices.", ? ListQuery => 200 page ModelItem;
+        GET ModelsRead => models::list, "List models with routes and prices.", ? NamedQuery => 200 page ModelItem;
         POST ModelsWrite => thing::create::<Models>, "Make a model.", json Model => 201 detail Model;
     }
     "/models/{id}" {
@@ -329,7 +330,7 @@ routes! {
         GET SystemRead => system::status, "How the asked instance is, with all that it leans on." => 200 one SystemStatus;
     }
     "/providers" {
-        GET ChannelsRead => system::providers, "Channels, and what their last hour was like.", ? ListQuery => 200 page ProviderItem;
+        GET ChannelsRead => system::providers, "Channels, and what their last hour was like.", ? NamedQuery => 200 page ProviderItem;
     }
     "/stats" {
         GET UsageRead => system::stats, "What there is, and what went through today.", ? TenantQuery => 200 one Stats;
@@ -373,7 +374,7 @@ routes! {
     }
     "/channels" {
         GET ChannelsRead => channels::list, "List channels with the state of their credentials.",
-            ? ListQuery => 200 page ChannelItem;
+            ? NamedQuery => 200 page ChannelItem;
         POST ChannelsWrite => thing::create::<Channels>, "Make a channel.",
             json Channel => 201 detail ChannelDetail;
     }
@@ -399,7 +400,7 @@ routes! {
             => 200 one CredentialCheck;
     }
     "/keys" {
-        GET KeysRead => keys::list, "List proxy keys.", ? ListQuery => 200 page KeyItem;
+        GET KeysRead => keys::list, "List proxy keys.", ? NamedQuery, ? WhoseQuery => 200 page KeyItem;
         POST KeysWrite => keys::create, "Make a proxy key; a value that was made is shown this once.",
             json orders::Key => 201 detail KeyDetail;
     }
@@ -420,7 +421,7 @@ routes! {
             json Rotation => 200 detail KeyDetail;
     }
     "/service-tokens" {
-        GET ServiceTokensRead => service_tokens::list, "List service tokens.", ? ListQuery => 200 page ServiceTokenItem;
+        GET ServiceTokensRead => service_tokens::list, "List service tokens.", ? NamedQuery => 200 page ServiceTokenItem;
         POST ServiceTokensWrite => service_tokens::create, "Make a service token; its value is shown this once.",
             json NewServiceToken => 201 one CreatedServiceToken;
     }
@@ -432,7 +433,7 @@ routes! {
     }
     "/identity-providers" {
         GET IdentityProvidersRead => identity_providers::list, "List identity providers.",
-            ? ListQuery => 200 page IdentityProviderItem;
+            ? NamedQuery => 200 page IdentityProviderItem;
         POST IdentityProvidersWrite => identity_providers::create, "Let people sign in with an identity provider.",
             json IdentityProviderOrder => 201 one IdentityProviderItem;
     }

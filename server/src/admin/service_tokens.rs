@@ -10,7 +10,7 @@ use super::{
     State, audit,
     body::Order,
     error::{ApiError, Code},
-    list::Asked,
+    list::{self, ByName},
 };
 use crate::{
     access::{Author, Caller},
@@ -26,13 +26,13 @@ use crate::{
 /// `GET /v1/admin/service-tokens`
 pub async fn list(
     caller: Caller,
-    asked: Asked,
+    ByName(asked): ByName,
     state: web::Data<State>,
 ) -> Result<web::Json<Page<ServiceTokenItem>>, ApiError> {
     let scope = asked.scope(&state, &caller).await?;
     let db = &state.stores.config.read;
-    let items = store::service_tokens::list(db, scope, asked.page).await?;
-    Ok(asked.answer(items, |item| item.id))
+    let items = store::service_tokens::list(db, scope, &asked.page).await?;
+    Ok(list::answer(items))
 }
 
 /// `GET /v1/admin/service-tokens/{id}`

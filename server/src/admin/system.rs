@@ -13,7 +13,7 @@ use weir_api_types::{
 use super::{
     State, channels,
     error::ApiError,
-    list::{self, Asked},
+    list::{self, ByName},
 };
 use crate::{
     access::{Caller, Reach},
@@ -36,22 +36,25 @@ pub async fn status(_: Caller, state: web::Data<State>) -> web::Json<SystemStatu
 /// `GET /v1/admin/providers`: the channels within reach, with what their last hour was like.
 pub async fn providers(
     caller: Caller,
-    asked: Asked,
+    ByName(asked): ByName,
     state: web::Data<State>,
 ) -> Result<web::Json<Page<ProviderItem>>, ApiError> {
     let db = &state.stores.config.read;
     let scope = asked.scope(&state, &caller).await?;
-    let stored = store::channels::list(db, scope, asked.page, &state.sealer).await?;
-    let owners: Vec<Uuid> = stored.iter().filter_map(|one| Some(one.owner?.0)).collect();
+    let stored = store::channels::list(db, scope, &asked.page, &state.sealer).await?;
+    let owners: Vec<Uuid> = stored
+        .data
+        .iter()
+        .filter_map(|one| Some(one.owner?.0))
+        .collect();
     let owners = names::of(db, Named::Tenant, &owners).await?;
     let now_ms = now_ms();
     let span = now_ms - HOUR_MS..now_ms;
     let rows = reports::usage::by_channel(&state.stores, scope, span).await?;
-    let items = stored.iter().map(|channel| {
-        let item = channels::item(&state, channel, &owners);
-        provider(item, (state.is_up)(channel), &rows)
-    });
-    Ok(asked.answer(items.collect(), |item| item.id))
+    Ok(list::answer(stored.map(|channel| {
+        let item = channels::item(&state, &channel, &owners);
+        provider(item, (state.is_up)(&channel), &rows)
+    })))
 }
 
 fn provider(item: ChannelItem, up: bool, rows: &HashMap<Uuid, UsageRow>) -> ProviderItem {

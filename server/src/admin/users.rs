@@ -15,7 +15,7 @@ use super::{
     State, audit,
     body::Order as Body,
     error::{ApiError, Code},
-    list::{self, Asked},
+    list,
     thing::{self, IfMatch},
 };
 use crate::{
@@ -36,12 +36,16 @@ const PLACE: &str = "tenants[0].users[0]";
 /// `GET /v1/admin/users`
 pub async fn list(
     caller: Caller,
-    asked: Asked,
+    request: HttpRequest,
     state: web::Data<State>,
 ) -> Result<web::Json<Page<UserItem>>, ApiError> {
+    let (asked, mut words) = list::named(&request)?;
+    let role = words.remove("role");
+    list::refuse_rest(&words)?;
     let scope = asked.scope(&state, &caller).await?;
-    let items = store::users::list(&state.stores.config.read, scope, asked.page).await?;
-    Ok(asked.answer(items, |item| item.id))
+    let db = &state.stores.config.read;
+    let items = store::users::list(db, scope, role.as_deref(), &asked.page).await?;
+    Ok(list::answer(items))
 }
 
 /// `GET /v1/admin/users/{id}`, with `tenant` where the person is in several.

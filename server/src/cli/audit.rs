@@ -6,7 +6,7 @@ use weir_api_types::manage::{AuditItem, AuditVerdict};
 
 use super::{
     client::{Target, with_query},
-    lists::{OwnedArgs, show_owned},
+    listing::{OwnedArgs, show},
     output,
 };
 
@@ -40,7 +40,7 @@ pub struct VerifyArgs {
 /// Does what the command says.
 pub async fn run(command: Command) -> anyhow::Result<()> {
     match command {
-        Command::List(args) => show_owned(PATH, args, COLUMNS, row).await,
+        Command::List(args) => show(PATH, args, COLUMNS, row).await,
         Command::Verify(args) => {
             let seq = args.seq.map(|seq| seq.to_string());
             let words = [("seq", seq.as_deref()), ("head", args.head.as_deref())];

@@ -7,7 +7,7 @@ use weir_api_types::{
 };
 
 use super::{
-    lists::{OwnedArgs, show_owned},
+    listing::{OwnedArgs, show},
     things::{self, Kind},
 };
 use crate::tenancy::limit::{Amount, Spending};
@@ -63,7 +63,7 @@ pub async fn limits(args: OwnedArgs) -> anyhow::Result<()> {
         "for",
         "left",
     ];
-    show_owned("/v1/admin/limits", args, &columns, |item: &LimitItem| {
+    show("/v1/admin/limits", args, &columns, |item: &LimitItem| {
         let rule = &item.rule;
         let only = [rule.model.as_deref(), rule.endpoint.as_deref()];
         let only: Vec<&str> = only.into_iter().flatten().collect();
@@ -88,7 +88,7 @@ pub async fn budgets(args: OwnedArgs) -> anyhow::Result<()> {
     let columns = [
         "id", "tenant", "scope", "name", "budget", "mode", "spent", "reserved", "resets",
     ];
-    show_owned("/v1/admin/budgets", args, &columns, |item: &BudgetItem| {
+    show("/v1/admin/budgets", args, &columns, |item: &BudgetItem| {
         let spending = spending(&item.rule);
         let words = |units: Option<u64>| units.map(|units| spending.words(units));
         vec![
@@ -115,7 +115,7 @@ pub async fn alerts(args: OwnedArgs) -> anyhow::Result<()> {
     let columns = [
         "at", "budget", "kind", "percent", "spent", "amount", "since",
     ];
-    show_owned("/v1/admin/alerts", args, &columns, |item: &AlertItem| {
+    show("/v1/admin/alerts", args, &columns, |item: &AlertItem| {
         vec![
             item.at.clone(),
             item.budget.to_string(),

@@ -10,7 +10,7 @@ use weir_api_types::{
 
 use super::{
     client::Target,
-    lists::{OwnedArgs, show_owned},
+    listing::{OwnedArgs, show},
     output::{self, Format, OutputArg},
 };
 
@@ -61,7 +61,7 @@ pub struct DeleteArgs {
 /// Does what the command says.
 pub async fn run(command: Command) -> anyhow::Result<()> {
     match command {
-        Command::List(args) => show_owned(PATH, args, COLUMNS, row).await,
+        Command::List(args) => show(PATH, args, COLUMNS, row).await,
         Command::Create(args) => create(args).await,
         Command::Delete(args) => {
             let path = format!("{PATH}/{}", args.id);

@@ -9,7 +9,7 @@ use weir_api_types::{
 
 use super::{
     client::Target,
-    lists::{OwnedArgs, show_sorted},
+    listing::{ListArgs, NamedArgs, Narrowed, Words, show, show_sorted},
     output::OutputArg,
     secret::Shown,
     things::{self, ChangeArgs, Kind, OneArgs},
@@ -29,7 +29,7 @@ const COLUMNS: &[&str] = &[
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// List keys.
-    List(OwnedArgs),
+    List(KeysArgs),
     /// Make a key; its value is shown this once.
     Create(CreateArgs),
     /// Refuse a key's calls, and cut its streams.
@@ -88,13 +88,35 @@ pub struct RotateArgs {
     grace: Option<Span>,
 }
 
+/// A list of keys.
+#[derive(Debug, Args)]
+pub struct KeysArgs {
+    /// Only those of the user with this address.
+    #[arg(long, value_name = "EMAIL")]
+    user: Option<String>,
+    /// Only those of the group with this name.
+    #[arg(long, value_name = "NAME")]
+    group: Option<String>,
+    #[command(flatten)]
+    list: NamedArgs,
+}
+
+impl Narrowed for KeysArgs {
+    fn parts(self) -> (Words, ListArgs) {
+        let (mut words, list) = self.list.parts();
+        words.extend([("user", self.user), ("group", self.group)]);
+        (words, list)
+    }
+}
+
 /// Does what the command says.
 pub async fn run(command: Command) -> anyhow::Result<()> {
     match command {
-        Command::List(args) => {
+        Command::List(args) if args.list.is_unsorted() => {
             let key = |item: &KeyItem| (item.tenant.clone(), item.name.clone());
             show_sorted(KIND.path, args, COLUMNS, key, row).await
         }
+        Command::List(args) => show(KIND.path, args, COLUMNS, row).await,
         Command::Create(args) => create(args).await,
         Command::Disable(args) => KIND.switch(args, false).await,
         Command::Enable(args) => KIND.switch(args, true).await,

@@ -1,7 +1,6 @@
 //! `weir channels|models|tenants|groups|roles|users` and `weir instances`.
 
 use clap::{Args, Subcommand};
-use serde::{Serialize, de::DeserializeOwned};
 use weir_api_types::{
     manage::{
         ChannelItem, CredentialItem, CredentialState, GroupItem, InstanceItem, ModelItem, RoleItem,
@@ -12,9 +11,8 @@ use weir_api_types::{
 };
 
 use super::{
-    client::Target,
     credentials,
-    output::{self, OutputArg},
+    listing::{ListArgs, NamedArgs, Narrowed, Words, show},
     system,
     things::{self, Kind, OneArgs},
 };
@@ -72,7 +70,7 @@ pub const USERS: Kind = Kind {
 #[derive(Debug, Subcommand)]
 pub enum Channels {
     /// List channels, with the state of their credentials.
-    List(OwnedArgs),
+    List(NamedArgs),
     #[command(flatten)]
     One(things::Command),
     /// The pool of secrets that a channel is called with.
@@ -84,7 +82,7 @@ pub enum Channels {
 #[derive(Debug, Subcommand)]
 pub enum Models {
     /// List models, with their routes.
-    List(OwnedArgs),
+    List(NamedArgs),
     #[command(flatten)]
     One(things::Command),
 }
@@ -93,7 +91,7 @@ pub enum Models {
 #[derive(Debug, Subcommand)]
 pub enum Tenants {
     /// List tenants.
-    List(ListArgs),
+    List(NamedArgs),
     #[command(flatten)]
     One(things::Command),
 }
@@ -102,7 +100,7 @@ pub enum Tenants {
 #[derive(Debug, Subcommand)]
 pub enum Groups {
     /// List groups.
-    List(OwnedArgs),
+    List(NamedArgs),
     #[command(flatten)]
     One(things::Command),
 }
@@ -111,7 +109,7 @@ pub enum Groups {
 #[derive(Debug, Subcommand)]
 pub enum Roles {
     /// List the roles that tenants have made.
-    List(OwnedArgs),
+    List(NamedArgs),
     /// Show every permission there is, and the roles that are built in.
     Permissions(system::OneArgs),
     #[command(flatten)]
@@ -122,7 +120,7 @@ pub enum Roles {
 #[derive(Debug, Subcommand)]
 pub enum IdentityProviders {
     /// List identity providers.
-    List(OwnedArgs),
+    List(NamedArgs),
     #[command(flatten)]
     One(things::Command),
 }
@@ -131,30 +129,29 @@ pub enum IdentityProviders {
 #[derive(Debug, Subcommand)]
 pub enum Users {
     /// List users, with their roles.
-    List(OwnedArgs),
+    List(UsersArgs),
     #[command(flatten)]
     One(things::Command),
     /// Make a link that works once, with which somebody sets a password.
     ResetLink(OneArgs),
 }
 
-/// A list of everything.
+/// A list of people.
 #[derive(Debug, Args)]
-pub struct ListArgs {
+pub struct UsersArgs {
+    /// Only those who have this role in the tenant, or in any.
+    #[arg(long, value_name = "NAME")]
+    role: Option<String>,
     #[command(flatten)]
-    output: OutputArg,
-    #[command(flatten)]
-    target: Target,
+    list: NamedArgs,
 }
 
-/// A list that can be narrowed to one tenant.
-#[derive(Debug, Args)]
-pub struct OwnedArgs {
-    /// Only this tenant's own.
-    #[arg(long, value_name = "NAME")]
-    tenant: Option<String>,
-    #[command(flatten)]
-    list: ListArgs,
+impl Narrowed for UsersArgs {
+    fn parts(self) -> (Words, ListArgs) {
+        let (mut words, list) = self.list.parts();
+        words.push(("role", self.role));
+        (words, list)
+    }
 }
 
 /// `weir channels`
@@ -219,7 +216,7 @@ pub async fn users(command: Users) -> anyhow::Result<()> {
     }
 }
 
-async fn list_channels(args: OwnedArgs) -> anyhow::Result<()> {
+async fn list_channels(args: NamedArgs) -> anyhow::Result<()> {
     let columns = [
         "tenant",
         "name",
@@ -228,57 +225,45 @@ async fn list_channels(args: OwnedArgs) -> anyhow::Result<()> {
         "enabled",
         "credentials",
     ];
-    show(
-        CHANNELS.path,
-        args.tenant,
-        args.list,
-        &columns,
-        |item: &ChannelItem| {
-            let credentials: Vec<String> = item.credentials.iter().map(credential).collect();
-            vec![
-                item.tenant.clone().unwrap_or_default(),
-                item.name.clone(),
-                item.kind.as_str().to_owned(),
-                item.base_url.clone(),
-                item.enabled.to_string(),
-                credentials.join("; "),
-            ]
-        },
-    )
+    show(CHANNELS.path, args, &columns, |item: &ChannelItem| {
+        let credentials: Vec<String> = item.credentials.iter().map(credential).collect();
+        vec![
+            item.tenant.clone().unwrap_or_default(),
+            item.name.clone(),
+            item.kind.as_str().to_owned(),
+            item.base_url.clone(),
+            item.enabled.to_string(),
+            credentials.join("; "),
+        ]
+    })
     .await
 }
 
-async fn list_models(args: OwnedArgs) -> anyhow::Result<()> {
+async fn list_models(args: NamedArgs) -> anyhow::Result<()> {
     let columns = ["tenant", "name", "enabled", "routes", "capabilities"];
-    show(
-        MODELS.path,
-        args.tenant,
-        args.list,
-        &columns,
-        |item: &ModelItem| {
-            let route = |route: &weir_api_types::resources::Route| {
-                format!(
-                    "{}:{}",
-                    route.channel,
-                    route.model.as_deref().unwrap_or_default()
-                )
-            };
-            let routes: Vec<String> = item.routes.iter().map(route).collect();
-            vec![
-                item.tenant.clone().unwrap_or_default(),
-                item.name.clone(),
-                item.enabled.to_string(),
-                routes.join(" "),
-                item.capabilities.join(" "),
-            ]
-        },
-    )
+    show(MODELS.path, args, &columns, |item: &ModelItem| {
+        let route = |route: &weir_api_types::resources::Route| {
+            format!(
+                "{}:{}",
+                route.channel,
+                route.model.as_deref().unwrap_or_default()
+            )
+        };
+        let routes: Vec<String> = item.routes.iter().map(route).collect();
+        vec![
+            item.tenant.clone().unwrap_or_default(),
+            item.name.clone(),
+            item.enabled.to_string(),
+            routes.join(" "),
+            item.capabilities.join(" "),
+        ]
+    })
     .await
 }
 
-async fn list_tenants(args: ListArgs) -> anyhow::Result<()> {
+async fn list_tenants(args: NamedArgs) -> anyhow::Result<()> {
     let columns = ["id", "name", "enabled", "time_zone", "created"];
-    show(TENANTS.path, None, args, &columns, |item: &TenantItem| {
+    show(TENANTS.path, args, &columns, |item: &TenantItem| {
         vec![
             item.id.to_string(),
             item.name.clone(),
@@ -290,52 +275,39 @@ async fn list_tenants(args: ListArgs) -> anyhow::Result<()> {
     .await
 }
 
-async fn list_groups(args: OwnedArgs) -> anyhow::Result<()> {
+async fn list_groups(args: NamedArgs) -> anyhow::Result<()> {
     let columns = ["id", "tenant", "name", "members", "created"];
-    show(
-        GROUPS.path,
-        args.tenant,
-        args.list,
-        &columns,
-        |item: &GroupItem| {
-            vec![
-                item.id.to_string(),
-                item.tenant.clone(),
-                item.name.clone(),
-                item.members.to_string(),
-                item.created_at.clone(),
-            ]
-        },
-    )
+    show(GROUPS.path, args, &columns, |item: &GroupItem| {
+        vec![
+            item.id.to_string(),
+            item.tenant.clone(),
+            item.name.clone(),
+            item.members.to_string(),
+            item.created_at.clone(),
+        ]
+    })
     .await
 }
 
-async fn list_roles(args: OwnedArgs) -> anyhow::Result<()> {
+async fn list_roles(args: NamedArgs) -> anyhow::Result<()> {
     let columns = ["id", "tenant", "name", "holders", "permissions"];
-    show(
-        ROLES.path,
-        args.tenant,
-        args.list,
-        &columns,
-        |item: &RoleItem| {
-            vec![
-                item.id.to_string(),
-                item.tenant.clone(),
-                item.name.clone(),
-                item.holders.to_string(),
-                item.permissions.join(" "),
-            ]
-        },
-    )
+    show(ROLES.path, args, &columns, |item: &RoleItem| {
+        vec![
+            item.id.to_string(),
+            item.tenant.clone(),
+            item.name.clone(),
+            item.holders.to_string(),
+            item.permissions.join(" "),
+        ]
+    })
     .await
 }
 
-async fn list_identity_providers(args: OwnedArgs) -> anyhow::Result<()> {
+async fn list_identity_providers(args: NamedArgs) -> anyhow::Result<()> {
     let columns = ["id", "tenant", "name", "issuer", "enabled"];
     show(
         IDENTITY_PROVIDERS.path,
-        args.tenant,
-        args.list,
+        args,
         &columns,
         |item: &IdentityProviderItem| {
             vec![
@@ -350,32 +322,26 @@ async fn list_identity_providers(args: OwnedArgs) -> anyhow::Result<()> {
     .await
 }
 
-async fn list_users(args: OwnedArgs) -> anyhow::Result<()> {
+async fn list_users(args: UsersArgs) -> anyhow::Result<()> {
     let columns = ["email", "name", "department", "enabled", "tenants"];
-    show(
-        USERS.path,
-        args.tenant,
-        args.list,
-        &columns,
-        |item: &UserItem| {
-            let places = item.memberships.iter().map(|place| {
-                let groups = place.groups.join("+");
-                let groups = if groups.is_empty() {
-                    groups
-                } else {
-                    format!(" ({groups})")
-                };
-                format!("{}: {}{groups}", place.tenant, place.role.as_str())
-            });
-            vec![
-                item.email.clone(),
-                item.name.clone(),
-                item.department.clone(),
-                item.enabled.to_string(),
-                places.collect::<Vec<_>>().join("; "),
-            ]
-        },
-    )
+    show(USERS.path, args, &columns, |item: &UserItem| {
+        let places = item.memberships.iter().map(|place| {
+            let groups = place.groups.join("+");
+            let groups = if groups.is_empty() {
+                groups
+            } else {
+                format!(" ({groups})")
+            };
+            format!("{}: {}{groups}", place.tenant, place.role.as_str())
+        });
+        vec![
+            item.email.clone(),
+            item.name.clone(),
+            item.department.clone(),
+            item.enabled.to_string(),
+            places.collect::<Vec<_>>().join("; "),
+        ]
+    })
     .await
 }
 
@@ -394,7 +360,6 @@ pub async fn providers(args: ListArgs) -> anyhow::Result<()> {
     ];
     show(
         "/v1/admin/providers",
-        None,
         args,
         &columns,
         |item: &ProviderItem| {
@@ -423,7 +388,6 @@ pub async fn instances(args: ListArgs) -> anyhow::Result<()> {
     ];
     show(
         "/v1/admin/instances",
-        None,
         args,
         &columns,
         |item: &InstanceItem| {
@@ -439,52 +403,6 @@ pub async fn instances(args: ListArgs) -> anyhow::Result<()> {
         },
     )
     .await
-}
-
-/// A list that can be narrowed to one tenant, shown.
-pub(super) async fn show_owned<T: Serialize + DeserializeOwned>(
-    path: &str,
-    args: OwnedArgs,
-    columns: &[&str],
-    row: impl Fn(&T) -> Vec<String>,
-) -> anyhow::Result<()> {
-    show(path, args.tenant, args.list, columns, row).await
-}
-
-/// The same in another order than that of the ids.
-pub(super) async fn show_sorted<T: Serialize + DeserializeOwned, K: Ord>(
-    path: &str,
-    args: OwnedArgs,
-    columns: &[&str],
-    key: impl Fn(&T) -> K,
-    row: impl Fn(&T) -> Vec<String>,
-) -> anyhow::Result<()> {
-    show_by(path, args.tenant, args.list, columns, key, row).await
-}
-
-async fn show<T: Serialize + DeserializeOwned>(
-    path: &str,
-    tenant: Option<String>,
-    args: ListArgs,
-    columns: &[&str],
-    row: impl Fn(&T) -> Vec<String>,
-) -> anyhow::Result<()> {
-    // All are alike: they stay in the order in which they came.
-    show_by(path, tenant, args, columns, |_| (), row).await
-}
-
-async fn show_by<T: Serialize + DeserializeOwned, K: Ord>(
-    path: &str,
-    tenant: Option<String>,
-    args: ListArgs,
-    columns: &[&str],
-    key: impl Fn(&T) -> K,
-    row: impl Fn(&T) -> Vec<String>,
-) -> anyhow::Result<()> {
-    let words = [("tenant", tenant.as_deref())];
-    let mut items: Vec<T> = args.target.client()?.list(path, &words).await?;
-    items.sort_by_cached_key(key);
-    output::list(args.output.output, &items, columns, row)
 }
 
 fn credential(item: &CredentialItem) -> String {

@@ -17,6 +17,7 @@ mod doctor;
 mod health;
 mod invitations;
 mod keys;
+mod listing;
 mod lists;
 mod local;
 mod logs;
@@ -125,9 +126,9 @@ pub enum Command {
     /// What there is, and what went through today.
     Stats(system::OneArgs),
     /// Channels, and what their last hour was like.
-    Providers(lists::ListArgs),
+    Providers(listing::ListArgs),
     /// The living instances, with their versions and how far each is behind.
-    Instances(lists::ListArgs),
+    Instances(listing::ListArgs),
     /// What was used, by whom, for how much.
     Usage(usage::UsageArgs),
     /// Single requests: the newest, or those that are looked for.

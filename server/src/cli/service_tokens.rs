@@ -5,7 +5,7 @@ use weir_api_types::manage::{AnyRole, CreatedServiceToken, NewServiceToken, Serv
 
 use super::{
     client::Target,
-    lists::{OwnedArgs, show_sorted},
+    listing::{NamedArgs, show, show_sorted},
     output::OutputArg,
     secret::Shown,
     things::{self, Kind, OneArgs},
@@ -31,7 +31,7 @@ const COLUMNS: &[&str] = &[
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// List service tokens.
-    List(OwnedArgs),
+    List(NamedArgs),
     /// Make a service token; its value is shown this once.
     Create(CreateArgs),
     /// Refuse a service token.
@@ -68,10 +68,11 @@ pub struct CreateArgs {
 /// Does what the command says.
 pub async fn run(command: Command) -> anyhow::Result<()> {
     match command {
-        Command::List(args) => {
+        Command::List(args) if args.is_unsorted() => {
             let key = |item: &ServiceTokenItem| (item.tenant.clone(), item.name.clone());
             show_sorted(KIND.path, args, COLUMNS, key, row).await
         }
+        Command::List(args) => show(KIND.path, args, COLUMNS, row).await,
         Command::Create(args) => create(args).await,
         Command::Disable(args) => KIND.switch(args, false).await,
         Command::Enable(args) => KIND.switch(args, true).await,

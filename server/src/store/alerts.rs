@@ -8,7 +8,7 @@ use uuid::Uuid;
 use weir_api_types::manage::AlertItem;
 use weir_entity::budget_alert::{ActiveModel, Column, Entity};
 
-use super::{Database, Page, Result, Scope, moment};
+use super::{Database, Listed, Page, Result, Scope, moment};
 use crate::limits::{Alert, Happened};
 
 /// Writes an alert, unless it is there already. Whether it was written now.
@@ -42,7 +42,7 @@ pub async fn write(db: &Database, alert: &Alert, at_ms: i64) -> Result<bool> {
 }
 
 /// A page of the alerts of one tenant, or of all.
-pub async fn list(db: &Database, scope: Scope, page: Page) -> Result<Vec<AlertItem>> {
+pub async fn list(db: &Database, scope: Scope, page: &Page) -> Result<Listed<AlertItem>> {
     let mut query = Entity::find();
     if let Scope::Tenant(tenant) = scope {
         query = query.filter(Column::TenantId.eq(tenant.0));
@@ -58,5 +58,5 @@ pub async fn list(db: &Database, scope: Scope, page: Page) -> Result<Vec<AlertIt
         window_start: moment(row.window_ms),
         at: moment(row.at_ms),
     };
-    Ok(rows.into_iter().map(item).collect())
+    Ok(rows.map(item))
 }

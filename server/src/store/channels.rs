@@ -1,12 +1,15 @@
 //! Channels and their sealed credentials, as they are written and listed.
 
+use std::collections::HashMap;
+
 use sea_orm::{
     ActiveValue::Set, ColumnTrait as _, ConnectionTrait, EntityTrait as _, QueryFilter as _,
     Statement, sea_query::OnConflict,
 };
+use uuid::Uuid;
 use weir_entity::{channel, credential};
 
-use super::{Error, Page, Result, Scope, catalog, count, document};
+use super::{Columns, Error, Listed, Page, Result, Scope, catalog, count, document};
 use crate::{
     catalog::{Channel, Credential, Entry, Kind},
     secrets::{Place, Sealer, Secret},
@@ -79,25 +82,31 @@ pub async fn needed(db: &impl ConnectionTrait, id: ChannelId) -> Result<Option<S
 pub async fn list(
     db: &impl ConnectionTrait,
     scope: Scope,
-    page: Page,
+    page: &Page,
     sealer: &Sealer,
-) -> Result<Vec<Channel>> {
+) -> Result<Listed<Channel>> {
     let mut query = channel::Entity::find();
     if let Scope::Tenant(tenant) = scope {
         query = query.filter(channel::Column::TenantId.eq(tenant.0));
     }
-    let rows = page.of(db, query, channel::Column::Id).await?;
+    let columns = Columns {
+        id: channel::Column::Id,
+        name: channel::Column::Name,
+        created_ms: channel::Column::CreatedMs,
+        enabled: Some(channel::Column::Enabled),
+    };
+    let Listed { data: rows, next } = page.named(db, query, columns).await?;
     let ids: Vec<_> = rows.iter().map(|row| row.id).collect();
     let entries = catalog::entries(db, Kind::Channel, &ids, sealer).await?;
-    let mut channels: Vec<Channel> = entries
+    let mut found: HashMap<Uuid, Channel> = entries
         .into_iter()
         .filter_map(|entry| match entry {
-            Entry::Channel(channel) => Some(channel),
+            Entry::Channel(channel) => Some((channel.id.0, channel)),
             _ => None,
         })
         .collect();
-    channels.sort_unstable_by_key(|channel| channel.id);
-    Ok(channels)
+    let data = ids.iter().filter_map(|id| found.remove(id)).collect();
+    Ok(Listed { data, next })
 }
 
 /// Whether the platform has a channel of this name.

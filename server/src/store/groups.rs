@@ -14,7 +14,7 @@ use weir_entity::{
 };
 
 use super::{
-    Page, Result, Scope, moment,
+    Columns, Listed, Page, Result, Scope, moment,
     names::{self, Named},
 };
 use crate::tenancy::{Group, GroupId, TenantId};
@@ -45,15 +45,25 @@ pub async fn delete(db: &impl ConnectionTrait, tenant: TenantId, id: GroupId) ->
 }
 
 /// A page of the groups of one tenant, or of all.
-pub async fn list(db: &impl ConnectionTrait, scope: Scope, page: Page) -> Result<Vec<GroupItem>> {
+pub async fn list(
+    db: &impl ConnectionTrait,
+    scope: Scope,
+    page: &Page,
+) -> Result<Listed<GroupItem>> {
     let mut query = Entity::find();
     if let Scope::Tenant(tenant) = scope {
         query = query.filter(Column::TenantId.eq(tenant.0));
     }
-    let rows = page.of(db, query, Column::Id).await?;
-    let tenants: Vec<Uuid> = rows.iter().map(|row| row.tenant_id).collect();
+    let columns = Columns {
+        id: Column::Id,
+        name: Column::Name,
+        created_ms: Column::CreatedMs,
+        enabled: None,
+    };
+    let rows = page.named(db, query, columns).await?;
+    let tenants: Vec<Uuid> = rows.data.iter().map(|row| row.tenant_id).collect();
     let tenants = names::of(db, Named::Tenant, &tenants).await?;
-    let ids = rows.iter().map(|row| row.id);
+    let ids = rows.data.iter().map(|row| row.id);
     let members: Vec<(Uuid, i64)> = group_member::Entity::find()
         .select_only()
         .column(group_member::Column::GroupId)
@@ -71,5 +81,5 @@ pub async fn list(db: &impl ConnectionTrait, scope: Scope, page: Page) -> Result
         members: members.get(&row.id).copied().unwrap_or(0).unsigned_abs(),
         created_at: moment(row.created_ms),
     };
-    Ok(rows.into_iter().map(item).collect())
+    Ok(rows.map(item))
 }

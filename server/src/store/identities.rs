@@ -9,7 +9,7 @@ use uuid::Uuid;
 use weir_api_types::sign_in::{GroupRole, IdentityItem};
 use weir_entity::{identity, identity_provider, session};
 
-use super::{Error, Page, Result, Scope, document, moment};
+use super::{Columns, Error, Listed, Page, Result, Scope, document, moment};
 use crate::{
     secrets::Sealed,
     tenancy::{TenantId, UserId},
@@ -163,15 +163,22 @@ pub async fn provider(db: &impl ConnectionTrait, id: Uuid) -> Result<Provider> {
 pub async fn providers(
     db: &impl ConnectionTrait,
     scope: Scope,
-    page: Page,
-) -> Result<Vec<Provider>> {
+    page: &Page,
+) -> Result<Listed<Provider>> {
     use identity_provider::{Column, Entity};
     let mut query = Entity::find();
     if let Scope::Tenant(tenant) = scope {
         query = query.filter(Column::TenantId.eq(tenant.0));
     }
-    let rows = page.of(db, query, Column::Id).await?;
-    rows.into_iter().map(read).collect()
+    let columns = Columns {
+        id: Column::Id,
+        name: Column::Name,
+        created_ms: Column::CreatedMs,
+        enabled: Some(Column::Enabled),
+    };
+    let Listed { data, next } = page.named(db, query, columns).await?;
+    let data = data.into_iter().map(read).collect::<Result<_>>()?;
+    Ok(Listed { data, next })
 }
 
 /// Those that sign people in: the platform's, or a tenant's; by name.

@@ -4,15 +4,15 @@ use std::collections::HashMap;
 
 use sea_orm::{
     ActiveValue::Set, ColumnTrait as _, ConnectionTrait, EntityTrait as _, QueryFilter as _,
-    QueryOrder as _, QuerySelect as _, sea_query::OnConflict,
+    QueryOrder as _, QuerySelect as _, QueryTrait as _, sea_query::OnConflict,
 };
 use serde_json::json;
 use uuid::Uuid;
 use weir_api_types::manage::KeyItem;
-use weir_entity::{key_secret, proxy_key};
+use weir_entity::{group, key_secret, proxy_key, user};
 
 use super::{
-    Error, Page, Result, Scope, document,
+    Columns, Error, Listed, Page, Result, Scope, document,
     error::found,
     moment,
     names::{self, Named},
@@ -116,14 +116,49 @@ pub async fn hints(db: &impl ConnectionTrait, id: KeyId) -> Result<Vec<String>> 
     Ok(rows.into_iter().map(|row| row.hint).collect())
 }
 
+/// Whose keys are looked for; names of nobody have none.
+#[derive(Debug, Default)]
+pub struct Whose {
+    /// The address of the user that they belong to.
+    pub user: Option<String>,
+    /// The name of the group that they belong to.
+    pub group: Option<String>,
+}
+
 /// A page of the keys of one tenant, or of all.
-pub async fn list(db: &impl ConnectionTrait, scope: Scope, page: Page) -> Result<Vec<KeyItem>> {
+pub async fn list(
+    db: &impl ConnectionTrait,
+    scope: Scope,
+    whose: &Whose,
+    page: &Page,
+) -> Result<Listed<KeyItem>> {
     let mut query = proxy_key::Entity::find();
     if let Scope::Tenant(tenant) = scope {
         query = query.filter(proxy_key::Column::TenantId.eq(tenant.0));
     }
-    let rows = page.of(db, query, proxy_key::Column::Id).await?;
-    items(db, rows).await
+    if let Some(email) = &whose.user {
+        let users = user::Entity::find()
+            .select_only()
+            .column(user::Column::Id)
+            .filter(user::Column::Email.eq(email));
+        query = query.filter(proxy_key::Column::UserId.in_subquery(users.into_query()));
+    }
+    if let Some(name) = &whose.group {
+        let groups = group::Entity::find()
+            .select_only()
+            .column(group::Column::Id)
+            .filter(group::Column::Name.eq(name));
+        query = query.filter(proxy_key::Column::GroupId.in_subquery(groups.into_query()));
+    }
+    let columns = Columns {
+        id: proxy_key::Column::Id,
+        name: proxy_key::Column::Name,
+        created_ms: proxy_key::Column::CreatedMs,
+        enabled: Some(proxy_key::Column::Enabled),
+    };
+    let Listed { data, next } = page.named(db, query, columns).await?;
+    let data = items(db, data).await?;
+    Ok(Listed { data, next })
 }
 
 /// A user's keys in a tenant, by name.

@@ -1,12 +1,15 @@
 //! Limits, as they are written and listed.
 
+use std::collections::HashMap;
+
 use sea_orm::{
     ActiveValue::Set, ColumnTrait as _, ConnectionTrait, EntityTrait as _, QueryFilter as _,
     sea_query::OnConflict,
 };
+use uuid::Uuid;
 use weir_entity::limit::{ActiveModel, Column, Entity};
 
-use super::{Page, Result, Scope as Seen, catalog, columns::Place, count, document};
+use super::{Listed, Page, Result, Scope as Seen, catalog, columns::Place, count, document};
 use crate::{
     catalog::{Entry, Kind},
     secrets::Sealer,
@@ -53,23 +56,23 @@ pub async fn delete(db: &impl ConnectionTrait, id: LimitId) -> Result<()> {
 pub async fn list(
     db: &impl ConnectionTrait,
     seen: Seen,
-    page: Page,
+    page: &Page,
     sealer: &Sealer,
-) -> Result<Vec<Limit>> {
+) -> Result<Listed<Limit>> {
     let mut query = Entity::find();
     if let Seen::Tenant(tenant) = seen {
         query = query.filter(Column::TenantId.eq(tenant.0));
     }
-    let rows = page.of(db, query, Column::Id).await?;
+    let Listed { data: rows, next } = page.of(db, query, Column::Id).await?;
     let ids: Vec<_> = rows.iter().map(|row| row.id).collect();
     let entries = catalog::entries(db, Kind::Limit, &ids, sealer).await?;
-    let mut found: Vec<Limit> = entries
+    let mut found: HashMap<Uuid, Limit> = entries
         .into_iter()
         .filter_map(|entry| match entry {
-            Entry::Limit(limit) => Some(limit),
+            Entry::Limit(limit) => Some((limit.id.0, limit)),
             _ => None,
         })
         .collect();
-    found.sort_unstable_by_key(|limit| limit.id);
-    Ok(found)
+    let data = ids.iter().filter_map(|id| found.remove(id)).collect();
+    Ok(Listed { data, next })
 }

@@ -53,7 +53,8 @@ pub use change::Change;
 use columns::{count, document, moment};
 pub use connect::{Config, Migrate};
 pub use error::{Error, Result};
-pub use page::Page;
+use page::Columns;
+pub use page::{Listed, Page};
 
 use crate::tenancy::TenantId;
 

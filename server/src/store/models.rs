@@ -1,5 +1,7 @@
 //! Models with their routes and prices, as they are written and listed.
 
+use std::collections::HashMap;
+
 use sea_orm::{
     ActiveValue::Set, ColumnTrait as _, ConnectionTrait, EntityTrait as _, QueryFilter as _,
     sea_query::OnConflict,
@@ -7,7 +9,7 @@ use sea_orm::{
 use uuid::Uuid;
 use weir_entity::{model, price, route};
 
-use super::{Error, Page, Result, Scope, catalog, count, document};
+use super::{Columns, Error, Listed, Page, Result, Scope, catalog, count, document};
 use crate::{
     catalog::{Entry, Kind, Model},
     secrets::Sealer,
@@ -53,25 +55,31 @@ pub async fn delete(db: &impl ConnectionTrait, owner: Option<TenantId>, id: Mode
 pub async fn list(
     db: &impl ConnectionTrait,
     scope: Scope,
-    page: Page,
+    page: &Page,
     sealer: &Sealer,
-) -> Result<Vec<Model>> {
+) -> Result<Listed<Model>> {
     let mut query = model::Entity::find();
     if let Scope::Tenant(tenant) = scope {
         query = query.filter(model::Column::TenantId.eq(tenant.0));
     }
-    let rows = page.of(db, query, model::Column::Id).await?;
+    let columns = Columns {
+        id: model::Column::Id,
+        name: model::Column::Name,
+        created_ms: model::Column::CreatedMs,
+        enabled: Some(model::Column::Enabled),
+    };
+    let Listed { data: rows, next } = page.named(db, query, columns).await?;
     let ids: Vec<_> = rows.iter().map(|row| row.id).collect();
     let entries = catalog::entries(db, Kind::Model, &ids, sealer).await?;
-    let mut models: Vec<Model> = entries
+    let mut found: HashMap<Uuid, Model> = entries
         .into_iter()
         .filter_map(|entry| match entry {
-            Entry::Model(model) => Some(model),
+            Entry::Model(model) => Some((model.id.0, model)),
             _ => None,
         })
         .collect();
-    models.sort_unstable_by_key(|model| model.id);
-    Ok(models)
+    let data = ids.iter().filter_map(|id| found.remove(id)).collect();
+    Ok(Listed { data, next })
 }
 
 fn row(model: &Model, now_ms: i64) -> Result<model::ActiveModel> {

@@ -9,7 +9,7 @@ use weir_api_types::people::InvitationItem;
 use weir_entity::one_time_link::{ActiveModel, Column, Entity, Model};
 
 use super::{
-    Error, Page, Result, Scope, document, moment,
+    Error, Listed, Page, Result, Scope, document, moment,
     names::{self, Named},
     roles::{self, RoleNames},
 };
@@ -154,9 +154,9 @@ pub async fn invited_since(
 pub async fn list(
     db: &impl ConnectionTrait,
     scope: Scope,
-    page: Page,
+    page: &Page,
     now_ms: i64,
-) -> Result<Vec<InvitationItem>> {
+) -> Result<Listed<InvitationItem>> {
     let mut query = Entity::find()
         .filter(Column::Kind.eq(INVITATION))
         .filter(Column::UsedMs.is_null())
@@ -164,8 +164,9 @@ pub async fn list(
     if let Scope::Tenant(tenant) = scope {
         query = query.filter(Column::TenantId.eq(tenant.0));
     }
-    let rows = page.of(db, query, Column::Id).await?;
-    items(db, rows).await
+    let Listed { data, next } = page.of(db, query, Column::Id).await?;
+    let data = items(db, data).await?;
+    Ok(Listed { data, next })
 }
 
 /// One that waits, with its tenant.

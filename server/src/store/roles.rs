@@ -18,7 +18,7 @@ use weir_entity::{
 };
 
 use super::{
-    Error, Page, Result, Scope, document, moment,
+    Columns, Error, Listed, Page, Result, Scope, document, moment,
     names::{self, Named},
 };
 use crate::{
@@ -69,12 +69,22 @@ pub async fn permissions(
 }
 
 /// A page of the roles of one tenant's own, or of all tenants'.
-pub async fn list(db: &impl ConnectionTrait, scope: Scope, page: Page) -> Result<Vec<RoleItem>> {
+pub async fn list(
+    db: &impl ConnectionTrait,
+    scope: Scope,
+    page: &Page,
+) -> Result<Listed<RoleItem>> {
     let mut query = Entity::find();
     if let Scope::Tenant(tenant) = scope {
         query = query.filter(Column::TenantId.eq(tenant.0));
     }
-    let rows = page.of(db, query, Column::Id).await?;
+    let columns = Columns {
+        id: Column::Id,
+        name: Column::Name,
+        created_ms: Column::CreatedMs,
+        enabled: None,
+    };
+    let Listed { data: rows, next } = page.named(db, query, columns).await?;
     let tenants: Vec<Uuid> = rows.iter().map(|row| row.tenant_id).collect();
     let tenants = names::of(db, Named::Tenant, &tenants).await?;
     let mut items = Vec::with_capacity(rows.len());
@@ -89,7 +99,7 @@ pub async fn list(db: &impl ConnectionTrait, scope: Scope, page: Page) -> Result
             permissions: read(row).permissions.words(),
         });
     }
-    Ok(items)
+    Ok(Listed { data: items, next })
 }
 
 /// How many people and how many service tokens have a role.

@@ -3,7 +3,7 @@
 use sea_orm::{ConnectionTrait, DbBackend, Statement, Value};
 use uuid::Uuid;
 
-use super::{Result, Scope};
+use super::{Result, Scope, page::pattern};
 use crate::catalog::Kind;
 
 /// Most hits of one kind.
@@ -77,27 +77,4 @@ pub async fn search(
         })
     });
     found.collect()
-}
-
-/// What `LIKE` takes for the text as it stands.
-fn pattern(text: &str) -> String {
-    let mut pattern = String::from("%");
-    for character in text.chars() {
-        if matches!(character, '%' | '_' | '!') {
-            pattern.push('!');
-        }
-        pattern.push(character);
-    }
-    pattern.push('%');
-    pattern
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_like_would_read_stands_for_itself() {
-        assert_eq!(pattern("50%_Off!"), "%50!%!_Off!!%");
-    }
 }

@@ -11,7 +11,7 @@ use weir_entity::{
 };
 
 use super::{
-    Error, Page, Result, Scope,
+    Columns, Error, Listed, Page, Result, Scope,
     error::found,
     moment,
     names::{self, Named},
@@ -142,14 +142,21 @@ pub async fn note_use(db: &impl ConnectionTrait, known: &Known, now_ms: i64) -> 
 pub async fn list(
     db: &impl ConnectionTrait,
     scope: Scope,
-    page: Page,
-) -> Result<Vec<ServiceTokenItem>> {
+    page: &Page,
+) -> Result<Listed<ServiceTokenItem>> {
     let mut query = Entity::find();
     if let Scope::Tenant(tenant) = scope {
         query = query.filter(Column::TenantId.eq(tenant.0));
     }
-    let rows = page.of(db, query, Column::Id).await?;
-    items(db, rows).await
+    let columns = Columns {
+        id: Column::Id,
+        name: Column::Name,
+        created_ms: Column::CreatedMs,
+        enabled: Some(Column::Enabled),
+    };
+    let Listed { data, next } = page.named(db, query, columns).await?;
+    let data = items(db, data).await?;
+    Ok(Listed { data, next })
 }
 
 /// One token, with what it is and where.

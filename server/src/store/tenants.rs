@@ -7,7 +7,7 @@ use sea_orm::{
 use weir_api_types::manage::TenantItem;
 use weir_entity::tenant::{ActiveModel, Column, Entity};
 
-use super::{Page, Result, Scope, document, moment};
+use super::{Columns, Listed, Page, Result, Scope, document, moment};
 use crate::tenancy::{Tenant, TenantId};
 
 /// Makes a tenant, or brings its row up to date.
@@ -45,12 +45,22 @@ pub async fn delete(db: &impl ConnectionTrait, id: TenantId) -> Result<()> {
 }
 
 /// A page of all tenants, or the one.
-pub async fn list(db: &impl ConnectionTrait, scope: Scope, page: Page) -> Result<Vec<TenantItem>> {
+pub async fn list(
+    db: &impl ConnectionTrait,
+    scope: Scope,
+    page: &Page,
+) -> Result<Listed<TenantItem>> {
     let mut query = Entity::find();
     if let Scope::Tenant(tenant) = scope {
         query = query.filter(Column::Id.eq(tenant.0));
     }
-    let rows = page.of(db, query, Column::Id).await?;
+    let columns = Columns {
+        id: Column::Id,
+        name: Column::Name,
+        created_ms: Column::CreatedMs,
+        enabled: Some(Column::Enabled),
+    };
+    let rows = page.named(db, query, columns).await?;
     let item = |row: weir_entity::tenant::Model| TenantItem {
         id: row.id,
         name: row.name,
@@ -58,7 +68,7 @@ pub async fn list(db: &impl ConnectionTrait, scope: Scope, page: Page) -> Result
         time_zone: row.time_zone,
         created_at: moment(row.created_ms),
     };
-    Ok(rows.into_iter().map(item).collect())
+    Ok(rows.map(item))
 }
 
 /// Whether a tenant is there.

@@ -1,21 +1,21 @@
 //! Users with their memberships and groups, as they are read for management, written and listed.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait as _, ConnectionTrait, EntityTrait as _, PaginatorTrait as _,
-    QueryFilter as _, QueryOrder as _, QuerySelect as _, QueryTrait as _, Statement,
-    sea_query::OnConflict,
+    ActiveValue::Set, ColumnTrait as _, Condition, ConnectionTrait, EntityTrait as _,
+    PaginatorTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _, QueryTrait as _,
+    Statement, sea_query::OnConflict,
 };
 use uuid::Uuid;
 use weir_api_types::{
     manage::{MembershipItem, PlatformRole, UserItem},
     resources::Role,
 };
-use weir_entity::{group, group_member, membership, tenant, user};
+use weir_entity::{group, group_member, membership, role, tenant, user};
 
 use super::{
-    Page, Result, Scope,
+    Columns, Listed, Page, Result, Scope,
     names::{self, Named},
     roles::{self, RoleNames},
 };
@@ -181,17 +181,41 @@ pub async fn delete(db: &impl ConnectionTrait, id: UserId) -> Result<()> {
     Ok(())
 }
 
-/// A page of the users of one tenant, or of everybody.
-pub async fn list(db: &impl ConnectionTrait, scope: Scope, page: Page) -> Result<Vec<UserItem>> {
+/// A page of the users of one tenant, or of everybody; with a role only those who have it there, or anywhere.
+pub async fn list(
+    db: &impl ConnectionTrait,
+    scope: Scope,
+    role: Option<&str>,
+    page: &Page,
+) -> Result<Listed<UserItem>> {
     let mut query = user::Entity::find();
+    let mut members = membership::Entity::find()
+        .select_only()
+        .column(membership::Column::UserId);
     if let Scope::Tenant(tenant) = scope {
-        let members = membership::Entity::find()
+        members = members.filter(membership::Column::TenantId.eq(tenant.0));
+    }
+    if let Some(role) = role {
+        let own = role::Entity::find()
             .select_only()
-            .column(membership::Column::UserId)
-            .filter(membership::Column::TenantId.eq(tenant.0));
+            .column(role::Column::Id)
+            .filter(role::Column::Name.eq(role));
+        let own = membership::Column::RoleId.in_subquery(own.into_query());
+        let built_in = Condition::all()
+            .add(membership::Column::RoleId.is_null())
+            .add(membership::Column::Role.eq(role));
+        members = members.filter(Condition::any().add(own).add(built_in));
+    }
+    if role.is_some() || scope != Scope::Platform {
         query = query.filter(user::Column::Id.in_subquery(members.into_query()));
     }
-    let users = page.of(db, query, user::Column::Id).await?;
+    let columns = Columns {
+        id: user::Column::Id,
+        name: user::Column::Email,
+        created_ms: user::Column::CreatedMs,
+        enabled: Some(user::Column::Enabled),
+    };
+    let Listed { data: users, next } = page.named(db, query, columns).await?;
     let ids: Vec<Uuid> = users.iter().map(|user| user.id).collect();
     let mut memberships =
         membership::Entity::find().filter(membership::Column::UserId.is_in(ids.clone()));
@@ -201,7 +225,9 @@ pub async fn list(db: &impl ConnectionTrait, scope: Scope, page: Page) -> Result
     let memberships = memberships.all(db).await?;
     let members = group_member::Entity::find().filter(group_member::Column::UserId.is_in(ids));
     let members = members.all(db).await?;
-    let groups = group::Entity::find().all(db).await?;
+    let groups: HashSet<Uuid> = members.iter().map(|row| row.group_id).collect();
+    let groups = group::Entity::find().filter(group::Column::Id.is_in(groups));
+    let groups = groups.all(db).await?;
     let tenants: Vec<Uuid> = memberships.iter().map(|row| row.tenant_id).collect();
     let names = names::of(db, Named::Tenant, &tenants).await?;
     let group_names: HashMap<Uuid, &str> = groups
@@ -232,7 +258,8 @@ pub async fn list(db: &impl ConnectionTrait, scope: Scope, page: Page) -> Result
             })
             .collect(),
     };
-    Ok(people.into_iter().map(item).collect())
+    let data = people.into_iter().map(item).collect();
+    Ok(Listed { data, next })
 }
 
 fn assemble(

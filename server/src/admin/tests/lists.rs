@@ -2,7 +2,7 @@
 
 use sea_orm::{ConnectionTrait as _, Statement};
 
-use super::*;
+use super::{roles::creation, *};
 use crate::{
     admin::openapi,
     clock::now_ms,
@@ -254,4 +254,166 @@ async fn traces(test: &TestStores, word: &str, id: uuid::Uuid) -> Vec<String> {
         }
     }
     found
+}
+
+/// All pages of a list, of so many rows, and the names on them.
+async fn names<S>(app: &S, path: &str, rows: usize, field: &str) -> Vec<String>
+where
+    S: Service<
+            actix_http::Request,
+            Response = ServiceResponse<actix_web::body::BoxBody>,
+            Error = actix_web::Error,
+        >,
+{
+    let (mut names, mut cursor) = (Vec::new(), None);
+    loop {
+        let after = cursor.map_or(String::new(), |cursor| format!("&cursor={cursor}"));
+        let path = format!("{path}&limit={rows}{after}");
+        let (status, page) = answer(app, request(Method::GET, &path)).await;
+        assert_eq!(status, 200, "{path}: {page}");
+        let data = page["data"].as_array().expect("rows");
+        assert!(data.len() <= rows, "{path}");
+        names.extend(
+            data.iter()
+                .map(|row| row[field].as_str().expect("a name").to_owned()),
+        );
+        cursor = page["next_cursor"].as_str().map(str::to_owned);
+        if cursor.is_none() {
+            return names;
+        }
+    }
+}
+
+#[actix_rt::test]
+async fn what_has_names_is_found_by_them_and_sorted_on_all_pages() {
+    for test in all().await {
+        let app = app!(&test);
+        assert_eq!(answer(&app, document(BOTH, "")).await.0, 200);
+        let mut kinds = 0;
+        for (path, words) in lists() {
+            let kind = path.trim_start_matches('/');
+            let (Some(_), true) = (
+                creation(kind, "acme", "x"),
+                words.iter().any(|word| word == "sort"),
+            ) else {
+                continue;
+            };
+            kinds += 1;
+            for name in ["delta", "alpha-1", "echo", "bravo", "alpha-2", "charlie"] {
+                let order = creation(kind, "acme", name).expect("an order");
+                let made = request(Method::POST, &path).set_json(order);
+                assert_eq!(answer(&app, made).await.0, 201, "{path}");
+            }
+            let field = if kind == "users" { "email" } else { "name" };
+            let list = |words: &str| format!("{path}?{words}");
+            let as_made = names(&app, &list("tenant=acme"), 1_000, field).await;
+            let as_made = match kind {
+                "tenants" => names(&app, &list(""), 1_000, field).await,
+                _ => as_made,
+            };
+            let tenant = if kind == "tenants" {
+                ""
+            } else {
+                "tenant=acme&"
+            };
+            for (sort, back) in [("name", "-name"), ("created_at", "-created_at")] {
+                let whole = names(&app, &list(&format!("{tenant}sort={sort}")), 1_000, field).await;
+                let pages = names(&app, &list(&format!("{tenant}sort={sort}")), 2, field).await;
+                assert_eq!(whole, pages, "{path} {sort}");
+                let mut back = names(&app, &list(&format!("{tenant}sort={back}")), 3, field).await;
+                back.reverse();
+                assert_eq!(whole, back, "{path} {sort}");
+                let sorted = |mut names: Vec<String>| {
+                    names.sort_unstable();
+                    names
+                };
+                assert_eq!(sorted(whole.clone()), sorted(as_made.clone()), "{path}");
+                if sort == "name" {
+                    assert!(whole.is_sorted(), "{path}: {whole:?}");
+                }
+            }
+            let found = names(&app, &list(&format!("{tenant}q=ALPHA-")), 1, field).await;
+            assert_eq!(found.len(), 2, "{path}: {found:?}");
+            assert!(
+                found.is_sorted() && found[0].contains("alpha-1"),
+                "{found:?}"
+            );
+            for (nothing, words) in [
+                ("what LIKE would read", "q=%25"),
+                ("what is off", "enabled=false"),
+            ] {
+                let found = names(&app, &list(&format!("{tenant}{words}")), 10, field).await;
+                assert!(found.is_empty(), "{path}: {nothing}: {found:?}");
+            }
+            let (_, page) = answer(
+                &app,
+                request(Method::GET, &list(&format!("{tenant}sort=name&limit=1"))),
+            )
+            .await;
+            let cursor = page["next_cursor"].as_str().expect("a cursor");
+            for words in [
+                format!("cursor={cursor}"),
+                format!("sort=created_at&cursor={cursor}"),
+                "sort=id".to_owned(),
+                "q=".to_owned(),
+                "enabled=maybe".to_owned(),
+            ] {
+                let (status, body) = answer(
+                    &app,
+                    request(Method::GET, &list(&format!("{tenant}{words}"))),
+                )
+                .await;
+                assert_eq!(
+                    (status, &body["code"]),
+                    (400, &json!("invalid_query")),
+                    "{words}"
+                );
+            }
+        }
+        assert_eq!(kinds, 9);
+    }
+}
+
+#[actix_rt::test]
+async fn keys_are_found_by_whose_they_are_and_people_by_what_they_may() {
+    const FILE: &str = "
+tenants:
+  - name: acme
+    roles: [{name: auditor, permissions: ['usage:read']}]
+    groups: [{name: team}]
+    users: [{email: a@acme.example, role: auditor}, {email: b@acme.example, role: admin, enabled: false}]
+    keys: [{name: hers, user: a@acme.example}, {name: theirs, group: team}, {name: off, enabled: false}]
+  - {name: other, groups: [{name: team}], keys: [{name: elsewhere, group: team}], users: [{email: b@acme.example, role: viewer}]}
+";
+    for test in all().await {
+        let app = app!(&test);
+        assert_eq!(answer(&app, document(FILE, "")).await.0, 200);
+        for (list, field, wanted) in [
+            ("/keys?user=A@acme.example", "name", vec!["hers"]),
+            ("/keys?user=nobody@acme.example", "name", vec![]),
+            (
+                "/keys?group=team&sort=name",
+                "name",
+                vec!["elsewhere", "theirs"],
+            ),
+            ("/keys?group=team&tenant=acme", "name", vec!["theirs"]),
+            ("/keys?enabled=false", "name", vec!["off"]),
+            ("/users?role=auditor", "email", vec!["a@acme.example"]),
+            (
+                "/users?role=admin&tenant=acme",
+                "email",
+                vec!["b@acme.example"],
+            ),
+            ("/users?role=admin&tenant=other", "email", vec![]),
+            ("/users?role=viewer", "email", vec!["b@acme.example"]),
+            (
+                "/users?enabled=false&role=admin",
+                "email",
+                vec!["b@acme.example"],
+            ),
+            ("/users?role=none", "email", vec![]),
+        ] {
+            assert_eq!(names(&app, list, 2, field).await, wanted, "{list}");
+        }
+    }
 }
