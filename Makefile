@@ -93,8 +93,8 @@ bench-booking: setup-test ## measure how many events a second the books take, on
 	@scripts/test-stores.sh cargo bench --locked -p weir --bench booking
 
 .PHONY: bench-log
-bench-log: setup-test ## measure pages of the request log over ten million events on PostgreSQL
-	@scripts/test-stores.sh cargo bench --locked -p weir --bench log
+bench-log: setup-test ## measure pages of the request log over ten million events on PostgreSQL, which takes 12 GB of memory
+	@WEIR_TEST_POSTGRES_OPTIONS="-c shared_buffers=12GB" scripts/test-stores.sh cargo bench --locked -p weir --bench log
 
 .PHONY: profile
 profile: setup-profile ## load weir as `make bench` does, and draw where its time goes: flame.svg in the target folder

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Runs a command with a PostgreSQL and a Redis of its own: scripts/test-stores.sh cargo test
 # Both listen on free ports of 127.0.0.1, run as an unprivileged user, keep their files in a temporary folder, and
-# end with the command. WEIR_TEST_DATABASE_URL and WEIR_TEST_REDIS_URL name given servers to use instead.
+# end with the command. WEIR_TEST_DATABASE_URL and WEIR_TEST_REDIS_URL name given servers to use instead;
+# WEIR_TEST_POSTGRES_OPTIONS are words for PostgreSQL's server.
 set -euo pipefail
 
 folder=''
@@ -64,7 +65,8 @@ newest_postgres() {
 }
 
 start_postgres() {
-  local bin port
+  local bin port options
+  read -ra options <<<"${WEIR_TEST_POSTGRES_OPTIONS:-}"
   bin=$(newest_postgres)
   port=$(free_port)
   (cd "$folder" && as_owner "$bin/initdb" --pgdata="$folder/postgres" --username=weir --auth=trust \
@@ -72,7 +74,7 @@ start_postgres() {
   # Durability is left out: these data live as long as the tests.
   start "$folder/postgres.log" "$bin/postgres" -D "$folder/postgres" -p "$port" -k "$folder" \
     -c listen_addresses=127.0.0.1 -c max_connections=300 \
-    -c fsync=off -c synchronous_commit=off -c full_page_writes=off
+    -c fsync=off -c synchronous_commit=off -c full_page_writes=off "${options[@]}"
   ready "$folder/postgres.log" "$bin/pg_isready" --quiet --host=127.0.0.1 --port="$port"
   export WEIR_TEST_DATABASE_URL="postgres://weir@127.0.0.1:$port/postgres"
 }

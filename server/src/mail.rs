@@ -99,6 +99,17 @@ pub fn reset(url: &str) -> Letter {
     }
 }
 
+/// That something about somebody's way in is another now, as a whole sentence.
+pub fn changed(what: &str) -> Letter {
+    Letter {
+        subject: "Your account was changed".to_owned(),
+        text: format!(
+            "{what}\n\nIf it was not you, tell an operator at once.\n",
+            what = line(what)
+        ),
+    }
+}
+
 /// A name on one line.
 fn line(text: &str) -> String {
     text.chars()

@@ -199,7 +199,22 @@ impl<'de, A: VariantAccess<'de>> VariantAccess<'de> for Strict<A> {
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, A::Error> {
-        self.0.struct_variant(fields, Strict(visitor))
+        self.0.struct_variant(fields, Strict(ByName(visitor)))
+    }
+}
+
+/// Around the visitor of a variant with fields, which is offered a list without having asked for one.
+struct ByName<V>(V);
+
+impl<'de, V: Visitor<'de>> Visitor<'de> for ByName<V> {
+    type Value = V::Value;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.expecting(formatter)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<V::Value, A::Error> {
+        self.0.visit_map(map)
     }
 }
 
@@ -263,6 +278,7 @@ mod tests {
             r#"{"inner": [1, "x"]}"#,
             r#"{"which": {"one": [2]}}"#,
             r#"{"which": {"two": {"of": [[3]]}}}"#,
+            r#"{"which": {"two": [[{"at": 3}]]}}"#,
         ] {
             serde_json::from_str::<Outer>(text).expect("serde itself takes it");
             let refused = json::<Outer>(text).expect_err(text).to_string();

@@ -42,6 +42,23 @@ pub struct Me {
     pub tenant: Option<String>,
     /// What this call may do, as `resource:action`.
     pub permissions: Vec<String>,
+    /// In which time zone that tenant counts days; the platform does in UTC.
+    pub time_zone: String,
+    /// Where programs call this installation, as its settings have it.
+    pub public_url: Option<String>,
+    pub features: Features,
+}
+
+/// What there is here for whoever calls, besides what their role allows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Features {
+    /// Whether letters are sent, such as invitations.
+    pub mail: bool,
+    /// Whether the tenant's people may bring channels of their own.
+    pub own_channels: bool,
+    /// Whether what is said in the tenant's calls is kept.
+    pub body_log: bool,
 }
 
 /// What a person sees of themselves.
@@ -67,6 +84,7 @@ pub struct MyPerson {
 pub struct MyTenant {
     pub id: Uuid,
     pub name: String,
+    pub time_zone: String,
     pub role: RoleName,
 }
 

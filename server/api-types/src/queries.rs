@@ -30,7 +30,8 @@ pub struct NamedQuery {
     pub cursor: Option<String>,
     /// Only this tenant's, by name.
     pub tenant: Option<String>,
-    /// Only those with this in the name (of people in the address), whatever the case; 1 to 200 bytes.
+    /// Only those with this in the name (of people in the address), whatever the case of its letters (on SQLite of the ASCII ones); 1 to 200
+    /// bytes.
     #[cfg_attr(feature = "openapi", param(min_length = 1, max_length = 200))]
     pub q: Option<String>,
     /// Only what is switched on, or off.
@@ -39,6 +40,23 @@ pub struct NamedQuery {
     /// where `q` is given.
     #[cfg_attr(feature = "openapi", param(inline))]
     pub sort: Option<Sort>,
+}
+
+/// Which rows of the audit log; all that is given must hold.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::IntoParams), into_params(parameter_in = Query))]
+#[serde(deny_unknown_fields, default)]
+pub struct AuditQuery {
+    /// From when on, RFC 3339.
+    pub from: Option<String>,
+    /// Until when, RFC 3339, not included.
+    pub to: Option<String>,
+    /// Who did it: a token's name then, or a person's address.
+    pub actor: Option<String>,
+    /// What was done, such as `key:update`, or to which kind of thing, such as `key`.
+    pub action: Option<String>,
+    /// To what, by its name then.
+    pub object: Option<String>,
 }
 
 /// Whose keys.

@@ -95,9 +95,13 @@ pub async fn needs<B: MessageBody + 'static>(
 ) -> Result<ServiceResponse<EitherBody<B>>, Error> {
     if needs == Needs::Nothing {
         // Whoever signs in changes nothing but their own session.
-        if is_closed(&request) && !request.path().starts_with("/v1/admin/sign-") {
+        let refused = match is_closed(&request) && !request.path().starts_with("/v1/admin/sign-") {
+            true => Err(closed()),
+            false => paced_address(&request),
+        };
+        if let Err(error) = refused {
             let (request, _) = request.into_parts();
-            return Ok(ServiceResponse::from_err(closed(), request).map_into_right_body());
+            return Ok(ServiceResponse::from_err(error, request).map_into_right_body());
         }
         return Ok(next.call(request).await?.map_into_left_body());
     }
@@ -135,10 +139,20 @@ pub async fn needs<B: MessageBody + 'static>(
 
 fn paced(caller: &Caller, request: &ServiceRequest) -> Result<(), ApiError> {
     let state = request.app_data::<web::Data<State>>().ok_or_else(unknown)?;
+    admitted(state, idempotency::subject(caller), request)
+}
+
+/// Whoever nobody knows counts by where they are.
+fn paced_address(request: &ServiceRequest) -> Result<(), ApiError> {
+    let state = request.app_data::<web::Data<State>>().ok_or_else(unknown)?;
+    let network = address::network(address(request.request(), state));
+    admitted(state, network.to_string().into_bytes(), request)
+}
+
+fn admitted(state: &State, who: Vec<u8>, request: &ServiceRequest) -> Result<(), ApiError> {
     let route = request.match_pattern().unwrap_or_default();
     let route = format!("{} {route}", request.method());
-    let admitted = state.pace.admit(idempotency::subject(caller), route);
-    admitted.map_err(ApiError::too_often)
+    state.pace.admit(who, route).map_err(ApiError::too_often)
 }
 
 /// Whether operators let nothing be changed now, and the request would: all but their own switch.

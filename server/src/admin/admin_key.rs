@@ -129,11 +129,7 @@ pub async fn validate(
     }
     let catalog = state.catalog.load();
     let known = catalog.key_by_digest(&digest);
-    let usable = known.filter(|key| {
-        let tenant = catalog.tenant(key.tenant);
-        let is_over = key.expires_ms.is_some_and(|ends| ends <= now_ms());
-        key.enabled && !is_over && tenant.is_some_and(|tenant| tenant.enabled)
-    });
+    let usable = known.filter(|key| catalog.unusable(key, &digest, now_ms()).is_none());
     Ok(web::Json(match usable {
         Some(key) => KeyCheck::of("proxy_key", Some(key.id.0)),
         None => KeyCheck::default(),

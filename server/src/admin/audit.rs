@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     access::Caller,
+    resources,
     store::{
         self,
         audit::{Done, KeptHead},
@@ -38,9 +39,24 @@ pub async fn list(
         .transpose()
         .map_err(|_| bad("cursor is what next_cursor said."))?;
     let tenant = words.remove("tenant");
+    let mut moment = |word: &str| {
+        let at_ms = words.remove(word).map(|text| resources::instant(&text));
+        at_ms
+            .transpose()
+            .map_err(|error| ApiError::field(word, error))
+    };
+    let (from_ms, to_ms) = (moment("from")?, moment("to")?);
+    let asked = store::audit::Asked {
+        from_ms,
+        to_ms,
+        actor: words.remove("actor"),
+        action: words.remove("action"),
+        object: words.remove("object"),
+    };
     list::refuse_rest(&words)?;
     let scope = list::scope(&state, &caller, tenant.as_deref()).await?;
-    let data = store::audit::list(&state.stores.config.read, scope, before, rows).await?;
+    let db = &state.stores.config.read;
+    let data = store::audit::list(db, scope, &asked, before, rows).await?;
     let next_cursor = data
         .last()
         .filter(|_| data.len() as u64 >= rows)

@@ -25,8 +25,12 @@ macro_rules! codes {
         }
 
         impl Code {
+            /// All of them, as they are listed.
+            #[cfg(test)]
+            pub const ALL: &[Self] = &[$(Self::$name),*];
+
             /// The word for programs, the status and the title.
-            fn parts(self) -> (&'static str, StatusCode, &'static str) {
+            pub(super) fn parts(self) -> (&'static str, StatusCode, &'static str) {
                 match self {
                     $(Self::$name => ($code, StatusCode::$status, $title),)*
                 }
@@ -99,6 +103,14 @@ impl ApiError {
             detail: detail.into(),
             errors: Vec::new(),
             wait_ms: None,
+        }
+    }
+
+    /// A field whose value something else has.
+    pub fn taken(field: &str, detail: impl Into<String>) -> Self {
+        Self {
+            errors: vec![FieldError::new(field, "is taken")],
+            ..Self::new(Code::NameTaken, detail)
         }
     }
 
@@ -220,7 +232,9 @@ impl From<store::Error> for ApiError {
         match error {
             store::Error::NotFound => Self::not_found("thing"),
             store::Error::Taken { what } => {
-                Self::new(Code::NameTaken, format!("The {what} is taken."))
+                // The column, with what it is about before it.
+                let field = what.rsplit(' ').next().unwrap_or_default().to_owned();
+                Self::taken(&field, format!("The {what} is taken."))
             }
             store::Error::Unavailable(_) => {
                 tracing::warn!(%error, "a management request found no database");

@@ -45,10 +45,8 @@ pub async fn list(
 ) -> Result<web::Json<Page<KeyItem>>, ApiError> {
     let (asked, mut words) = list::named(&request)?;
     let whose = Whose {
-        user: words
-            .remove("user")
-            .map(|email| email.trim().to_lowercase()),
-        group: words.remove("group"),
+        user: words.remove("user").map(list::email),
+        group: words.remove("group").map(list::name),
     };
     list::refuse_rest(&words)?;
     let scope = asked.scope(&state, &caller).await?;

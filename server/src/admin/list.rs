@@ -5,6 +5,7 @@ use std::{collections::HashMap, time::Duration};
 use actix_web::{FromRequest, HttpRequest, dev::Payload, web};
 use serde::de::DeserializeOwned;
 use std::future::{Ready, ready};
+use unicode_normalization::UnicodeNormalization as _;
 use weir_api_types::{manage::Page as Items, span::Span};
 
 use super::{
@@ -13,10 +14,12 @@ use super::{
 };
 use crate::{
     access::{Caller, Reach},
+    resources,
     store::{
         Listed, Page, Scope,
         page::{By, Cursor, MAX_ROWS},
     },
+    tenancy::name,
 };
 
 const DEFAULT_ROWS: u64 = 100;
@@ -174,16 +177,14 @@ pub fn named(request: &HttpRequest) -> Result<(Asked, HashMap<String, String>), 
     {
         return Err(bad("q is a text of 1 to 200 bytes."));
     }
-    let sort = words.remove("sort");
-    let (by, is_descending) = match sort
-        .as_deref()
-        .map(|sort| (sort.trim_start_matches('-'), sort))
-    {
+    let (by, is_descending) = match words.remove("sort").as_deref() {
         // Names are what is looked through then.
         None if piece.is_some() => (By::Name, false),
         None => (By::Id, false),
-        Some(("name", sort)) => (By::Name, sort != "name"),
-        Some(("created_at", sort)) => (By::Created, sort != "created_at"),
+        Some("name") => (By::Name, false),
+        Some("-name") => (By::Name, true),
+        Some("created_at") => (By::Created, false),
+        Some("-created_at") => (By::Created, true),
         Some(_) => return Err(bad("sort is name, -name, created_at or -created_at.")),
     };
     let enabled = match words.remove("enabled").map(|text| text.parse()) {
@@ -192,9 +193,20 @@ pub fn named(request: &HttpRequest) -> Result<(Asked, HashMap<String, String>), 
         Some(Err(_)) => return Err(bad("enabled is true or false.")),
     };
     let mut asked = asked_in(&mut words, by, is_descending)?;
-    asked.page.piece = piece;
+    // As names are kept.
+    asked.page.piece = piece.map(|piece| piece.nfc().collect());
     asked.page.enabled = enabled;
     Ok((asked, words))
+}
+
+/// A name that a query asks for as it would be kept. What can be no name is nobody's.
+pub fn name(text: String) -> String {
+    name::normal(&text).unwrap_or(text)
+}
+
+/// The same of an address.
+pub fn email(text: String) -> String {
+    resources::email(&text).unwrap_or(text)
 }
 
 fn asked_in(

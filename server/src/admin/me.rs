@@ -5,8 +5,8 @@ use uuid::Uuid;
 use weir_api_types::{
     manage::Page,
     people::{
-        FactorCode, Me, MePatch, MyPerson, MyTenant, PasswordChange, Proof, RecoveryCodes, Seed,
-        SessionItem,
+        FactorCode, Features, Me, MePatch, MyPerson, MyTenant, PasswordChange, Proof,
+        RecoveryCodes, Seed, SessionItem,
     },
     resources::User,
     secret::Sensitive,
@@ -29,7 +29,7 @@ use crate::{
         roles::RoleNames,
         sessions, sign_ins,
     },
-    tenancy::{Person, UserId},
+    tenancy::{Person, TenantId, UserId},
 };
 
 /// `GET /v1/admin/me`
@@ -50,6 +50,17 @@ pub async fn show(caller: Caller, state: web::Data<State>) -> Result<web::Json<M
             names.get(&tenant.0).cloned()
         }
     };
+    let catalog = state.catalog.load();
+    let known = match caller.reach {
+        Reach::Platform => None,
+        Reach::Tenant(tenant) => catalog.tenant(tenant),
+    };
+    let policies = known.map(|known| known.policies).unwrap_or_default();
+    let features = Features {
+        mail: state.mail.is_some(),
+        own_channels: known.is_none() || policies.own_channels,
+        body_log: policies.log_bodies_days.is_some(),
+    };
     let all = Permission::ALL.iter().filter(|one| caller.may(**one));
     Ok(web::Json(Me {
         kind: kind.to_owned(),
@@ -58,7 +69,16 @@ pub async fn show(caller: Caller, state: web::Data<State>) -> Result<web::Json<M
         person,
         tenant,
         permissions: all.map(ToString::to_string).collect(),
+        time_zone: time_zone(&state, known.map(|known| known.id)),
+        public_url: state.public_url.clone(),
+        features,
     }))
+}
+
+fn time_zone(state: &State, tenant: Option<TenantId>) -> String {
+    let catalog = state.catalog.load();
+    let tenant = tenant.and_then(|tenant| catalog.tenant(tenant));
+    tenant.map_or_else(|| "UTC".to_owned(), |tenant| tenant.time_zone.clone())
 }
 
 async fn my_person(state: &State, caller: &Caller, id: UserId) -> Result<MyPerson, ApiError> {
@@ -73,6 +93,7 @@ async fn my_person(state: &State, caller: &Caller, id: UserId) -> Result<MyPerso
     let tenants = tenants.into_iter().map(|(id, name, role)| MyTenant {
         id: id.0,
         name,
+        time_zone: time_zone(state, Some(id)),
         role: role_names.name(role),
     });
     Ok(MyPerson {
@@ -149,6 +170,10 @@ pub async fn change_password(
     let (kept, reason) = (Some(session), "the password was changed");
     login::end_sessions_in(&transaction, &state, &author, &stored, kept, reason).await?;
     transaction.commit().await.map_err(store::Error::from)?;
+    state.tell(
+        &stored.email,
+        "The password of your account on Weir was changed.",
+    );
     Ok(HttpResponse::NoContent().finish())
 }
 
@@ -202,6 +227,10 @@ pub async fn confirm_factor(
     sign_ins::switch_on(&transaction, me, &digests, now_ms()).await?;
     store::audit::append(&transaction, &state.sealer, &author, &done).await?;
     transaction.commit().await.map_err(store::Error::from)?;
+    state.tell(
+        email(&caller),
+        "Your account on Weir asks for a second factor from now on.",
+    );
     Ok(web::Json(RecoveryCodes { codes }))
 }
 
@@ -220,6 +249,10 @@ pub async fn remove_factor(
     sign_ins::forget_factor(&transaction, me, now_ms()).await?;
     store::audit::append(&transaction, &state.sealer, &author, &done).await?;
     transaction.commit().await.map_err(store::Error::from)?;
+    state.tell(
+        email(&caller),
+        "Your account on Weir asks for no second factor any longer.",
+    );
     Ok(HttpResponse::NoContent().finish())
 }
 
@@ -240,13 +273,16 @@ pub async fn list_sessions(
 /// `DELETE /v1/admin/me/sessions/{id}`
 pub async fn end_session(
     caller: Caller,
+    author: Author,
     id: web::Path<String>,
     state: web::Data<State>,
 ) -> Result<HttpResponse, ApiError> {
     let (me, _) = person(&caller)?;
     let absent = || ApiError::not_found("session");
     let id = Uuid::parse_str(&id).map_err(|_| absent())?;
-    match sessions::end(&state.stores.config.write, me, id).await? {
+    let stored = store::users::one(&state.stores.config.read, me).await?;
+    let stored = stored.ok_or(store::Error::NotFound)?;
+    match login::end_session(&state, &author, &stored, id, "ended by its owner").await? {
         true => Ok(HttpResponse::NoContent().finish()),
         false => Err(absent()),
     }

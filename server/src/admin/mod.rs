@@ -166,6 +166,19 @@ impl State {
         }
     }
 
+    /// Tells somebody by mail that their way in is another now, where mail is sent; behind the answer (threats.md, A5).
+    fn tell(&self, email: &str, what: &str) {
+        let Some(mail) = self.mail.clone() else {
+            return;
+        };
+        let (to, letter) = (email.to_owned(), crate::mail::changed(what));
+        actix_web::rt::spawn(async move {
+            if let Err(error) = mail.send(&to, letter).await {
+                tracing::error!(%error, "somebody could not be told of a change by mail");
+            }
+        });
+    }
+
     /// A link that works once: behind `#`, so that no server on the way, no log and no `Referer` has its token.
     fn link(&self, path: &str, value: &Value) -> String {
         let base = self.public_url.as_deref().unwrap_or_default();

@@ -62,9 +62,6 @@ pub async fn request(
     };
     let email = resources::email(&order.0.email);
     let email = email.map_err(|error| ApiError::field("email", error))?;
-    let from = access::address(&request, &state).to_string().into_bytes();
-    let admitted = state.pace.admit(from, "password-resets".to_owned());
-    admitted.map_err(ApiError::too_often)?;
     let author = access::author_of(&request, &state, "process", None, "mail");
     actix_web::rt::spawn(async move {
         if let Err(error) = mail_link(&state, &mail, &author, &email).await {
@@ -156,6 +153,10 @@ pub async fn take(
     )?;
     store::audit::append(&transaction, &state.sealer, &author, &done).await?;
     transaction.commit().await.map_err(store::Error::from)?;
+    state.tell(
+        &person.email,
+        "The password of your account on Weir was set by a link.",
+    );
     Ok(HttpResponse::NoContent()
         .insert_header((actix_web::http::header::SET_COOKIE, login::no_cookie()))
         .finish())

@@ -24,9 +24,9 @@ use weir_api_types::{
         ResetRequest, Seed, SessionItem,
     },
     queries::{
-        ApplyQuery, CallbackQuery, FacetQuery, HeadQuery, ListQuery, MemberQuery, NamedQuery,
-        OrderQuery, PageQuery, ReturnQuery, RoleQuery, SearchQuery, TenantQuery, WaitQuery,
-        WhoseQuery,
+        ApplyQuery, AuditQuery, CallbackQuery, FacetQuery, HeadQuery, ListQuery, MemberQuery,
+        NamedQuery, OrderQuery, PageQuery, ReturnQuery, RoleQuery, SearchQuery, TenantQuery,
+        WaitQuery, WhoseQuery,
     },
     resources::{Channel, Model, Resources},
     security::{AdminKeyInfo, KeyCheck, KeyToCheck, NewAdminKey},
@@ -445,7 +445,7 @@ routes! {
             "Delete an identity provider; the sessions that it began end." => 204;
     }
     "/audit-log" {
-        GET AuditRead => audit::list, "What was changed, the latest first.", ? ListQuery => 200 page AuditItem;
+        GET AuditRead => audit::list, "What was changed, the latest first.", ? ListQuery, ? AuditQuery => 200 page AuditItem;
     }
     "/audit-log/verify" {
         GET AuditVerify => audit::verify, "Whether the audit log's chain is whole.", ? HeadQuery => 200 one AuditVerdict;

@@ -160,7 +160,7 @@ pub async fn make<T: Thing>(
     T::allow(caller, &before, owner, &order, true)?;
     if T::find(&before, owner, &name).is_some() {
         let detail = format!("The {} name is taken.", T::KIND.as_str());
-        return Err(ApiError::new(Code::NameTaken, detail));
+        return Err(ApiError::taken("name", detail));
     }
     let tenant = before.tenant_name(owner).map(str::to_owned);
     let file = T::file(order, tenant, name.clone());
@@ -261,7 +261,7 @@ impl<'a, T: Thing> Changing<'a, T> {
             let name = T::normal(name)?;
             if T::find(&before, owner, &name).is_some_and(|other| other != id) {
                 let detail = format!("The {} name is taken.", T::KIND.as_str());
-                return Err(ApiError::new(Code::NameTaken, detail));
+                return Err(ApiError::taken("name", detail));
             }
             *T::name_in(&mut renamed, id).ok_or_else(absent)? = name;
         }

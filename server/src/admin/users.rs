@@ -40,7 +40,7 @@ pub async fn list(
     state: web::Data<State>,
 ) -> Result<web::Json<Page<UserItem>>, ApiError> {
     let (asked, mut words) = list::named(&request)?;
-    let role = words.remove("role");
+    let role = words.remove("role").map(list::name);
     list::refuse_rest(&words)?;
     let scope = asked.scope(&state, &caller).await?;
     let db = &state.stores.config.read;
@@ -89,7 +89,7 @@ pub async fn create(
     let before = edit.read(&slice).await?;
     if member(&before, tenant, &email).is_some() {
         let detail = "The tenant has a user of this address.";
-        return Err(ApiError::new(Code::NameTaken, detail));
+        return Err(ApiError::taken("email", detail));
     }
     let file = file(&before, tenant, order, email.clone());
     let laid = edit.lay(&before, &before, &file, PLACE).await?;
@@ -122,12 +122,13 @@ pub async fn change(
         email = resources::email(new).map_err(|error| ApiError::field("email", error))?;
         let other = store::users::of_email(edit.db(), &email).await?;
         if other.is_some_and(|other| other != id) {
-            return Err(ApiError::new(Code::NameTaken, "The user email is taken."));
+            return Err(ApiError::taken("email", "The user email is taken."));
         }
         if let Some(person) = renamed.people.get_mut(&id) {
             person.email.clone_from(&email);
         }
     }
+    let is_elsewhere = email != person.email;
     let file = file(&before, tenant, order, email);
     let owned = owned_by(&before, id);
     let laid = edit.lay_if::<ApiError>(&before, &renamed, &file, PLACE, async |db| {
@@ -136,6 +137,12 @@ pub async fn change(
     });
     let laid = laid.await?;
     state.catch_up(laid.version).await;
+    if is_elsewhere {
+        state.tell(
+            &person.email,
+            "Your account on Weir has another address from now on.",
+        );
+    }
     let row = store::catalog::row(&state.stores.config.read, Kind::User, id.0).await?;
     answer(StatusCode::OK, &laid.picture, tenant, id, row.times)
 }

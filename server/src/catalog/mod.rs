@@ -10,6 +10,7 @@ mod bounds;
 pub mod channel;
 pub mod current;
 pub mod model;
+mod usable;
 
 use std::{hash::Hash, sync::Arc};
 
@@ -20,6 +21,7 @@ use bounds::Bounds;
 pub use channel::{Channel, Credential};
 pub use current::Current;
 pub use model::{Model, Route};
+pub use usable::Unusable;
 
 use crate::{
     access::OwnRole,

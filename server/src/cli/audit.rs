@@ -6,7 +6,7 @@ use weir_api_types::manage::{AuditItem, AuditVerdict};
 
 use super::{
     client::{Target, with_query},
-    listing::{OwnedArgs, show},
+    listing::{ListArgs, Narrowed, OwnedArgs, Words, show},
     output,
 };
 
@@ -19,9 +19,45 @@ const COLUMNS: &[&str] = &[
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// List what was changed, the latest first.
-    List(OwnedArgs),
+    List(AuditArgs),
     /// Check that no row was changed or taken out; exits with 1 and names the first bad row if one was.
     Verify(VerifyArgs),
+}
+
+/// `weir audit list`
+#[derive(Debug, Args)]
+pub struct AuditArgs {
+    /// From when on, such as 2026-01-31T00:00:00Z.
+    #[arg(long, value_name = "MOMENT")]
+    from: Option<String>,
+    /// Until when, not included.
+    #[arg(long, value_name = "MOMENT")]
+    to: Option<String>,
+    /// Who did it: a token's name then, or a person's address.
+    #[arg(long, value_name = "NAME")]
+    actor: Option<String>,
+    /// What was done, such as key:update, or to which kind of thing, such as key.
+    #[arg(long, value_name = "ACTION")]
+    action: Option<String>,
+    /// To what, by its name then.
+    #[arg(long, value_name = "NAME")]
+    object: Option<String>,
+    #[command(flatten)]
+    list: OwnedArgs,
+}
+
+impl Narrowed for AuditArgs {
+    fn parts(self) -> (Words, ListArgs) {
+        let (mut words, list) = self.list.parts();
+        words.extend([
+            ("from", self.from),
+            ("to", self.to),
+            ("actor", self.actor),
+            ("action", self.action),
+            ("object", self.object),
+        ]);
+        (words, list)
+    }
 }
 
 /// `weir audit verify`

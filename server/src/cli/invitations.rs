@@ -5,13 +5,15 @@ use clap::{Args, Subcommand};
 use uuid::Uuid;
 use weir_api_types::{
     manage::AnyRole,
-    people::{CreatedInvitation, InvitationItem, NewInvitation},
+    people::{Acceptance, CreatedInvitation, InvitationItem, NewInvitation},
+    secret::Sensitive,
 };
 
 use super::{
     client::Target,
     listing::{OwnedArgs, show},
     output::{self, Format, OutputArg},
+    sign_in::{Hidden, passwords, token_of},
 };
 
 const PATH: &str = "/v1/admin/invitations";
@@ -24,6 +26,8 @@ pub enum Command {
     List(OwnedArgs),
     /// Invite somebody; the link works once and for them alone.
     Create(CreateArgs),
+    /// Take one: standard input has the link, or what stands behind its #, and for somebody new a password, a line each.
+    Accept(AcceptArgs),
     /// Take one back.
     Delete(DeleteArgs),
 }
@@ -49,6 +53,16 @@ pub struct CreateArgs {
     target: Target,
 }
 
+/// `weir invitations accept`
+#[derive(Debug, Args)]
+pub struct AcceptArgs {
+    /// What you are called; without it you have an account already, and WEIR_TOKEN is of that.
+    #[arg(long)]
+    name: Option<String>,
+    #[command(flatten)]
+    target: Target,
+}
+
 /// `weir invitations delete`
 #[derive(Debug, Args)]
 pub struct DeleteArgs {
@@ -63,12 +77,35 @@ pub async fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::List(args) => show(PATH, args, COLUMNS, row).await,
         Command::Create(args) => create(args).await,
+        Command::Accept(args) => accept(args).await,
         Command::Delete(args) => {
             let path = format!("{PATH}/{}", args.id);
             args.target.client()?.delete(&path).await?;
             output::print(&format!("invitation {} is taken back.\n", args.id))
         }
     }
+}
+
+async fn accept(args: AcceptArgs) -> anyhow::Result<()> {
+    let (link, password) = match args.name {
+        Some(_) => {
+            let [link, password] = passwords([Hidden("Link"), Hidden("Password")])?;
+            (link, Some(Sensitive::new(password)))
+        }
+        None => {
+            let [link] = passwords([Hidden("Link")])?;
+            (link, None)
+        }
+    };
+    let order = Acceptance {
+        token: Sensitive::new(token_of(&link)),
+        name: args.name,
+        password,
+    };
+    let client = args.target.client()?;
+    let path = format!("{PATH}/accept");
+    client.send_json(Method::POST, &path, &order).await?;
+    output::print("The invitation is taken: sign in.\n")
 }
 
 async fn create(args: CreateArgs) -> anyhow::Result<()> {

@@ -12,7 +12,7 @@ use super::{
     listing::{ListArgs, NamedArgs, Narrowed, Words, show, show_sorted},
     output::OutputArg,
     secret::Shown,
-    things::{self, ChangeArgs, Kind, OneArgs},
+    things::{self, ChangeArgs, Kind, OneArgs, OrderArgs},
 };
 
 const KIND: Kind = Kind {
@@ -21,7 +21,7 @@ const KIND: Kind = Kind {
     named_by: "name",
 };
 
-const COLUMNS: &[&str] = &[
+pub const COLUMNS: &[&str] = &[
     "id", "tenant", "name", "hint", "user", "group", "enabled", "expires",
 ];
 
@@ -46,6 +46,8 @@ pub enum Command {
     Bounds(OneArgs),
     /// Delete a key; its usage stays.
     Delete(OneArgs),
+    /// What would go, or be missed, with a key.
+    Impact(OneArgs),
 }
 
 /// `weir keys create`
@@ -72,6 +74,9 @@ pub struct CreateArgs {
     /// When it ends, such as 2027-12-31T00:00:00Z.
     #[arg(long, value_name = "MOMENT")]
     expires_at: Option<String>,
+    // Whatever else a key of a configuration file may have, such as the sha256 of one from elsewhere.
+    #[command(flatten)]
+    order: OrderArgs,
     #[command(flatten)]
     output: OutputArg,
     #[command(flatten)]
@@ -82,10 +87,18 @@ pub struct CreateArgs {
 #[derive(Debug, Args)]
 pub struct RotateArgs {
     #[command(flatten)]
-    one: OneArgs,
+    pub one: OneArgs,
     /// How long the value before stays valid, at most 30d; an hour if not given.
     #[arg(long, value_name = "TIME")]
     grace: Option<Span>,
+}
+
+impl From<&RotateArgs> for Rotation {
+    fn from(args: &RotateArgs) -> Self {
+        Self {
+            grace_seconds: args.grace.map(|grace| grace.0.as_secs() as u32),
+        }
+    }
 }
 
 /// A list of keys.
@@ -123,14 +136,12 @@ pub async fn run(command: Command) -> anyhow::Result<()> {
         Command::Show(args) => KIND.run(things::Command::Show(args)).await,
         Command::Change(args) => KIND.run(things::Command::Change(args)).await,
         Command::Rotate(args) => {
-            let order = Rotation {
-                grace_seconds: args.grace.map(|grace| grace.0.as_secs() as u32),
-            };
-            let order = serde_json::to_value(order)?;
+            let order = serde_json::to_value(Rotation::from(&args))?;
             KIND.act(args.one, "rotate", &order).await
         }
         Command::Bounds(args) => KIND.below(args, "bounds").await,
         Command::Delete(args) => KIND.run(things::Command::Delete(args)).await,
+        Command::Impact(args) => KIND.below(args, "impact").await,
     }
 }
 
@@ -145,6 +156,10 @@ async fn create(args: CreateArgs) -> anyhow::Result<()> {
         expires_at: args.expires_at.map(Some),
         ..Key::default()
     };
+    let mut whole = args.order.read()?;
+    if let serde_json::Value::Object(fields) = serde_json::to_value(order)? {
+        whole.extend(fields.into_iter().filter(|(_, value)| !is_empty(value)));
+    }
     let (format, columns) = (args.output.output, ["id", "tenant", "name", "value"]);
     let shown = |made: &Detail<KeyDetail>| {
         let key = &made.thing.key;
@@ -158,11 +173,15 @@ async fn create(args: CreateArgs) -> anyhow::Result<()> {
             cells: vec![made.id.to_string(), tenant, name, value],
         }
     };
-    KIND.create(args.target, &order, format, &columns, shown)
+    KIND.create(args.target, &whole, format, &columns, shown)
         .await
 }
 
-fn row(key: &KeyItem) -> Vec<String> {
+fn is_empty(value: &serde_json::Value) -> bool {
+    value.as_array().is_some_and(Vec::is_empty)
+}
+
+pub fn row(key: &KeyItem) -> Vec<String> {
     vec![
         key.id.to_string(),
         key.tenant.clone(),

@@ -51,7 +51,8 @@ impl Narrowed for OwnedArgs {
 /// A list of things that have names.
 #[derive(Debug, Args)]
 pub struct NamedArgs {
-    /// Only those with this in the name (of people in the address), whatever the case.
+    /// Only those with this in the name (of people in the address), whatever the case of its letters (on SQLite of the ASCII
+    /// ones).
     #[arg(long, value_name = "TEXT")]
     search: Option<String>,
     /// Only what is switched on, or off.

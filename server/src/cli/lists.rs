@@ -73,6 +73,8 @@ pub enum Channels {
     List(NamedArgs),
     #[command(flatten)]
     One(things::Command),
+    /// What would go, or be missed, with a channel.
+    Impact(things::OneArgs),
     /// The pool of secrets that a channel is called with.
     #[command(subcommand)]
     Credentials(credentials::Command),
@@ -85,6 +87,8 @@ pub enum Models {
     List(NamedArgs),
     #[command(flatten)]
     One(things::Command),
+    /// What would go, or be missed, with a model.
+    Impact(things::OneArgs),
 }
 
 /// What can be done with tenants.
@@ -94,6 +98,8 @@ pub enum Tenants {
     List(NamedArgs),
     #[command(flatten)]
     One(things::Command),
+    /// What would go, or be missed, with a tenant.
+    Impact(things::OneArgs),
 }
 
 /// What can be done with groups.
@@ -103,6 +109,8 @@ pub enum Groups {
     List(NamedArgs),
     #[command(flatten)]
     One(things::Command),
+    /// What would go, or be missed, with a group.
+    Impact(things::OneArgs),
 }
 
 /// What can be done with roles.
@@ -159,6 +167,7 @@ pub async fn channels(command: Channels) -> anyhow::Result<()> {
     match command {
         Channels::List(args) => list_channels(args).await,
         Channels::One(command) => CHANNELS.run(command).await,
+        Channels::Impact(args) => CHANNELS.below(args, "impact").await,
         Channels::Credentials(command) => credentials::run(command).await,
     }
 }
@@ -168,6 +177,7 @@ pub async fn models(command: Models) -> anyhow::Result<()> {
     match command {
         Models::List(args) => list_models(args).await,
         Models::One(command) => MODELS.run(command).await,
+        Models::Impact(args) => MODELS.below(args, "impact").await,
     }
 }
 
@@ -176,6 +186,7 @@ pub async fn tenants(command: Tenants) -> anyhow::Result<()> {
     match command {
         Tenants::List(args) => list_tenants(args).await,
         Tenants::One(command) => TENANTS.run(command).await,
+        Tenants::Impact(args) => TENANTS.below(args, "impact").await,
     }
 }
 
@@ -184,6 +195,7 @@ pub async fn groups(command: Groups) -> anyhow::Result<()> {
     match command {
         Groups::List(args) => list_groups(args).await,
         Groups::One(command) => GROUPS.run(command).await,
+        Groups::Impact(args) => GROUPS.below(args, "impact").await,
     }
 }
 

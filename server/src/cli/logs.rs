@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 use serde_json::Value;
 use uuid::Uuid;
 use weir_api_types::{
-    log::{RequestItem, RequestPage},
+    log::{FacetCount, RequestFacets, RequestItem, RequestPage},
     span::Span,
 };
 
@@ -48,6 +48,37 @@ enum Command {
     Show(ShowArgs),
     /// What was said in one, where its tenant has that kept; the audit log notes it.
     Bodies(ShowArgs),
+    /// How many of the requests that are looked for have which value.
+    Facets(Box<FacetsArgs>),
+    /// What stands next to one among those that are looked for.
+    Neighbours(Box<NeighboursArgs>),
+}
+
+/// `weir logs facets`
+#[derive(Debug, Args)]
+struct FacetsArgs {
+    /// Which: key, user, group, model, channel, endpoint, outcome, status, error; all if not given.
+    #[arg(long, value_name = "FACETS")]
+    by: Option<String>,
+    #[command(flatten)]
+    query: QueryArgs,
+    #[command(flatten)]
+    output: OutputArg,
+    #[command(flatten)]
+    target: Target,
+}
+
+/// `weir logs neighbours`
+#[derive(Debug, Args)]
+struct NeighboursArgs {
+    /// Its id.
+    id: Uuid,
+    #[command(flatten)]
+    query: QueryArgs,
+    #[command(flatten)]
+    output: OutputArg,
+    #[command(flatten)]
+    target: Target,
 }
 
 /// `weir logs show`
@@ -123,20 +154,55 @@ struct QueryArgs {
 
 /// Does what the command says.
 pub async fn run(args: LogsArgs) -> anyhow::Result<()> {
-    if let Some(Command::Show(args)) = args.command {
-        let path = with_query(&format!("{PATH}/{}", args.id), &[("wait", Some("5s"))]);
-        let shown: Value = args.target.client()?.get(&path).await?.json()?;
-        return output::one(args.output.output, &shown);
-    }
-    if let Some(Command::Bodies(args)) = args.command {
-        let path = format!("{PATH}/{}/bodies", args.id);
-        let shown: Value = args.target.client()?.get(&path).await?.json()?;
-        return output::one(args.output.output, &shown);
+    let one = async |path: &str, target: &Target, output: &OutputArg| {
+        let shown: Value = target.client()?.get(path).await?.json()?;
+        output::one(output.output, &shown)
+    };
+    match args.command {
+        Some(Command::Show(args)) => {
+            let path = with_query(&format!("{PATH}/{}", args.id), &[("wait", Some("5s"))]);
+            return one(&path, &args.target, &args.output).await;
+        }
+        Some(Command::Bodies(args)) => {
+            let path = format!("{PATH}/{}/bodies", args.id);
+            return one(&path, &args.target, &args.output).await;
+        }
+        Some(Command::Neighbours(args)) => {
+            let path = format!("{PATH}/{}/neighbours", args.id);
+            let path = with_query(&path, &args.query.words());
+            return one(&path, &args.target, &args.output).await;
+        }
+        Some(Command::Facets(args)) => return facets(&args).await,
+        None => {}
     }
     let client = args.target.client()?;
     let items = found(&client, &args.query, args.limit, &args.wait.to_string()).await?;
     output::list(args.output.output, &items, COLUMNS, |item| {
         row(item, args.output.output)
+    })
+}
+
+async fn facets(args: &FacetsArgs) -> anyhow::Result<()> {
+    let mut words = args.query.words().to_vec();
+    words.push(("by", args.by.as_deref()));
+    let path = with_query(&format!("{PATH}/facets"), &words);
+    let found: RequestFacets = args.target.client()?.get(&path).await?.json()?;
+    if let Some(looked_to) = &found.looked_to {
+        eprintln!("weir: only what is newer than {looked_to} was looked at");
+    }
+    let rows: Vec<(&str, &FacetCount)> = found
+        .facets
+        .iter()
+        .flat_map(|one| one.values.iter().map(|value| (one.facet.as_str(), value)))
+        .collect();
+    let columns = ["facet", "value", "name", "requests"];
+    output::list(args.output.output, &rows, &columns, |(facet, count)| {
+        vec![
+            (*facet).to_owned(),
+            count.value.clone(),
+            count.name.clone(),
+            count.requests.to_string(),
+        ]
     })
 }
 

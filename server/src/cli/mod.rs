@@ -21,10 +21,12 @@ mod listing;
 mod lists;
 mod local;
 mod logs;
+mod me;
 mod output;
 mod resources;
 mod secret;
 mod secrets;
+mod security;
 mod serve;
 mod service_tokens;
 mod sign_in;
@@ -117,7 +119,13 @@ pub enum Command {
     /// Sign in with address and password, and print a token for WEIR_TOKEN.
     SignIn(sign_in::SignInArgs),
     /// Who a command's token is, and what it may do.
-    Me(sign_in::MeArgs),
+    Me(Box<me::MeArgs>),
+    /// The installation's own token, and what a value is.
+    #[command(subcommand)]
+    Security(security::Command),
+    /// Other passwords for those who lost theirs.
+    #[command(subcommand)]
+    PasswordReset(sign_in::ResetCommand),
     /// Settings that hold on every instance at once.
     #[command(subcommand)]
     Settings(system::Settings),
@@ -207,7 +215,9 @@ async fn run(command: Command) -> anyhow::Result<Done> {
         Command::Users(command) => lists::users(command).await?,
         Command::Invitations(command) => invitations::run(command).await?,
         Command::SignIn(args) => sign_in::sign_in(args).await?,
-        Command::Me(args) => sign_in::me(args).await?,
+        Command::Me(args) => me::run(*args).await?,
+        Command::Security(command) => security::run(command).await?,
+        Command::PasswordReset(command) => sign_in::reset(command).await?,
         Command::Logs(args) => logs::run(args).await?,
         Command::Search(args) => system::search(args).await?,
         Command::Settings(command) => system::settings(command).await?,
@@ -293,6 +303,22 @@ mod tests {
             "weir invitations create --email a@b.c --tenant acme --role developer --groups team",
             "weir sign-in --email a@b.c --code 123456",
             "weir me --acting-in acme",
+            "weir me change --set contact=x",
+            "weir me password",
+            "weir me second-factor confirm 123456 --output json",
+            "weir me sessions end 0b6ee0d1-7a6c-4a9b-9c36-0a4f8c9b7d3e",
+            "weir me keys create laptop --set models=[gpt-*] --acting-in acme",
+            "weir me keys rotate laptop --grace 2h",
+            "weir me identities list",
+            "weir security validate-key",
+            "weir keys create --tenant acme --name old --set sha256=00",
+            "weir keys list --tenant acme --user a@b.c --sort -created_at --enabled false",
+            "weir users list --role admin --search zhang",
+            "weir logs facets --by model,status --from 2026-01-01",
+            "weir logs neighbours 0b6ee0d1-7a6c-4a9b-9c36-0a4f8c9b7d3e --key laptop",
+            "weir invitations accept --name x",
+            "weir password-reset request --email a@b.c",
+            "weir password-reset take",
             "weir logs --key laptop --status 5xx --min-ms 100 --output csv",
             "weir logs show 0b6ee0d1-7a6c-4a9b-9c36-0a4f8c9b7d3e",
             "weir settings change --set mode=read_only",

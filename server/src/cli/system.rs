@@ -3,6 +3,7 @@
 use anyhow::bail;
 use awc::http::Method;
 use clap::{Args, Subcommand};
+use serde::Serialize;
 use weir_api_types::{insight::Hit, manage::Page};
 
 use super::{
@@ -22,6 +23,19 @@ pub struct OneArgs {
     target: Target,
 }
 
+impl OneArgs {
+    /// Sends an order, and shows the answer.
+    pub async fn send(
+        self,
+        method: Method,
+        path: &str,
+        order: &impl Serialize,
+    ) -> anyhow::Result<()> {
+        let answer = self.target.client()?.send_json(method, path, order).await?;
+        output::one(self.output.output, &answer.json()?)
+    }
+}
+
 /// What can be done with run-time settings.
 #[derive(Debug, Subcommand)]
 pub enum Settings {
@@ -37,9 +51,7 @@ pub struct ChangeArgs {
     #[command(flatten)]
     order: OrderArgs,
     #[command(flatten)]
-    output: OutputArg,
-    #[command(flatten)]
-    target: Target,
+    one: OneArgs,
 }
 
 /// Shows the one thing at a path.
@@ -57,9 +69,7 @@ pub async fn settings(command: Settings) -> anyhow::Result<()> {
             if order.is_empty() {
                 bail!("say what to change, by --set or --file");
             }
-            let client = args.target.client()?;
-            let answer = client.send_json(Method::PATCH, SETTINGS, &order).await?;
-            output::one(args.output.output, &answer.json()?)
+            args.one.send(Method::PATCH, SETTINGS, &order).await
         }
     }
 }

@@ -39,8 +39,6 @@ pub enum Command {
     Change(ChangeArgs),
     /// Delete one, with all that belongs to it; its usage stays.
     Delete(OneArgs),
-    /// What would go, or be missed, with one; for tenants, groups, keys, channels and models.
-    Impact(OneArgs),
 }
 
 /// A command about one thing.
@@ -137,7 +135,6 @@ impl Kind {
                 let answer = client.send_json(Method::PATCH, &path, &order).await?;
                 output::one(args.output.output, &answer.json()?)
             }
-            Command::Impact(args) => self.below(args, "impact").await,
             Command::Delete(args) => {
                 let client = args.target.client()?;
                 let path = self

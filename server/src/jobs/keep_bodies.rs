@@ -61,19 +61,26 @@ pub async fn run(
         if kept.is_empty() {
             continue;
         }
-        let written = write(&stores, &kept, &shutdown).await;
-        metrics.kept_bodies("kept", written);
-        metrics.kept_bodies("lost", kept.len() - written);
+        let done = write(&stores, &kept, &shutdown).await;
+        metrics.kept_bodies("kept", done.written);
+        metrics.kept_bodies("lost", done.lost);
     }
 }
 
-/// How many are written: not all, if the instance stops while the database is away, or if it is there and takes some of them never.
-async fn write(stores: &Stores, kept: &[Kept], shutdown: &CancellationToken) -> usize {
+/// What became of some calls' bodies. What was forgotten meanwhile is neither.
+#[derive(Default)]
+struct Done {
+    written: usize,
+    /// The instance stops while the database is away, or it is there and takes some of them never.
+    lost: usize,
+}
+
+async fn write(stores: &Stores, kept: &[Kept], shutdown: &CancellationToken) -> Done {
     let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
     let mut failing = false;
     loop {
         match bodies::keep(&stores.usage, kept).await {
-            Ok(()) => return kept.len(),
+            Ok(written) => return Done { written, lost: 0 },
             Err(error) if stores.usage.write.ping().await.is_ok() => {
                 tracing::warn!(%error, "bodies are kept one by one, as some of them cannot be");
                 return one_by_one(stores, kept).await;
@@ -85,23 +92,24 @@ async fn write(stores: &Stores, kept: &[Kept], shutdown: &CancellationToken) -> 
             }
         }
         tokio::select! {
-            () = shutdown.cancelled() => return 0,
+            () = shutdown.cancelled() => return Done { written: 0, lost: kept.len() },
             () = time::sleep(backoff.grow()) => {}
         }
     }
 }
 
-async fn one_by_one(stores: &Stores, kept: &[Kept]) -> usize {
-    let mut written = 0;
+async fn one_by_one(stores: &Stores, kept: &[Kept]) -> Done {
+    let mut done = Done::default();
     for one in kept {
         match bodies::keep(&stores.usage, std::slice::from_ref(one)).await {
-            Ok(()) => written += 1,
+            Ok(one) => done.written += one,
             Err(error) => {
+                done.lost += 1;
                 tracing::error!(%error, request = %one.id, "what was said in a call cannot be kept");
             }
         }
     }
-    written
+    done
 }
 
 /// Where the bodies of a call are sealed.

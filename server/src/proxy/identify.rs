@@ -9,8 +9,8 @@ use actix_web::http::header::{self, HeaderMap};
 
 use super::error::Refusal;
 use crate::{
-    catalog::Catalog,
-    tenancy::{GroupId, Owner, ProxyKey, Tenant, UserId, address, key},
+    catalog::{Catalog, Unusable},
+    tenancy::{GroupId, ProxyKey, Tenant, UserId, address, key},
 };
 
 /// Headers that may carry a key, besides `Authorization` and the query's `key`.
@@ -67,13 +67,8 @@ pub fn caller(
 
 /// Whether a key that was good when its call began still is. Expiry counts from the next call only.
 pub fn still_allowed(caller: &Caller, catalog: &Catalog) -> bool {
-    let Some(key) = catalog.key(caller.key.id) else {
-        return false;
-    };
-    let Some(tenant) = catalog.tenant(key.tenant) else {
-        return false;
-    };
-    key.enabled && tenant.enabled && owner_is_active(key, catalog)
+    let key = catalog.key(caller.key.id);
+    key.is_some_and(|key| catalog.is_active(key))
 }
 
 fn refusal(
@@ -83,35 +78,15 @@ fn refusal(
     now_ms: i64,
 ) -> Option<Refusal> {
     let key = &caller.key;
-    let is_over =
-        |expires_ms: Option<i64>| expires_ms.is_some_and(|expires_ms| expires_ms <= now_ms);
-    let secret_is_over = key
-        .secrets
-        .iter()
-        .any(|secret| secret.digest == *digest && is_over(secret.expires_ms));
-    if !key.enabled || !caller.tenant.enabled || !owner_is_active(key, catalog) {
-        return Some(Refusal::KeyDisabled);
-    }
-    if is_over(key.expires_ms) || secret_is_over {
-        return Some(Refusal::KeyExpired);
+    match catalog.unusable(key, digest, now_ms) {
+        Some(Unusable::Disabled) => return Some(Refusal::KeyDisabled),
+        Some(Unusable::Expired) => return Some(Refusal::KeyExpired),
+        None => {}
     }
     if !key.ip_allow.is_empty() && !address::contains(&key.ip_allow, caller.address) {
         return Some(Refusal::IpNotAllowed(caller.address));
     }
     None
-}
-
-/// A user's key works as long as the user is enabled and a member of the key's tenant.
-fn owner_is_active(key: &ProxyKey, catalog: &Catalog) -> bool {
-    match key.owner {
-        Owner::Tenant => true,
-        Owner::Group(group) => catalog
-            .group(group)
-            .is_some_and(|group| group.tenant == key.tenant),
-        Owner::User(user) => catalog
-            .user(user)
-            .is_some_and(|user| user.enabled && user.tenants.contains(&key.tenant)),
-    }
 }
 
 /// The one value that the request carries, in however many ways.

@@ -256,10 +256,25 @@ pub async fn verify(
     })
 }
 
+/// Which rows are asked for; all that is given must hold.
+#[derive(Debug, Default)]
+pub struct Asked {
+    pub from_ms: Option<i64>,
+    /// Not included.
+    pub to_ms: Option<i64>,
+    /// The token's name or the person's address.
+    pub actor: Option<String>,
+    /// `kind:verb`, or a kind.
+    pub action: Option<String>,
+    /// The name of what was changed.
+    pub object: Option<String>,
+}
+
 /// A page of what was changed of one tenant's, or of all, the latest first; `before` is the last row of the page before.
 pub async fn list(
     db: &impl ConnectionTrait,
     scope: Scope,
+    asked: &Asked,
     before: Option<i64>,
     rows: u64,
 ) -> Result<Vec<AuditItem>> {
@@ -269,6 +284,27 @@ pub async fn list(
     }
     if let Some(before) = before {
         query = query.filter(Column::Seq.lt(before));
+    }
+    if let Some(from_ms) = asked.from_ms {
+        query = query.filter(Column::AtMs.gte(from_ms));
+    }
+    if let Some(to_ms) = asked.to_ms {
+        query = query.filter(Column::AtMs.lt(to_ms));
+    }
+    for (column, wanted) in [
+        (Column::ActorName, &asked.actor),
+        (Column::Object, &asked.object),
+    ] {
+        if let Some(wanted) = wanted {
+            query = query.filter(column.eq(wanted));
+        }
+    }
+    if let Some(action) = &asked.action {
+        // A kind alone is each action on it.
+        query = match action.contains(':') {
+            true => query.filter(Column::Action.eq(action)),
+            false => query.filter(Column::Action.starts_with(format!("{action}:"))),
+        };
     }
     let rows = query.all(db).await?;
     let tenants: Vec<Uuid> = rows.iter().filter_map(|row| row.tenant_id).collect();

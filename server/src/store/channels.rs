@@ -1,12 +1,9 @@
 //! Channels and their sealed credentials, as they are written and listed.
 
-use std::collections::HashMap;
-
 use sea_orm::{
     ActiveValue::Set, ColumnTrait as _, ConnectionTrait, EntityTrait as _, QueryFilter as _,
     Statement, sea_query::OnConflict,
 };
-use uuid::Uuid;
 use weir_entity::{channel, credential};
 
 use super::{Columns, Error, Listed, Page, Result, Scope, catalog, count, document};
@@ -95,18 +92,13 @@ pub async fn list(
         created_ms: channel::Column::CreatedMs,
         enabled: Some(channel::Column::Enabled),
     };
-    let Listed { data: rows, next } = page.named(db, query, columns).await?;
-    let ids: Vec<_> = rows.iter().map(|row| row.id).collect();
-    let entries = catalog::entries(db, Kind::Channel, &ids, sealer).await?;
-    let mut found: HashMap<Uuid, Channel> = entries
-        .into_iter()
-        .filter_map(|entry| match entry {
-            Entry::Channel(channel) => Some((channel.id.0, channel)),
-            _ => None,
-        })
-        .collect();
-    let data = ids.iter().filter_map(|id| found.remove(id)).collect();
-    Ok(Listed { data, next })
+    let rows = page.named(db, query, columns).await?;
+    let ids = rows.map(|row| row.id);
+    catalog::listed(db, Kind::Channel, ids, sealer, |entry| match entry {
+        Entry::Channel(channel) => Some((channel.id.0, channel)),
+        _ => None,
+    })
+    .await
 }
 
 /// Whether the platform has a channel of this name.

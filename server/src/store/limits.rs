@@ -1,12 +1,9 @@
 //! Limits, as they are written and listed.
 
-use std::collections::HashMap;
-
 use sea_orm::{
     ActiveValue::Set, ColumnTrait as _, ConnectionTrait, EntityTrait as _, QueryFilter as _,
     sea_query::OnConflict,
 };
-use uuid::Uuid;
 use weir_entity::limit::{ActiveModel, Column, Entity};
 
 use super::{Listed, Page, Result, Scope as Seen, catalog, columns::Place, count, document};
@@ -63,16 +60,11 @@ pub async fn list(
     if let Seen::Tenant(tenant) = seen {
         query = query.filter(Column::TenantId.eq(tenant.0));
     }
-    let Listed { data: rows, next } = page.of(db, query, Column::Id).await?;
-    let ids: Vec<_> = rows.iter().map(|row| row.id).collect();
-    let entries = catalog::entries(db, Kind::Limit, &ids, sealer).await?;
-    let mut found: HashMap<Uuid, Limit> = entries
-        .into_iter()
-        .filter_map(|entry| match entry {
-            Entry::Limit(limit) => Some((limit.id.0, limit)),
-            _ => None,
-        })
-        .collect();
-    let data = ids.iter().filter_map(|id| found.remove(id)).collect();
-    Ok(Listed { data, next })
+    let rows = page.of(db, query, Column::Id).await?;
+    let ids = rows.map(|row| row.id);
+    catalog::listed(db, Kind::Limit, ids, sealer, |entry| match entry {
+        Entry::Limit(limit) => Some((limit.id.0, limit)),
+        _ => None,
+    })
+    .await
 }

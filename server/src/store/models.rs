@@ -1,7 +1,5 @@
 //! Models with their routes and prices, as they are written and listed.
 
-use std::collections::HashMap;
-
 use sea_orm::{
     ActiveValue::Set, ColumnTrait as _, ConnectionTrait, EntityTrait as _, QueryFilter as _,
     sea_query::OnConflict,
@@ -68,18 +66,13 @@ pub async fn list(
         created_ms: model::Column::CreatedMs,
         enabled: Some(model::Column::Enabled),
     };
-    let Listed { data: rows, next } = page.named(db, query, columns).await?;
-    let ids: Vec<_> = rows.iter().map(|row| row.id).collect();
-    let entries = catalog::entries(db, Kind::Model, &ids, sealer).await?;
-    let mut found: HashMap<Uuid, Model> = entries
-        .into_iter()
-        .filter_map(|entry| match entry {
-            Entry::Model(model) => Some((model.id.0, model)),
-            _ => None,
-        })
-        .collect();
-    let data = ids.iter().filter_map(|id| found.remove(id)).collect();
-    Ok(Listed { data, next })
+    let rows = page.named(db, query, columns).await?;
+    let ids = rows.map(|row| row.id);
+    catalog::listed(db, Kind::Model, ids, sealer, |entry| match entry {
+        Entry::Model(model) => Some((model.id.0, model)),
+        _ => None,
+    })
+    .await
 }
 
 fn row(model: &Model, now_ms: i64) -> Result<model::ActiveModel> {

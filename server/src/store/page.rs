@@ -161,9 +161,15 @@ impl Page {
         if let Some(Cursor { value, id: after }) = &self.after {
             let next = beyond(id, (*after).into());
             query = query.filter(match (by, value) {
-                (Some(by), Some(value)) => Condition::any()
-                    .add(beyond(by, value.clone()))
-                    .add(Condition::all().add(by.eq(value.clone())).add(next)),
+                // The first says nothing new; it is what an index is entered by, which PostgreSQL does not see in the others.
+                (Some(by), Some(value)) => {
+                    let from = match self.is_descending {
+                        true => by.lte(value.clone()),
+                        false => by.gte(value.clone()),
+                    };
+                    let later = Condition::any().add(by.ne(value.clone())).add(next);
+                    Condition::all().add(from).add(later)
+                }
                 _ => Condition::all().add(next),
             });
         }

@@ -10,7 +10,7 @@ use crate::{
     clients::tool,
     support::{
         Bench, Crowd, Pair, SOON, Setup, Store,
-        binary::{self, succeeded, weir, weir_with_input},
+        binary::{self, succeeded, weir_with_input},
         gateway,
         stores::ADMIN_TOKEN,
     },
@@ -77,19 +77,22 @@ impl Asks<'_> {
         order: Value,
     ) -> Value {
         match self.way {
-            Way::CommandLine => self.command(url, words).await,
+            Way::CommandLine => {
+                let words = [words, &["--output", "json"]].concat();
+                let printed = self.command(url, &words, "").await;
+                serde_json::from_str(&printed).unwrap_or_default()
+            }
             Way::Http => self.http(url, method, path, order).await,
         }
     }
 
-    async fn command(&self, url: &str, words: &[&str]) -> Value {
+    /// What a command prints that gets these lines.
+    async fn command(&self, url: &str, words: &[&str], lines: &str) -> String {
         let environment = [
             ("WEIR_URL".to_owned(), url.to_owned()),
             ("WEIR_TOKEN".to_owned(), self.token.clone()),
         ];
-        let words = [words, &["--output", "json"]].concat();
-        let printed = succeeded(&weir(&environment, &words).await);
-        serde_json::from_str(&printed).unwrap_or_default()
+        succeeded(&weir_with_input(&environment, words, lines).await)
     }
 
     async fn http(&self, url: &str, method: Method, path: &str, order: Value) -> Value {
@@ -149,9 +152,11 @@ async fn begins(bench: &Bench, urls: &[String; 2], way: Way) {
         .ask(second, &["me"], Method::GET, "/me", Value::Null)
         .await;
     assert_eq!(me["person"]["second_factor"], true, "{me}");
-    // Keys of one's own are made by whoever one is.
+    let words = ["me", "keys", "create", "laptop"];
     let name = json!({"name": "laptop"});
-    let key = developer.http(first, Method::POST, "/me/keys", name).await;
+    let key = developer
+        .ask(first, &words, Method::POST, "/me/keys", name)
+        .await;
     let value = key["value"].as_str().unwrap();
     for url in urls {
         eventually(bench, url, value, 200).await;
@@ -210,11 +215,8 @@ async fn begins(bench: &Bench, urls: &[String; 2], way: Way) {
     assert!(crowd.end().await > 0);
     match way {
         Way::CommandLine => {
-            let environment = [
-                ("WEIR_URL".to_owned(), first.clone()),
-                ("WEIR_TOKEN".to_owned(), owner.token.clone()),
-            ];
-            succeeded(&weir(&environment, &["keys", "disable", "laptop"]).await);
+            let words = ["keys", "disable", "laptop"];
+            owner.command(first, &words, "").await;
         }
         Way::Http => drop(
             owner
@@ -228,11 +230,7 @@ async fn begins(bench: &Bench, urls: &[String; 2], way: Way) {
     }
     match way {
         Way::CommandLine => {
-            let environment = [
-                ("WEIR_URL".to_owned(), second.clone()),
-                ("WEIR_TOKEN".to_owned(), ADMIN_TOKEN.to_owned()),
-            ];
-            succeeded(&weir(&environment, &["audit", "verify"]).await);
+            operator.command(second, &["audit", "verify"], "").await;
         }
         Way::Http => {
             let verdict = operator
@@ -268,7 +266,14 @@ async fn invited(by: &Asks<'_>, url: &str, tenant: &str, name: &str, role: &str)
     let invitation = by
         .ask(url, &words, Method::POST, "/invitations", order)
         .await;
-    let (_, token) = invitation["url"].as_str().unwrap().split_once('#').unwrap();
+    let link = invitation["url"].as_str().unwrap();
+    if by.way == Way::CommandLine {
+        let words = ["invitations", "accept", "--name", name, "--url", url];
+        let lines = format!("{link}\n{}\n", password(name));
+        succeeded(&weir_with_input(&[], &words, &lines).await);
+        return;
+    }
+    let (_, token) = link.split_once('#').unwrap();
     let order = json!({"token": token, "name": name, "password": password(name)});
     let accept = by
         .bench
@@ -301,15 +306,25 @@ async fn signed_in(bench: &Bench, url: &str, way: Way, name: &str, code: Option<
 
 /// Puts a second factor in force; a code that works after that.
 async fn second_factor(of: &Asks<'_>, url: &str) -> String {
-    let proof = json!({"password": password("dev")});
-    let seed = of.http(url, Method::POST, "/me/second-factor", proof).await;
+    let seed = match of.way {
+        Way::CommandLine => {
+            let words = ["me", "second-factor", "begin", "--output", "json"];
+            let printed = of.command(url, &words, &password("dev")).await;
+            serde_json::from_str(&printed).unwrap()
+        }
+        Way::Http => {
+            let proof = json!({"password": password("dev")});
+            of.http(url, Method::POST, "/me/second-factor", proof).await
+        }
+    };
     let secret = totp_rs::Secret::Encoded(seed["secret"].as_str().unwrap().to_owned());
     let (secret, name) = (secret.to_bytes().unwrap(), String::new());
     let totp = totp_rs::TOTP::new(totp_rs::Algorithm::SHA1, 6, 0, 30, secret, None, name).unwrap();
     let now_s = || weir::clock::now_ms().unsigned_abs() / 1_000;
-    let code = json!({"code": totp.generate(now_s())});
-    of.http(url, Method::POST, "/me/second-factor/confirm", code)
-        .await;
+    let now = totp.generate(now_s());
+    let words = ["me", "second-factor", "confirm", &now];
+    let (path, code) = ("/me/second-factor/confirm", json!({"code": now}));
+    of.ask(url, &words, Method::POST, path, code).await;
     // A code works once: the next step's.
     totp.generate(now_s() + 30)
 }

@@ -127,7 +127,7 @@ async fn tried(bench: &Bench, profile: &Path) -> Value {
     told.unwrap_or_else(|| panic!("{document}"))
 }
 
-/// What was done, newest first, without what the test itself does.
+/// What was done, newest first.
 async fn done(bench: &Bench) -> Vec<String> {
     let log = bench.admin(Method::GET, "/audit-log?limit=50");
     let log: Value = log.send().await.unwrap().json().await.unwrap();

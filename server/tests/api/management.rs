@@ -373,11 +373,28 @@ async fn links_are_mailed_where_there_is_a_mail_server() {
     let another = "another password of eve";
     let order = json!({"token": token(&mail), "password": another});
     assert_eq!(post("/password-resets", order).await.0, 204);
+    let mail = server.mail(2).await;
+    assert!(
+        mail.contains("To: eve@acme.example") && mail.contains("set by a link"),
+        "{mail}"
+    );
     // At once again: no second one.
     assert_eq!(asked("eve@acme.example").await.0, 202);
     let credentials = json!({"email": "eve@acme.example", "password": another});
     assert_eq!(post("/sign-in", credentials).await.0, 200);
-    assert_eq!(server.count(), 2);
+    assert_eq!(server.count(), 3);
+    // Whoever gets another address is told where they were.
+    let found = bench.admin(Method::GET, "/users?q=eve@acme");
+    let found: Value = found.send().await.unwrap().json().await.unwrap();
+    let path = format!("/users/{}", found["data"][0]["id"].as_str().unwrap());
+    let order = json!({"email": "eve@elsewhere.example"});
+    let moved = bench.admin(Method::PATCH, &path).json(&order).send().await;
+    assert_eq!(moved.unwrap().status(), 200);
+    let mail = server.mail(3).await;
+    assert!(
+        mail.contains("To: eve@acme.example") && mail.contains("another address"),
+        "{mail}"
+    );
 }
 
 both_stores!(

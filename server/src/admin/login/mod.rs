@@ -207,12 +207,8 @@ pub async fn refresh(
     }
     // Somebody has a copy, and it cannot be told who: nobody goes on.
     let author = access::author_of(&request, &state, "user", Some(person.id.0), &person.email);
-    let told = serde_json::json!({"reason": "an old refresh token was used again"});
-    let done = audit::differs("session", None, &person.email, Some(&told), None)?;
-    let transaction = db.begin_write().await?;
-    sessions::end(&transaction, session.user, id).await?;
-    store::audit::append(&transaction, &state.sealer, &author, &done).await?;
-    transaction.commit().await.map_err(store::Error::from)?;
+    let reason = "an old refresh token was used again";
+    end_session(&state, &author, &person, id, reason).await?;
     tracing::warn!(user = %person.email, %address, "an old refresh token was used again: its session is over");
     Err(over())
 }
@@ -225,13 +221,36 @@ pub async fn sign_out(
     safe(&request, &state)?;
     if let Some((id, _)) = shown(&request, &state) {
         let db = &state.stores.config;
-        if let Some(session) = sessions::living(&db.read, id, now_ms()).await? {
-            sessions::end(&db.write, session.user, id).await?;
+        if let Some(session) = sessions::living(&db.read, id, now_ms()).await?
+            && let Some(person) = store::users::one(&db.read, session.user).await?
+        {
+            let author =
+                access::author_of(&request, &state, "user", Some(person.id.0), &person.email);
+            end_session(&state, &author, &person, id, "signed out").await?;
         }
     }
     Ok(HttpResponse::NoContent()
         .insert_header((header::SET_COOKIE, no_cookie()))
         .finish())
+}
+
+/// Ends one session of a person's. Whether it was there.
+pub async fn end_session(
+    state: &State,
+    author: &Author,
+    person: &Person,
+    id: Uuid,
+    reason: &str,
+) -> Result<bool, ApiError> {
+    let told = serde_json::json!({"reason": reason});
+    let done = audit::differs("session", None, &person.email, Some(&told), None)?;
+    let transaction = state.stores.config.begin_write().await?;
+    let ended = sessions::end(&transaction, person.id, id).await?;
+    if ended {
+        store::audit::append(&transaction, &state.sealer, author, &done).await?;
+    }
+    transaction.commit().await.map_err(store::Error::from)?;
+    Ok(ended)
 }
 
 /// What a session gives: an access token, and a refresh token where there is a new one.

@@ -1,7 +1,7 @@
 //! Passwords: hashed off the workers, a few at a time, on threads that let everybody else go first.
 //!
-//! Argon2id with 19 MiB, two passes and one lane, as OWASP's cheat sheet on password storage asks at least. So many threads bound
-//! how much memory a flood of sign-ins takes, and a semaphore how many may wait for them (threats.md, A3).
+//! Argon2id with 19 MiB, two passes and one lane, as OWASP's cheat sheet on password storage asks at least. A semaphore bounds how
+//! much memory a flood of sign-ins takes, and how many may wait for it (threats.md, A3).
 
 use std::{io, sync::Arc};
 
@@ -13,7 +13,6 @@ use tokio::{
     runtime::{Builder, Runtime},
     sync::Semaphore,
 };
-use tokio_util::task::AbortOnDropHandle;
 use weir_api_types::secret::Sensitive;
 
 use super::super::error::{ApiError, Code};
@@ -27,9 +26,9 @@ const MEMORY_KIB: u32 = 19 * 1024;
 const PASSES: u32 = 2;
 /// Hashes at once: each has a core and the memory for itself.
 const AT_ONCE: usize = 2;
-/// How far the threads stand back (nice(2)): on a machine whose cores are all busy a call that has something to do interrupts a
-/// hash, and a hash still gets a sixtieth of a core.
-const NICE: i32 = 19;
+/// How far the threads stand back (nice(2)): on a machine whose cores are all busy a call goes before a hash, and a hash still gets
+/// a quarter of a core.
+const NICE: i32 = 5;
 /// Sign-ins that may wait for their turn.
 const MAX_WAITING: usize = 64;
 
@@ -37,7 +36,8 @@ const MAX_WAITING: usize = 64;
 pub struct Passwords {
     /// Of threads alone; taken when it ends.
     threads: Option<Runtime>,
-    waiting: Arc<Semaphore>,
+    turns: Arc<Semaphore>,
+    waiting: Semaphore,
     /// Of a password that nobody has: what a try for nobody is compared with, so that it takes as long.
     nobody: String,
 }
@@ -62,7 +62,8 @@ impl Passwords {
             .build()?;
         Ok(Self {
             threads: Some(threads),
-            waiting: Arc::new(Semaphore::new(AT_ONCE + MAX_WAITING)),
+            turns: Arc::new(Semaphore::new(AT_ONCE)),
+            waiting: Semaphore::new(AT_ONCE + MAX_WAITING),
             nobody: nobody.unwrap_or_default(),
         })
     }
@@ -113,15 +114,17 @@ impl Passwords {
                 "Many are signing in: try again in a moment.",
             )
         };
-        let waiting = Arc::clone(&self.waiting).try_acquire_owned();
-        let waiting = waiting.map_err(|_| busy())?;
+        // Whoever gives up waiting leaves the queue.
+        let _waiting = self.waiting.try_acquire().map_err(|_| busy())?;
+        let turn = Arc::clone(&self.turns).acquire_owned().await;
+        let turn = turn.map_err(|_| busy())?;
         let threads = self.threads.as_ref().ok_or_else(busy)?;
-        // Whoever gives up before their turn leaves the queue. Once begun it goes to its end, and keeps its place until then.
-        let worked = AbortOnDropHandle::new(threads.spawn_blocking(move || {
+        // The turn goes along: whoever gives up later does not give the core and the memory back.
+        let worked = threads.spawn_blocking(move || {
             let done = work();
-            drop(waiting);
+            drop(turn);
             done
-        }));
+        });
         worked
             .await
             .map_err(|error| store::Error::other(format!("hashing: {error}")).into())
@@ -156,9 +159,10 @@ mod tests {
     async fn hashing_lets_everybody_else_go_first() {
         let nice = || rustix::process::getpriority_process(None);
         let passwords = Passwords::new().expect("threads");
+        let own = nice().expect("a priority");
         let theirs = passwords.in_turn(nice).await;
         assert_eq!(theirs.expect("their turn").expect("a priority"), NICE);
-        assert_eq!(nice().expect("a priority"), 0);
+        assert_eq!(nice().expect("a priority"), own);
     }
 
     #[tokio::test]
@@ -179,8 +183,10 @@ mod tests {
             refused.expect_err("there is no place").code(),
             Code::Overloaded
         );
-        // The last ones have not begun.
+        // Most give up, none of which has begun.
         all.truncate(AT_ONCE + 1);
+        let mut late = Box::pin(passwords.in_turn(|| ()));
+        assert!(futures_util::poll!(&mut late).is_pending());
         drop(go);
         for turn in all {
             turn.await.expect("their turn").expect_err("nobody sends");

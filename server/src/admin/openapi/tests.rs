@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
+use crate::admin::error::Code;
 use crate::telemetry::generated::assert_current;
 
 fn references(value: &Value, found: &mut BTreeSet<String>) {
@@ -183,7 +184,12 @@ fn the_page_of_the_api_is_current() {
         }
         page.push('\n');
     }
-    page.push_str("## Types\n\n");
+    page.push_str("## Errors\n\n| code | status | what it says |\n|---|---|---|\n");
+    for code in Code::ALL {
+        let (word, status, title) = code.parts();
+        page.push_str(&format!("| `{word}` | {} | {title} |\n", status.as_u16()));
+    }
+    page.push_str("\n## Types\n\n");
     for (name, schema) in document["components"]["schemas"]
         .as_object()
         .expect("schemas")

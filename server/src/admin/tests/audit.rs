@@ -27,6 +27,28 @@ where
     (verdict["bad_row"].clone(), verdict["rows"].clone())
 }
 
+/// How many rows there are, page after page.
+async fn all_rows<S>(app: &S, words: &str) -> usize
+where
+    S: Service<
+            actix_http::Request,
+            Response = ServiceResponse<actix_web::body::BoxBody>,
+            Error = actix_web::Error,
+        >,
+{
+    let (mut count, mut cursor) = (0, String::new());
+    loop {
+        let path = format!("/audit-log?limit=2{words}{cursor}");
+        let (status, page) = answer(app, request(Method::GET, &path)).await;
+        assert_eq!(status, 200, "{path}: {page}");
+        count += page["data"].as_array().expect("rows").len();
+        match page["next_cursor"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => return count,
+        }
+    }
+}
+
 #[actix_rt::test]
 async fn every_change_is_in_the_log_with_its_author_and_without_secrets() {
     for test in all().await {
@@ -94,6 +116,23 @@ async fn every_change_is_in_the_log_with_its_author_and_without_secrets() {
             (&rows[3]["before"]["enabled"], &rows[3]["after"]["enabled"]),
             (&json!(true), &json!(false))
         );
+        let count = all_rows(&app, "").await;
+        for (words, wanted) in [
+            ("&action=key", 4),
+            ("&action=key:delete", 1),
+            ("&action=ke", 0),
+            ("&actor=ci", 1),
+            ("&object=laptop", 3),
+            ("&object=laptop&action=key:update", 1),
+            ("&object=laptop&tenant=other", 0),
+            ("&from=2020-01-01T00:00:00Z&to=2999-01-01T00:00:00Z", count),
+            ("&from=2999-01-01T00:00:00Z", 0),
+            ("&to=2020-01-01T00:00:00Z", 0),
+        ] {
+            assert_eq!(all_rows(&app, words).await, wanted, "{words}");
+        }
+        let bad = request(Method::GET, "/audit-log?from=yesterday");
+        assert_eq!(answer(&app, bad).await.0, 422);
         let (_, all) = answer(&app, request(Method::GET, "/audit-log?limit=1000")).await;
         let text = all.to_string();
         for secret in [

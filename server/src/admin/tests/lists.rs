@@ -345,6 +345,22 @@ async fn what_has_names_is_found_by_them_and_sorted_on_all_pages() {
                 let found = names(&app, &list(&format!("{tenant}{words}")), 10, field).await;
                 assert!(found.is_empty(), "{path}: {nothing}: {found:?}");
             }
+            // One is switched off, where such things are.
+            let (_, page) = answer(
+                &app,
+                request(Method::GET, &list(&format!("{tenant}q=echo"))),
+            )
+            .await;
+            let echo = &page["data"][0];
+            if echo["enabled"].is_boolean() {
+                let path = format!("{path}/{}", echo["id"].as_str().expect("an id"));
+                let off = request(Method::PATCH, &path).set_json(json!({"enabled": false}));
+                assert_eq!(answer(&app, off).await.0, 200, "{path}");
+                let off = names(&app, &list(&format!("{tenant}enabled=false")), 10, field).await;
+                assert_eq!(json!(off), json!([echo[field]]), "{path}");
+                let on = names(&app, &list(&format!("{tenant}enabled=true")), 10, field).await;
+                assert_eq!(on.len() + 1, as_made.len(), "{path}");
+            }
             let (_, page) = answer(
                 &app,
                 request(Method::GET, &list(&format!("{tenant}sort=name&limit=1"))),
@@ -355,6 +371,7 @@ async fn what_has_names_is_found_by_them_and_sorted_on_all_pages() {
                 format!("cursor={cursor}"),
                 format!("sort=created_at&cursor={cursor}"),
                 "sort=id".to_owned(),
+                "sort=--name".to_owned(),
                 "q=".to_owned(),
                 "enabled=maybe".to_owned(),
             ] {

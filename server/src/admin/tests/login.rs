@@ -265,6 +265,43 @@ async fn a_refresh_token_works_once_and_a_copy_ends_the_session() {
             "{out:?}"
         );
         assert_eq!(whole(&app, refreshing(&cookie)).await.0, 401);
+        let (_, log) = answer(&app, request(Method::GET, "/audit-log?action=session")).await;
+        let told = &log["data"][0];
+        assert_eq!(told["action"], "session:delete", "{log}");
+        assert_eq!(told["before"]["reason"], "signed out", "{log}");
+    }
+}
+
+#[actix_rt::test]
+async fn each_route_takes_so_many_calls_of_each_caller() {
+    let test = sqlite().await;
+    let mut kept = Arc::into_inner(state(&test).into_inner()).expect("one holder");
+    kept.pace = crate::admin::pace::Pace::new(3);
+    let app = app!(with web::Data::new(kept));
+    let of = |address: &str| format!("{address}:1").parse().expect("an address");
+    let open = |address: &str| plain(Method::GET, "/sign-in/providers").peer_addr(of(address));
+    let known = |path: &str| request(Method::GET, path);
+    for _ in 0..3 {
+        assert_eq!(whole(&app, open("192.0.2.1")).await.0, 200);
+        assert_eq!(whole(&app, open("[2001:db8::1]")).await.0, 200);
+        assert_eq!(whole(&app, known("/keys")).await.0, 200);
+    }
+    for again in [open("192.0.2.1"), open("[2001:db8::2]"), known("/keys")] {
+        let (status, body, headers) = whole(&app, again).await;
+        assert_eq!(
+            (status, &body["code"]),
+            (429, &json!("rate_limit_exceeded")),
+            "{body}"
+        );
+        let wait: u64 = headers["retry-after"].parse().expect("seconds");
+        assert!((1..=20).contains(&wait), "{wait}");
+    }
+    for other in [
+        open("192.0.2.2"),
+        open("[2001:db8:0:1::1]"),
+        known("/users"),
+    ] {
+        assert_eq!(whole(&app, other).await.0, 200);
     }
 }
 

@@ -163,3 +163,55 @@ async fn the_admin_token_is_rotated_where_weir_keeps_it_and_nowhere_else() {
     assert_eq!(log["data"][0]["action"], "admin_token:update");
     assert!(!log.to_string().contains(&value));
 }
+
+#[actix_rt::test]
+async fn a_value_is_said_to_let_in_whom_it_lets_in() {
+    const FILE: &str = "
+tenants:
+  - name: acme
+    groups: [{name: team}]
+    users: [{email: a@acme.example}, {email: off@acme.example, enabled: false}]
+    keys:
+      - {name: good, value: good-value-of-a-key-0123456789}
+      - {name: hers, user: a@acme.example, value: hers-value-of-a-key-0123456789}
+      - {name: disabled, enabled: false, value: disabled-value-of-a-key-012345}
+      - {name: over, expires_at: 2020-01-01T00:00:00Z, value: over-value-of-a-key-0123456789}
+      - {name: his, user: off@acme.example, value: his-value-of-a-key-01234567890}
+  - {name: suspended, enabled: false, keys: [{name: k, value: suspended-value-of-a-key-01234}]}
+";
+    for test in all().await {
+        let app = app!(&test);
+        let (status, applied) = answer(&app, document(FILE, "")).await;
+        assert_eq!(status, 200, "{applied}");
+        for (value, is_valid) in [
+            ("good-value-of-a-key-0123456789", true),
+            ("hers-value-of-a-key-0123456789", true),
+            ("disabled-value-of-a-key-012345", false),
+            ("over-value-of-a-key-0123456789", false),
+            ("his-value-of-a-key-01234567890", false),
+            ("suspended-value-of-a-key-01234", false),
+            ("nobodys-value-of-a-key-0123456", false),
+        ] {
+            let check = request(Method::POST, "/security/validate-key");
+            let (_, told) = answer(&app, check.set_json(json!({"key": value}))).await;
+            assert_eq!(told["valid"], is_valid, "{value}: {told}");
+        }
+        // Of a rotated key both values are good until the time of the first one is over.
+        let (_, keys) = answer(&app, request(Method::GET, "/keys?tenant=acme&q=good")).await;
+        let path = format!(
+            "/keys/{}/rotate",
+            keys["data"][0]["id"].as_str().expect("an id")
+        );
+        let rotate = request(Method::POST, &path).set_json(json!({"grace_seconds": 0}));
+        let (status, rotated) = answer(&app, rotate).await;
+        assert_eq!(status, 200, "{rotated}");
+        for (value, is_valid) in [
+            (rotated["value"].as_str().expect("a value"), true),
+            ("good-value-of-a-key-0123456789", false),
+        ] {
+            let check = request(Method::POST, "/security/validate-key");
+            let (_, told) = answer(&app, check.set_json(json!({"key": value}))).await;
+            assert_eq!(told["valid"], is_valid, "{value}: {told}");
+        }
+    }
+}

@@ -83,8 +83,8 @@ async fn each_kind_is_made_shown_changed_and_deleted() {
             let one = at(path, &made);
             let (status, again, _) = tagged(&app, post(path, order.clone())).await;
             assert_eq!(
-                (status, &again["code"]),
-                (409, &json!("name_taken")),
+                (status, &again["code"], &again["errors"][0]["path"]),
+                (409, &json!("name_taken"), &json!(field)),
                 "{path}: {again}"
             );
             let (status, shown, shown_tag) = tagged(&app, request(Method::GET, &one)).await;

@@ -9,7 +9,7 @@ mod row;
 mod rows;
 mod slice;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use sea_orm::{
     ColumnTrait as _, ConnectionTrait, EntityTrait as _, QueryFilter as _, QueryOrder as _,
@@ -18,7 +18,7 @@ use sea_orm::{
 use uuid::Uuid;
 use weir_entity::{catalog_change, installation};
 
-use super::{Database, Error, Result};
+use super::{Database, Error, Listed, Result};
 use crate::clock::now_ms;
 use crate::{
     catalog::{Delta, Entry, Kind, Version},
@@ -159,6 +159,23 @@ pub async fn entries(
 ) -> Result<Vec<Entry>> {
     let found = fetch::entries(db, kind, Which::Only(ids), sealer).await?;
     Ok(found.entries)
+}
+
+/// The entries of a page of rows of one kind, as far as they can be read, in the order of the rows.
+pub(super) async fn listed<T>(
+    db: &impl ConnectionTrait,
+    kind: Kind,
+    page: Listed<Uuid>,
+    sealer: &Sealer,
+    known: impl Fn(Entry) -> Option<(Uuid, T)>,
+) -> Result<Listed<T>> {
+    let found = entries(db, kind, &page.data, sealer).await?;
+    let mut found: HashMap<Uuid, T> = found.into_iter().filter_map(known).collect();
+    let data = page.data.iter().filter_map(|id| found.remove(id)).collect();
+    Ok(Listed {
+        data,
+        next: page.next,
+    })
 }
 
 /// Everything through a connection that is in a transaction of its own.

@@ -19,6 +19,9 @@ use crate::{
     tenancy::{RequestId, TenantId},
 };
 
+/// How far the clock of another instance may be ahead.
+const SKEW_MS: i64 = 5_000;
+
 /// The bodies of one call, to be kept.
 #[derive(Debug, Clone)]
 pub struct Kept {
@@ -36,8 +39,9 @@ pub struct Tools {
     pub called: Vec<String>,
 }
 
-/// Keeps bodies. What is kept already stays as it is, and what was forgotten before it came is not kept.
-pub async fn keep(db: &Database, all: &[Kept]) -> Result<()> {
+/// Keeps bodies, and returns of how many calls. What is kept already stays as it is, and what was forgotten before it came is not
+/// kept.
+pub async fn keep(db: &Database, all: &[Kept]) -> Result<usize> {
     let owners = all.iter().map(|kept| kept.tenant.0);
     let until = forgotten(db, owners.collect()).await?;
     let is_forgotten = |kept: &&Kept| {
@@ -57,13 +61,14 @@ pub async fn keep(db: &Database, all: &[Kept]) -> Result<()> {
     };
     let wanted = all.iter().filter(|kept| !is_forgotten(kept));
     let rows: Vec<ActiveModel> = wanted.map(row).collect::<Result<_>>()?;
-    if rows.is_empty() {
-        return Ok(());
+    let count = rows.len();
+    if count == 0 {
+        return Ok(0);
     }
     let known = OnConflict::column(Column::Id).do_nothing().to_owned();
     let insert = Entity::insert_many(rows).on_conflict(known);
     insert.exec_without_returning(&db.write).await?;
-    Ok(())
+    Ok(count)
 }
 
 /// Until when what some tenants said is forgotten, of those who wanted that.
@@ -116,11 +121,12 @@ pub async fn one(
     kept.transpose()
 }
 
-/// Forgets what was said in a tenant's calls that began until then, and what is still on its way from some instance with it.
+/// Forgets all that is kept of a tenant's calls, and what is still on its way from some instance of those that began until now.
 /// Returns how many calls that were, as far as they had come.
-pub async fn forget(db: &Database, tenant: TenantId, until_ms: i64) -> Result<u64> {
-    mark(db, tenant, until_ms).await?;
-    delete(db, tenant, until_ms).await
+pub async fn forget(db: &Database, tenant: TenantId, now_ms: i64) -> Result<u64> {
+    mark(db, tenant, now_ms + SKEW_MS).await?;
+    let own = Entity::delete_many().filter(Column::TenantId.eq(tenant.0));
+    Ok(own.exec(&db.write).await?.rows_affected)
 }
 
 async fn mark(db: &Database, tenant: TenantId, until_ms: i64) -> Result<()> {
@@ -173,9 +179,12 @@ mod tests {
     use super::*;
     use crate::{clock::now_ms, store::testing::all};
 
-    fn said(tenant: TenantId) -> Kept {
+    fn said(tenant: TenantId, at_ms: i64) -> Kept {
         Kept {
-            id: RequestId::new(),
+            id: RequestId(
+                uuid::Builder::from_unix_timestamp_millis(at_ms as u64, &rand::random())
+                    .into_uuid(),
+            ),
             tenant,
             expires_ms: now_ms() + 3_600_000,
             tools: Tools::default(),
@@ -200,16 +209,19 @@ mod tests {
                 made.expect("a tenant");
             }
             let (tenant, other) = (tenant.into(), other.into());
-            let (early, late, slow) = (said(tenant), said(tenant), said(tenant));
-            let theirs = said(other);
-            keep(db, &[early.clone(), theirs.clone()])
+            let [early, late, slow] = [0, 1, 2].map(|_| said(tenant, now_ms()));
+            // Of an instance whose clock is ahead.
+            let ahead = said(tenant, now_ms() + 3_000);
+            let theirs = said(other, now_ms());
+            keep(db, &[early.clone(), ahead, theirs.clone()])
                 .await
                 .expect("kept");
-            let until = now_ms();
-            assert_eq!(forget(db, tenant, until).await.expect("forgotten"), 1);
+            let now = now_ms();
+            assert_eq!(forget(db, tenant, now).await.expect("forgotten"), 2);
             // What waited elsewhere comes now; what was being written in that very moment is there, and nobody's to read.
-            keep(db, std::slice::from_ref(&late)).await.expect("kept");
             mark(db, tenant, 0).await.expect("an older mark");
+            let kept = keep(db, std::slice::from_ref(&late)).await;
+            assert_eq!(kept.expect("a look"), 0);
             let is_there = async |kept: &Kept| {
                 let found = one(db, kept.tenant, kept.id, now_ms()).await;
                 found.expect("a look").is_some()
@@ -222,14 +234,11 @@ mod tests {
                 .await
                 .expect("no marks");
             keep(db, &[slow.clone()]).await.expect("kept");
-            mark(db, tenant, until).await.expect("a mark");
+            mark(db, tenant, now + SKEW_MS).await.expect("a mark");
             assert!(!is_there(&slow).await);
             assert_eq!(rows().await, 2);
-            // What is said from then on is kept.
-            while now_ms() <= until {
-                std::thread::yield_now();
-            }
-            let next = said(tenant);
+            // What is said later is kept.
+            let next = said(tenant, now_ms() + 2 * SKEW_MS);
             keep(db, std::slice::from_ref(&next)).await.expect("kept");
             assert!(is_there(&next).await);
             prune(&test.stores, now_ms()).await.expect("pruned");

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use sea_orm::{ConnectionTrait as _, EntityTrait as _, Statement, Value};
+use sea_orm::{ConnectionTrait, DbBackend, EntityTrait as _, Statement, Value};
 use uuid::Uuid;
 use weir_entity::usage_event;
 
@@ -100,13 +100,14 @@ pub async fn search(
     if search.finds_nothing() {
         return Ok(found);
     }
+    let db = db.begin_planned().await?;
     let mut walk = Walk::of(search, after);
     let mut look = FIRST_LOOK;
     loop {
         let wanted = rows - found.events.len() as u64;
-        let statement = walk.step(db, look, wanted);
+        let statement = walk.step(db.get_database_backend(), look, wanted);
         let models = usage_event::Entity::find().from_raw_sql(statement);
-        for model in models.all(&db.read).await? {
+        for model in models.all(&db).await? {
             found.events.push(event_rows::event(model)?);
         }
         if found.events.len() as u64 >= rows {
@@ -116,7 +117,7 @@ pub async fn search(
         if walk.is_narrow() {
             return Ok(found);
         }
-        let Some(edge) = walk.edge(db, look).await? else {
+        let Some(edge) = walk.edge(&db, look).await? else {
             return Ok(found);
         };
         walk.go_on_behind(edge);
@@ -142,16 +143,17 @@ pub async fn count_by(
     if search.finds_nothing() {
         return Ok((vec![Counts::new(); fields.len()], None));
     }
+    let db = db.begin_planned().await?;
     let walk = Walk::of(search, None);
     let mut all = Vec::with_capacity(fields.len());
     for field in fields {
-        all.push(counts(db, &walk, *field).await?);
+        all.push(counts(&db, &walk, *field).await?);
     }
-    Ok((all, walk.edge(db, MAX_LOOK).await?))
+    Ok((all, walk.edge(&db, MAX_LOOK).await?))
 }
 
-async fn counts(db: &Database, walk: &Walk, field: Field) -> Result<Counts> {
-    let rows = db.read.query_all_raw(walk.count(db, MAX_LOOK, field));
+async fn counts(db: &impl ConnectionTrait, walk: &Walk, field: Field) -> Result<Counts> {
+    let rows = db.query_all_raw(walk.count(db.get_database_backend(), MAX_LOOK, field));
     let mut counts = Counts::new();
     for row in rows.await? {
         let value = match field {
@@ -280,7 +282,7 @@ impl Walk {
     }
 
     /// The same, of those of the next `look` rows that hold.
-    fn looked(&self, db: &Database, select: &str, look: u64, then: &str) -> Statement {
+    fn looked(&self, backend: DbBackend, select: &str, look: u64, then: &str) -> Statement {
         let tried = match self.besides.texts.as_slice() {
             [] => String::new(),
             texts => format!("WHERE {}", texts.join(" AND ")),
@@ -289,25 +291,25 @@ impl Walk {
         let sql = format!("SELECT {select} FROM ({rows} LIMIT {look}) AS looked {tried} {then}");
         let mut values = self.values();
         values.extend(self.besides.values.iter().cloned());
-        Statement::from_sql_and_values(db.backend(), sql, values)
+        Statement::from_sql_and_values(backend, sql, values)
     }
 
     /// The first rows of the next step that hold, at most `wanted`.
-    fn step(&self, db: &Database, look: u64, wanted: u64) -> Statement {
+    fn step(&self, backend: DbBackend, look: u64, wanted: u64) -> Statement {
         if self.is_narrow() {
             let sql = format!("{} LIMIT {wanted}", self.rows("*"));
-            return Statement::from_sql_and_values(db.backend(), sql, self.values());
+            return Statement::from_sql_and_values(backend, sql, self.values());
         }
         let then = format!("ORDER BY id {} LIMIT {wanted}", self.order());
-        self.looked(db, "*", look, &then)
+        self.looked(backend, "*", look, &then)
     }
 
     /// How often which value is there among the next rows.
-    fn count(&self, db: &Database, look: u64, field: Field) -> Statement {
+    fn count(&self, backend: DbBackend, look: u64, field: Field) -> Statement {
         let column = field.column();
         let select = format!("{column} AS value, CAST(SUM(count) AS bigint) AS requests");
         let then = format!("GROUP BY {column} ORDER BY requests DESC, {column} LIMIT {MAX_VALUES}");
-        self.looked(db, &select, look, &then)
+        self.looked(backend, &select, look, &then)
     }
 
     /// Whether the index finds just what is looked for.
@@ -316,10 +318,11 @@ impl Walk {
     }
 
     /// The last id of the next step, if it is full.
-    async fn edge(&self, db: &Database, look: u64) -> Result<Option<Uuid>> {
+    async fn edge(&self, db: &impl ConnectionTrait, look: u64) -> Result<Option<Uuid>> {
         let sql = format!("{} LIMIT 1 OFFSET {}", self.rows("id"), look - 1);
-        let statement = Statement::from_sql_and_values(db.backend(), sql, self.values());
-        let row = db.read.query_one_raw(statement).await?;
+        let backend = db.get_database_backend();
+        let statement = Statement::from_sql_and_values(backend, sql, self.values());
+        let row = db.query_one_raw(statement).await?;
         Ok(row.map(|row| row.try_get("", "id")).transpose()?)
     }
 }

@@ -255,7 +255,7 @@ async fn a_tenant_s_searches_have_their_indexes() {
         };
         let walk = Walk::of(&search, None);
         assert!(walk.is_narrow());
-        let mut step = walk.step(db, FIRST_LOOK, 100);
+        let mut step = walk.step(db.backend(), FIRST_LOOK, 100);
         step.sql = format!("EXPLAIN {}", step.sql);
         let transaction = db.begin_write().await.expect("a transaction");
         transaction.execute_unprepared(off).await.expect(off);
