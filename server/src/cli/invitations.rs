@@ -10,7 +10,7 @@ use weir_api_types::{
 };
 
 use super::{
-    client::Target,
+    client::{Client, Target},
     listing::{OwnedArgs, show},
     output::{self, Format, OutputArg},
     sign_in::{Hidden, passwords, token_of},
@@ -102,7 +102,11 @@ async fn accept(args: AcceptArgs) -> anyhow::Result<()> {
         name: args.name,
         password,
     };
-    let client = args.target.client()?;
+    // Somebody new has no token yet.
+    let client = match order.name {
+        Some(_) => Client::new(&args.target.url, None)?,
+        None => args.target.client()?,
+    };
     let path = format!("{PATH}/accept");
     client.send_json(Method::POST, &path, &order).await?;
     output::print("The invitation is taken: sign in.\n")
