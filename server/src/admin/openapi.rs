@@ -209,7 +209,8 @@ fn operation(route: &Route, schemas: &mut BTreeMap<String, RefOr<Schema>>) -> Op
             operation = operation.parameter(parameter);
         }
     }
-    if matches!(route.method, "PATCH" | "DELETE") && !places(route.path).is_empty() {
+    let changes = !NEVER_CHANGE.contains(&route.path);
+    if changes && matches!(route.method, "PATCH" | "DELETE") && !places(route.path).is_empty() {
         operation = operation.parameter(if_match());
     }
     if let Some(body) = &route.order {
@@ -254,6 +255,13 @@ fn in_path(name: &str) -> Parameter {
         .schema(Some(uuid))
         .build()
 }
+
+/// What is there or gone, and never another.
+const NEVER_CHANGE: [&str; 3] = [
+    "/invitations/{id}",
+    "/me/sessions/{id}",
+    "/me/identities/{id}",
+];
 
 fn if_match() -> Parameter {
     let text = ObjectBuilder::new().schema_type(SchemaType::Type(Type::String));

@@ -1,6 +1,6 @@
 //! Service tokens: what automation calls management with. Listed, made, switched on and off, deleted.
 
-use actix_web::{HttpResponse, web};
+use actix_web::{HttpResponse, http::header, web};
 use uuid::Uuid;
 use weir_api_types::manage::{
     AnyRole, CreatedServiceToken, NewServiceToken, Page, ServiceTokenItem, ServiceTokenPatch,
@@ -11,6 +11,7 @@ use super::{
     body::Order,
     error::{ApiError, Code},
     list::{self, ByName},
+    thing::{self, IfMatch},
 };
 use crate::{
     access::{Author, Caller},
@@ -40,9 +41,9 @@ pub async fn show(
     caller: Caller,
     id: web::Path<String>,
     state: web::Data<State>,
-) -> Result<web::Json<ServiceTokenItem>, ApiError> {
+) -> Result<HttpResponse, ApiError> {
     let (_, token) = find(&state, &caller, &id).await?;
-    Ok(web::Json(token))
+    answer(&token)
 }
 
 /// `POST /v1/admin/service-tokens`: the one answer that shows the value.
@@ -90,15 +91,17 @@ pub async fn change(
     caller: Caller,
     author: Author,
     id: web::Path<String>,
+    if_match: IfMatch,
     patch: Order<ServiceTokenPatch>,
     state: web::Data<State>,
-) -> Result<web::Json<ServiceTokenItem>, ApiError> {
+) -> Result<HttpResponse, ApiError> {
     let before = changeable(&state, &caller, &id).await?;
-    let Some(enabled) = patch.0.enabled else {
-        return Ok(web::Json(before));
-    };
     let transaction = state.stores.config.begin_write().await?;
     let (_, before) = store::service_tokens::find(&transaction, before.id).await?;
+    if_match.check(&as_kept(&before))?;
+    let Some(enabled) = patch.0.enabled else {
+        return answer(&before);
+    };
     store::service_tokens::switch(&transaction, before.id, enabled, now_ms()).await?;
     let (role, token) = store::service_tokens::find(&transaction, before.id).await?;
     let done = audit::differs(
@@ -110,7 +113,7 @@ pub async fn change(
     )?;
     store::audit::append(&transaction, &state.sealer, &author, &done).await?;
     transaction.commit().await.map_err(store::Error::from)?;
-    Ok(web::Json(token))
+    answer(&token)
 }
 
 /// `DELETE /v1/admin/service-tokens/{id}`
@@ -118,17 +121,34 @@ pub async fn delete(
     caller: Caller,
     author: Author,
     id: web::Path<String>,
+    if_match: IfMatch,
     state: web::Data<State>,
 ) -> Result<HttpResponse, ApiError> {
     let token = changeable(&state, &caller, &id).await?;
     let transaction = state.stores.config.begin_write().await?;
     let (role, token) = store::service_tokens::find(&transaction, token.id).await?;
+    if_match.check(&as_kept(&token))?;
     let tenant = role.tenant();
     store::service_tokens::delete(&transaction, token.id).await?;
     let done = audit::differs("service_token", tenant, &token.name, Some(&token), None)?;
     store::audit::append(&transaction, &state.sealer, &author, &done).await?;
     transaction.commit().await.map_err(store::Error::from)?;
     Ok(HttpResponse::NoContent().finish())
+}
+
+fn answer(token: &ServiceTokenItem) -> Result<HttpResponse, ApiError> {
+    let tag = thing::tag(&as_kept(token))?;
+    Ok(HttpResponse::Ok()
+        .insert_header((header::ETAG, tag))
+        .json(token))
+}
+
+/// A token without what changes by its use.
+fn as_kept(token: &ServiceTokenItem) -> ServiceTokenItem {
+    ServiceTokenItem {
+        last_used_at: None,
+        ..token.clone()
+    }
 }
 
 /// What a new token is, and where.

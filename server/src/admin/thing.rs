@@ -450,7 +450,8 @@ pub fn normal_name(name: &str) -> Result<String, ApiError> {
     name::normal(name).map_err(|error| ApiError::field("name", error))
 }
 
-fn tag(thing: &impl Serialize) -> Result<String, ApiError> {
+/// What `ETag` says of a thing as it is shown.
+pub fn tag(thing: &impl Serialize) -> Result<String, ApiError> {
     let text = serde_json::to_vec(thing);
     let text = text.map_err(|error| store::Error::other(format!("a tag: {error}")))?;
     let digest = Sha256::digest(text);

@@ -24,6 +24,7 @@ mod contract;
 mod crash;
 mod environment;
 mod fleet;
+mod floods;
 mod framing;
 mod front;
 mod fuzzed;

@@ -446,3 +446,39 @@ async fn a_channel_that_something_needs_stays_and_its_pool_changes_one_by_one() 
         assert_eq!(answer(&app, request(Method::DELETE, &first)).await.0, 404);
     }
 }
+
+#[actix_rt::test]
+async fn a_service_token_is_changed_as_whoever_changes_it_saw_it() {
+    for test in all().await {
+        let app = app!(&test);
+        answer(&app, document(PLATFORM, "")).await;
+        let order = json!({"tenant": "acme", "name": "ci", "role": "viewer"});
+        let (_, made, _) = tagged(&app, post("/service-tokens", order)).await;
+        let one = at("/service-tokens", &made);
+        let (status, shown, seen) = tagged(&app, request(Method::GET, &one)).await;
+        assert_eq!(status, 200, "{shown}");
+        // Its use changes nothing of it.
+        let value = made["value"].as_str().expect("a value");
+        let use_it = request(Method::GET, "/groups")
+            .insert_header((header::AUTHORIZATION, format!("Bearer {value}")));
+        assert_eq!(answer(&app, use_it).await.0, 200);
+        let off = |tag: &str| {
+            patch(&one, json!({"enabled": false})).insert_header((header::IF_MATCH, tag.to_owned()))
+        };
+        let (status, switched, now) = tagged(&app, off(&seen)).await;
+        assert_eq!(status, 200, "{switched}");
+        assert_ne!(seen, now);
+        let gone = |tag: &str| {
+            request(Method::DELETE, &one).insert_header((header::IF_MATCH, tag.to_owned()))
+        };
+        for late in [off(&seen), gone(&seen)] {
+            let (status, body, _) = tagged(&app, late).await;
+            assert_eq!(
+                (status, &body["code"]),
+                (412, &json!("changed_meanwhile")),
+                "{body}"
+            );
+        }
+        assert_eq!(tagged(&app, gone(&now)).await.0, 204);
+    }
+}

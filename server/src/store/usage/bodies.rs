@@ -233,7 +233,7 @@ mod tests {
                 .exec(&db.write)
                 .await
                 .expect("no marks");
-            keep(db, &[slow.clone()]).await.expect("kept");
+            keep(db, std::slice::from_ref(&slow)).await.expect("kept");
             mark(db, tenant, now + SKEW_MS).await.expect("a mark");
             assert!(!is_there(&slow).await);
             assert_eq!(rows().await, 2);
