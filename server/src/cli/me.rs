@@ -3,7 +3,6 @@
 use anyhow::bail;
 use awc::http::Method;
 use clap::{Args, Subcommand};
-use serde_json::json;
 use uuid::Uuid;
 use weir_api_types::{
     manage::Page,
@@ -272,10 +271,10 @@ async fn identities(command: Identities) -> anyhow::Result<()> {
             })
         }
         Identities::Add(args) => {
-            let order = json!(NewIdentity {
+            let order = NewIdentity {
                 provider: args.provider,
                 return_to: None,
-            });
+            };
             args.one.send(Method::POST, &path, &order).await
         }
         Identities::Remove(args) => {
