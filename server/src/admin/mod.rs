@@ -74,7 +74,7 @@ use crate::{
 use error::ApiError;
 
 /// How long an answer to a change waits for this instance to have it too.
-const CATALOG_WAIT: Duration = Duration::from_secs(2);
+const CATALOG_WAIT: Duration = Duration::from_secs(if cfg!(test) { 60 } else { 2 });
 
 /// Sees to it that what was answered so far is booked, for so long at most; whether it is.
 pub type Flush = Box<dyn Fn(Duration) -> BoxFuture<'static, bool> + Send + Sync>;
