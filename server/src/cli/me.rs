@@ -5,7 +5,6 @@ use awc::http::Method;
 use clap::{Args, Subcommand};
 use uuid::Uuid;
 use weir_api_types::{
-    manage::Page,
     orders::Rotation,
     people::{FactorCode, PasswordChange, Proof, SessionItem},
     secret::Sensitive,
@@ -15,7 +14,8 @@ use weir_api_types::{
 use super::{
     client::Target,
     keys::RotateArgs,
-    output::{self, OutputArg},
+    listing::{ListArgs, show},
+    output,
     sign_in::{Hidden, passwords},
     system::{OneArgs, one},
     things::{self, CreateArgs, Kind, OrderArgs},
@@ -112,14 +112,6 @@ enum Sessions {
     EndAll(DoArgs),
 }
 
-#[derive(Debug, Args)]
-struct ListArgs {
-    #[command(flatten)]
-    output: OutputArg,
-    #[command(flatten)]
-    target: Target,
-}
-
 #[derive(Debug, Subcommand)]
 enum Keys {
     /// List your keys.
@@ -213,9 +205,8 @@ async fn sessions(command: Sessions) -> anyhow::Result<()> {
     let path = format!("{PATH}/sessions");
     match command {
         Sessions::List(args) => {
-            let page: Page<SessionItem> = args.target.client()?.get(&path).await?.json()?;
             let columns = ["id", "current", "address", "agent", "since"];
-            output::list(args.output.output, &page.data, &columns, |item| {
+            show(&path, args, &columns, |item: &SessionItem| {
                 vec![
                     item.id.to_string(),
                     item.current.to_string(),
@@ -224,6 +215,7 @@ async fn sessions(command: Sessions) -> anyhow::Result<()> {
                     item.created_at.clone(),
                 ]
             })
+            .await
         }
         Sessions::End(args) => {
             let path = format!("{path}/{}", args.id);
@@ -239,13 +231,7 @@ async fn sessions(command: Sessions) -> anyhow::Result<()> {
 
 async fn keys(command: Keys) -> anyhow::Result<()> {
     match command {
-        Keys::List(args) => {
-            let client = args.target.client()?;
-            let page: Page<weir_api_types::manage::KeyItem> =
-                client.get(KEYS.path).await?.json()?;
-            let columns = super::keys::COLUMNS;
-            output::list(args.output.output, &page.data, columns, super::keys::row)
-        }
+        Keys::List(args) => show(KEYS.path, args, super::keys::COLUMNS, super::keys::row).await,
         Keys::Create(args) => KEYS.run(things::Command::Create(args)).await,
         Keys::Change(args) => KEYS.run(things::Command::Change(args)).await,
         Keys::Rotate(args) => {
@@ -260,15 +246,15 @@ async fn identities(command: Identities) -> anyhow::Result<()> {
     let path = format!("{PATH}/identities");
     match command {
         Identities::List(args) => {
-            let page: Page<IdentityItem> = args.target.client()?.get(&path).await?.json()?;
             let columns = ["id", "provider", "since"];
-            output::list(args.output.output, &page.data, &columns, |item| {
+            show(&path, args, &columns, |item: &IdentityItem| {
                 vec![
                     item.id.to_string(),
                     item.provider.clone(),
                     item.created_at.clone(),
                 ]
             })
+            .await
         }
         Identities::Add(args) => {
             let order = NewIdentity {
