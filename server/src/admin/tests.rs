@@ -158,6 +158,7 @@ mod invitations;
 mod lists;
 mod login;
 mod own_roles;
+mod proofs;
 mod replays;
 mod roles;
 mod settings;
