@@ -15,6 +15,7 @@ mod keys;
 pub mod leases;
 mod refused;
 mod restock;
+mod scripts;
 mod settle;
 mod slices;
 mod slots;
@@ -28,7 +29,7 @@ use std::{
 
 use futures_util::{FutureExt as _, future::BoxFuture, future::join_all, poll};
 use parking_lot::Mutex;
-use redis::{FromRedisValue, RedisError, Script, ScriptInvocation};
+use redis::{FromRedisValue, RedisError, ScriptInvocation};
 use tokio::{sync::Notify, task, time};
 use uuid::Uuid;
 use weir_api_types::limit::Metric;
@@ -42,6 +43,7 @@ use super::{
 use crate::{hash::IdMap, redis::Redis, tenancy::LimitId};
 use alone::Alone;
 use keys::{bounded, key, letter, tag};
+use scripts::Scripts;
 use settle::{Batch, Item};
 use slices::{Given, LIFE, Slices};
 use slots::Slots;
@@ -77,53 +79,6 @@ pub struct Shared {
     slots: Mutex<IdMap<CountKey, Slots>>,
     slices: Slices,
     refused: Mutex<IdMap<CountKey, (Instant, Rejected)>>,
-}
-
-/// All that runs in Redis; each says what it does where it stands.
-struct Scripts {
-    take: Script,
-    settle: Script,
-    hold: Script,
-    tell: Script,
-    claim: Script,
-    finish: Script,
-    lose: Script,
-    epoch: Script,
-    restock: Script,
-}
-
-impl Scripts {
-    fn new() -> Self {
-        Self {
-            take: Script::new(include_str!("lua/take.lua")),
-            settle: Script::new(concat!(
-                include_str!("lua/put.lua"),
-                include_str!("lua/settle.lua")
-            )),
-            hold: Script::new(include_str!("lua/hold.lua")),
-            tell: Script::new(concat!(
-                include_str!("lua/run.lua"),
-                include_str!("lua/tell.lua")
-            )),
-            claim: Script::new(concat!(
-                include_str!("lua/run.lua"),
-                include_str!("lua/claim.lua")
-            )),
-            finish: Script::new(concat!(
-                include_str!("lua/run.lua"),
-                include_str!("lua/finish.lua")
-            )),
-            lose: Script::new(include_str!("lua/lose.lua")),
-            epoch: Script::new(concat!(
-                include_str!("lua/run.lua"),
-                include_str!("lua/epoch.lua")
-            )),
-            restock: Script::new(concat!(
-                include_str!("lua/put.lua"),
-                include_str!("lua/restock.lua")
-            )),
-        }
-    }
 }
 
 /// A limit that Redis is asked for.
