@@ -5,7 +5,8 @@ use uuid::Uuid;
 
 use crate::manage::{BudgetItem, LimitItem};
 
-/// All limits and budgets that a call with a key has to pass, from the platform's to its own.
+/// All limits and budgets that calls with a key have to pass, from the platform's to its own, with those of the models that they may
+/// name and of the channels that these go to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct EffectiveBounds {

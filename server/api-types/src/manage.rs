@@ -312,7 +312,7 @@ pub struct LimitItem {
     /// The name of that; empty for the platform.
     pub name: String,
     pub rule: Limit,
-    /// What is left; absent for one that counts apart, or that has counted nothing.
+    /// What is left; absent for one that counts apart, and where the Redis that counts does not say.
     pub remaining: Option<u64>,
 }
 

@@ -1,8 +1,9 @@
 //! The words of queries that many paths share.
 
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
-use crate::log::Order;
+use crate::{log::Order, orders::On};
 
 /// Which part of a list, and whose.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,6 +69,51 @@ pub struct WhoseQuery {
     pub user: Option<String>,
     /// Only those of the group with this name.
     pub group: Option<String>,
+}
+
+/// On what limits or budgets stand.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::IntoParams), into_params(parameter_in = Query))]
+#[serde(deny_unknown_fields, default)]
+pub struct BoundQuery {
+    /// Only those on things of this kind.
+    #[cfg_attr(feature = "openapi", param(inline))]
+    pub scope: Option<On>,
+    /// Only those on the thing of this id: a tenant, group, user, key, channel or model.
+    pub of: Option<Uuid>,
+}
+
+/// What budgets told.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::IntoParams), into_params(parameter_in = Query))]
+#[serde(deny_unknown_fields, default)]
+pub struct AlertQuery {
+    /// Only of this one.
+    pub budget: Option<Uuid>,
+    /// Only of this kind.
+    #[cfg_attr(feature = "openapi", param(inline))]
+    pub kind: Option<AlertKind>,
+}
+
+/// What a budget tells of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum AlertKind {
+    /// So much of it is spent.
+    Crossed,
+    /// It refused a call, for the first time in its window.
+    Refused,
+}
+
+impl AlertKind {
+    /// The word of lists and tables.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Crossed => "crossed",
+            Self::Refused => "refused",
+        }
+    }
 }
 
 /// What people may do.

@@ -7,6 +7,9 @@ use uuid::Uuid;
 use super::{Permission, Permissions};
 use crate::tenancy::{TenantId, UserId};
 
+/// For so long after somebody showed who they are, they may do what an unlocked screen must not (threats.md, A9), in milliseconds.
+pub const FRESH_MS: i64 = 15 * 60_000;
+
 /// Who calls.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Subject {
@@ -21,6 +24,8 @@ pub enum Subject {
         id: UserId,
         email: Arc<str>,
         session: Uuid,
+        /// When they last showed in it who they are, Unix milliseconds.
+        proved_ms: i64,
         /// Whether they are so by the word of a tenant's identity provider alone: then they are somebody in that tenant, and nobody
         /// who may change what is the person's.
         is_lent: bool,
@@ -62,6 +67,14 @@ impl Caller {
     /// Whether it is allowed anywhere.
     pub fn may(&self, permission: Permission) -> bool {
         self.permissions.has(permission)
+    }
+
+    /// Whether they have shown who they are within the last [`FRESH_MS`]. Tokens are shown with each call.
+    pub fn is_fresh(&self, now_ms: i64) -> bool {
+        match &self.subject {
+            Subject::User { proved_ms, .. } => now_ms < proved_ms + FRESH_MS,
+            Subject::AdminToken | Subject::ServiceToken { .. } => true,
+        }
     }
 
     /// Whether what belongs to a tenant, or with `None` to the platform, is within reach.

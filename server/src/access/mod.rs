@@ -9,7 +9,7 @@ mod permission;
 mod role;
 
 pub use author::Author;
-pub use caller::{Caller, Reach, Subject};
+pub use caller::{Caller, FRESH_MS, Reach, Subject};
 pub use permission::{Permission, Permissions};
 pub use role::{OwnRole, is_built_in, of_platform_role, of_role};
 

@@ -87,9 +87,11 @@ impl fmt::Display for Needs {
     }
 }
 
-/// Lets a caller through who may do this somewhere. Where, the handler asks.
+/// Lets a caller through who may do this somewhere, and has shown lately who they are where the route is for `is_fresh` ones alone.
+/// Where it is that they may, the handler asks.
 pub async fn needs<B: MessageBody + 'static>(
     needs: Needs,
+    is_fresh: bool,
     request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<EitherBody<B>>, Error> {
@@ -118,6 +120,9 @@ pub async fn needs<B: MessageBody + 'static>(
         _ => Ok(caller),
     });
     let allowed = allowed.and_then(|caller| {
+        if is_fresh {
+            fresh(&caller)?;
+        }
         paced(&caller, &request)?;
         Ok(caller)
     });
@@ -135,6 +140,15 @@ pub async fn needs<B: MessageBody + 'static>(
             Ok(ServiceResponse::from_err(error, request).map_into_right_body())
         }
     }
+}
+
+/// Refuses somebody who has not shown for a while who they are.
+pub fn fresh(caller: &Caller) -> Result<(), ApiError> {
+    if caller.is_fresh(now_ms()) {
+        return Ok(());
+    }
+    let detail = "Send your password to /v1/admin/me/proof, or sign in again: this may do much harm, and your session is not new.";
+    Err(ApiError::new(Code::ProofNeeded, detail))
 }
 
 fn paced(caller: &Caller, request: &ServiceRequest) -> Result<(), ApiError> {
@@ -285,9 +299,13 @@ async fn person(state: &State, token: &str, named: Option<&str>) -> Result<Calle
         id: person.id,
         email: person.email.as_str().into(),
         session: bearer.session,
+        proved_ms: session.proved_ms,
         is_lent: session.voucher.tenant.is_some(),
     };
-    if let (None, Some(role), None) = (named, person.platform_role, session.voucher.tenant) {
+    // What a tenant's own provider says counts in that tenant, whoever it says they are (threats.md, A6).
+    let only = session.voucher.tenant;
+    let role = person.platform_role.filter(|_| only.is_none());
+    if let (None, Some(role)) = (named, role) {
         return Ok(Caller::new(
             subject,
             Reach::Platform,
@@ -295,9 +313,10 @@ async fn person(state: &State, token: &str, named: Option<&str>) -> Result<Calle
         ));
     }
     let mut places = users::places(db, person.id).await?;
-    // What a tenant's own provider says counts in that tenant, whoever it says they are (threats.md, A6).
-    if let Some(only) = session.voucher.tenant {
-        places.retain(|(tenant, ..)| *tenant == only);
+    places.retain(|(tenant, ..)| only.is_none_or(|only| only == *tenant));
+    // With a tenant its people are shut out.
+    if places.is_empty() && role.is_none() {
+        return Err(unknown());
     }
     let place = match (named, places.as_slice()) {
         (Some(name), places) => places.iter().find(|(_, known, _)| known == name),
@@ -310,7 +329,7 @@ async fn person(state: &State, token: &str, named: Option<&str>) -> Result<Calle
             Ok(Caller::new(subject, Reach::Tenant(*tenant), allowed))
         }
         (None, Some(_), _) => Err(ApiError::not_found("tenant")),
-        // Whoever is in several and names none, or is in none, may do nothing but look at themselves.
+        // Whoever is in several and names none may do nothing but look at themselves.
         (None, None, _) => {
             let nowhere = Reach::Tenant(TenantId(Uuid::nil()));
             Ok(Caller::new(subject, nowhere, Permissions::default()))

@@ -1,13 +1,19 @@
 //! What was said in calls: switched on for a tenant, read under the eyes of the audit log, forgotten.
 
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web};
 use uuid::Uuid;
 use weir_api_types::{
     log::{BodyLog, BodyLogPatch, KeptBodies},
     resources::{Policies, Resources, Tenant},
 };
 
-use super::{State, body::Order, error::ApiError, list, thing};
+use super::{
+    State,
+    body::Order,
+    error::ApiError,
+    list,
+    thing::{self, IfMatch},
+};
 use crate::{
     access::{Author, Caller},
     clock::now_ms,
@@ -23,24 +29,25 @@ pub async fn show(
     caller: Caller,
     request: HttpRequest,
     state: web::Data<State>,
-) -> Result<web::Json<BodyLog>, ApiError> {
+) -> Result<HttpResponse, ApiError> {
     let tenant = tenant_in(&state, &caller, &request).await?;
     let catalog = state.catalog.load();
     let known = catalog.tenant(tenant);
     let known = known.ok_or_else(|| ApiError::not_found("tenant"))?;
-    Ok(web::Json(BodyLog {
+    tagged(BodyLog {
         tenant: known.name.clone(),
         days: known.policies.log_bodies_days,
-    }))
+    })
 }
 
 /// `PATCH /v1/admin/body-log`: calls from now on.
 pub async fn change(
     caller: Caller,
     author: Author,
+    if_match: IfMatch,
     order: Order<BodyLogPatch>,
     state: web::Data<State>,
-) -> Result<web::Json<BodyLog>, ApiError> {
+) -> Result<HttpResponse, ApiError> {
     let order = order.0;
     let tenant = state.tenant_of(&caller, order.tenant.as_deref()).await?;
     let edit = Edit::begin(&state.stores, &state.sealer, &author).await?;
@@ -51,6 +58,7 @@ pub async fn change(
     let before = edit.read(&slice).await?;
     let stored = before.tenants.get(&tenant);
     let stored = stored.ok_or_else(|| ApiError::not_found("tenant"))?;
+    if_match.check(&stored.policies.log_bodies_days)?;
     let file = Resources {
         tenants: Some(vec![Tenant {
             name: stored.name.clone(),
@@ -66,10 +74,15 @@ pub async fn change(
     let place = "tenants[0].policies";
     let laid = edit.lay(&before, &before, &file, place).await?;
     state.catch_up(laid.version).await;
-    Ok(web::Json(BodyLog {
+    tagged(BodyLog {
         tenant: name,
         days: order.days,
-    }))
+    })
+}
+
+fn tagged(shown: BodyLog) -> Result<HttpResponse, ApiError> {
+    let days = shown.days;
+    thing::under_tag(StatusCode::OK, &days, shown)
 }
 
 /// `DELETE /v1/admin/body-log`: forgets at once what was said in a tenant's calls so far.

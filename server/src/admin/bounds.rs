@@ -16,7 +16,7 @@ use super::{
     State,
     body::Order,
     error::{ApiError, Code},
-    limits::{budget_items, limit_item},
+    limits::{budget_items, limit_items},
     thing::{self, IfMatch},
 };
 use crate::{
@@ -481,7 +481,9 @@ async fn shown_limit(
     let limit = limit.ok_or_else(|| ApiError::not_found("limit"))?;
     state.catch_up(version).await;
     let rule = limit.rule.clone();
-    thing::under_tag(status, &rule, limit_item(state, limit))
+    let shown = limit_items(state, vec![limit]).await.pop();
+    let shown = shown.ok_or_else(|| ApiError::not_found("limit"))?;
+    thing::under_tag(status, &rule, shown)
 }
 
 async fn shown_budget(

@@ -56,6 +56,8 @@ codes! {
     ProviderFailed = "identity_provider_failed", BAD_GATEWAY, "The identity provider cannot be used";
     Insecure = "insecure_connection", FORBIDDEN, "Sign-in works over https alone";
     Forbidden = "forbidden", FORBIDDEN, "This is not allowed to you";
+    /// The session is too old for what may do much harm.
+    ProofNeeded = "proof_needed", FORBIDDEN, "Show once more who you are";
     NotFound = "not_found", NOT_FOUND, "There is nothing here";
     MethodNotAllowed = "method_not_allowed", METHOD_NOT_ALLOWED, "This path does not take this method";
     BodyTimeout = "body_timeout", REQUEST_TIMEOUT, "The body did not arrive";

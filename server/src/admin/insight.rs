@@ -1,5 +1,7 @@
 //! What helps to decide: what binds a key, what would go with a thing, where something is.
 
+use std::collections::BTreeSet;
+
 use actix_web::{HttpRequest, web};
 use uuid::Uuid;
 use weir_api_types::{
@@ -12,17 +14,22 @@ use weir_api_types::{
 use super::{
     State,
     error::{ApiError, Code},
-    limits::{budget_items, limit_item},
-    list, thing,
+    limits::{budget_items, limit_items_under},
+    list,
+    roles::Roles,
+    thing::{self, Thing as _},
+    users,
 };
 use crate::{
-    access::{Caller, Permission},
-    catalog::Kind,
+    access::{Caller, Permission, Reach},
+    catalog::{Catalog, Kind},
     clock::now_ms,
+    limits::claim,
     reports::{self, log::Part},
     resources::export::moment,
+    routing::Asker,
     store::{self, change::dependants},
-    tenancy::{KeyId, Scope},
+    tenancy::{KeyId, ProxyKey, Scope},
 };
 
 const WEEK_MS: i64 = 7 * 24 * 3_600_000;
@@ -40,27 +47,49 @@ pub async fn bounds(
     let catalog = state.catalog.load();
     let key = catalog.key(KeyId(id));
     let key = key.ok_or_else(|| ApiError::not_found(Kind::Key.as_str()))?;
-    let (user, group) = catalog.owners(key);
-    let scopes = [
-        Some(Scope::Platform),
-        Some(Scope::Tenant(key.tenant)),
-        group.map(|group| Scope::Group(key.tenant, group)),
-        user.map(|user| Scope::User(key.tenant, user)),
-        Some(Scope::Key(key.tenant, key.id)),
-    ];
-    let scopes = || scopes.iter().flatten();
-    // The platform's own are the operators' business.
-    let is_shown = |scope: &&Scope| caller.reaches(None) || **scope != Scope::Platform;
-    let limits = scopes().filter(is_shown);
-    let limits = limits.flat_map(|scope| catalog.limits(*scope).to_vec());
-    let limits: Vec<LimitItem> = limits.map(|limit| limit_item(&state, limit)).collect();
-    let budgets = scopes().flat_map(|scope| catalog.budgets(*scope).to_vec());
-    let budgets = budget_items(&state, budgets.collect()).await;
+    let scopes: Vec<Scope> = claim::scopes_of_key(&catalog, key)
+        .chain(used_by(&catalog, key))
+        // The platform's own are its operators' business.
+        .filter(|scope| caller.reaches(catalog.owner_of(*scope)))
+        .collect();
+    let limits = scopes.iter().flat_map(|scope| catalog.limits(*scope));
+    let limits = limits.cloned().collect();
+    let limits = limit_items_under(&state, limits, |limit| {
+        claim::value_of_key(&catalog, key, limit)
+    })
+    .await;
+    let budgets = scopes.iter().flat_map(|scope| catalog.budgets(*scope));
+    let budgets = budget_items(&state, budgets.cloned().collect()).await;
     Ok(web::Json(EffectiveBounds {
         binding: binding(&limits, &budgets),
         limits,
         budgets,
     }))
+}
+
+/// The models that calls with a key may name, and the channels that these may go to: their bounds hold for such calls.
+fn used_by(catalog: &Catalog, key: &ProxyKey) -> Vec<Scope> {
+    let Some(tenant) = catalog.tenant(key.tenant) else {
+        return Vec::new();
+    };
+    let asker = Asker {
+        tenant,
+        key,
+        now_ms: now_ms(),
+    };
+    let mut scopes = BTreeSet::new();
+    for model in catalog.models() {
+        let named = asker.model(catalog, &model.name);
+        if !named.is_ok_and(|named| named.id == model.id) {
+            continue;
+        }
+        scopes.insert(Scope::Model(model.id));
+        let routes = model.routes.iter().filter(|route| route.enabled);
+        let channels = routes.filter_map(|route| catalog.channel(route.channel));
+        let channels = channels.filter(|channel| asker.may_use(channel));
+        scopes.extend(channels.map(|channel| Scope::Channel(channel.id)));
+    }
+    scopes.into_iter().collect()
 }
 
 /// The one with the least share left.
@@ -89,8 +118,19 @@ pub async fn impact(
 ) -> Result<web::Json<Impact>, ApiError> {
     let kind = kind_of(&request)?;
     let id = thing::id(kind, &id)?;
-    state.row(&caller, kind, id).await?;
     let db = &state.stores.config.read;
+    match kind {
+        // A person is nobody's own: whoever has them among theirs may ask.
+        Kind::User => drop(users::find(db, &caller, id.into()).await?),
+        _ => drop(state.row(&caller, kind, id).await?),
+    }
+    if kind == Kind::Role {
+        // Nothing is called with a role, and none goes while somebody has it.
+        return Ok(web::Json(Impact {
+            needed_by: Roles::needed(db, id).await?,
+            ..Impact::default()
+        }));
+    }
     let scope = list::scope_of(&caller);
     let name = Some(id.to_string());
     let mut usage = UsageQuery {
@@ -101,6 +141,7 @@ pub async fn impact(
     match kind {
         Kind::Tenant => (usage.tenant, log.tenant) = (name.clone(), name),
         Kind::Group => (usage.group, log.group) = (name.clone(), name),
+        Kind::User => (usage.user, log.user) = (name.clone(), name),
         Kind::Key => (usage.key, log.key) = (name.clone(), name),
         Kind::Channel => (usage.channel, log.channel) = (name.clone(), name),
         _ => {
@@ -115,7 +156,16 @@ pub async fn impact(
         newest_first: true,
     };
     let last = reports::log::page(&state.stores, scope, &log, newest, now_ms()).await?;
-    let goes = dependants(db, kind, id).await?;
+    let mut goes = match (kind, caller.reach) {
+        (Kind::User, Reach::Tenant(tenant)) => {
+            store::users::count_theirs(db, tenant, id.into()).await?
+        }
+        _ => dependants(db, kind, id).await?,
+    };
+    if kind == Kind::Tenant {
+        let people = store::users::only_in(db, id.into()).await?.len() as u64;
+        goes.extend((people > 0).then_some((Kind::User, people)));
+    }
     let goes = goes.into_iter().map(|(kind, count)| Dependants {
         kind: kind.as_str().to_owned(),
         count,
@@ -137,6 +187,8 @@ fn kind_of(request: &HttpRequest) -> Result<Kind, ApiError> {
     let piece = pattern.split('/').nth(3).unwrap_or_default();
     let kinds = [
         ("tenants", Kind::Tenant),
+        ("users", Kind::User),
+        ("roles", Kind::Role),
         ("groups", Kind::Group),
         ("keys", Kind::Key),
         ("channels", Kind::Channel),

@@ -15,7 +15,7 @@ use super::{
     State, access, audit,
     body::Order,
     error::{ApiError, Code},
-    list::{self, Asked},
+    list::{self, ByName},
 };
 use crate::{
     access::{Author, Caller, Permissions, Subject, of_platform_role},
@@ -44,7 +44,7 @@ const MAX_A_DAY: u64 = 200;
 /// `GET /v1/admin/invitations`: those that wait.
 pub async fn list(
     caller: Caller,
-    asked: Asked,
+    ByName(asked): ByName,
     state: web::Data<State>,
 ) -> Result<web::Json<Page<InvitationItem>>, ApiError> {
     let scope = asked.scope(&state, &caller).await?;

@@ -1,23 +1,26 @@
 //! Limits, budgets and what budgets told, as this instance sees them.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
-use actix_web::web;
-use weir_api_types::manage::{AlertItem, BudgetItem, LimitItem, Page};
-
-use super::{
-    State,
-    error::ApiError,
-    list::{self, Asked},
+use actix_web::{HttpRequest, web};
+use weir_api_types::{
+    manage::{AlertItem, BudgetItem, LimitItem, Page},
+    queries::{AlertQuery, BoundQuery},
 };
+
+use super::{State, error::ApiError, list};
 use crate::{
     access::Caller,
     catalog::Catalog,
     clock::now_ms,
-    limits::{Account, Standing, Window, claim, name_of},
+    limits::{
+        Account, Standing, Window,
+        claim::{self, Counted, Value},
+        name_of,
+    },
     resources::export::moment,
-    store::{self, Listed},
-    tenancy::{Budget, Limit, Scope},
+    store::{self, Listed, StandingOn},
+    tenancy::{Budget, Limit, LimitId, Scope},
 };
 
 /// Longest wait for what the instances have spent.
@@ -26,37 +29,67 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// `GET /v1/admin/limits`
 pub async fn limits(
     caller: Caller,
-    asked: Asked,
+    request: HttpRequest,
     state: web::Data<State>,
 ) -> Result<web::Json<Page<LimitItem>>, ApiError> {
+    let (asked, words) = list::paged(&request)?;
+    let on = standing_on(words)?;
     let scope = asked.scope(&state, &caller).await?;
     let db = &state.stores.config.read;
-    let limits = store::limits::list(db, scope, &asked.page, &state.sealer).await?;
-    Ok(list::answer(limits.map(|limit| limit_item(&state, limit))))
+    let limits = store::limits::list(db, scope, on, &asked.page, &state.sealer).await?;
+    let next = limits.next;
+    let data = limit_items(&state, limits.data).await;
+    Ok(list::answer(Listed { data, next }))
 }
 
-/// A limit, and what is left of it here and now.
-pub(super) fn limit_item(state: &State, limit: Limit) -> LimitItem {
+/// Limits, and what is left of those that count nothing apart.
+pub(super) async fn limit_items(state: &State, limits: Vec<Limit>) -> Vec<LimitItem> {
+    limit_items_under(state, limits, |limit| {
+        limit.rule.each.is_none().then_some(Value::All)
+    })
+    .await
+}
+
+/// Limits, and what is left of each under its value.
+pub(super) async fn limit_items_under(
+    state: &State,
+    limits: Vec<Limit>,
+    value: impl Fn(&Limit) -> Option<Value>,
+) -> Vec<LimitItem> {
     let catalog = state.catalog.load();
-    LimitItem {
+    let asked = limits.iter().filter_map(|limit| {
+        let value = value(limit)?;
+        Some(Counted { limit, value })
+    });
+    let asked: Vec<Counted<'_>> = asked.collect();
+    let left = state.limits.left(&asked).await;
+    let left: HashMap<LimitId, u64> = asked
+        .iter()
+        .zip(left)
+        .filter_map(|(one, left)| Some((one.limit.id, left?.remaining)))
+        .collect();
+    let item = |limit: Limit| LimitItem {
         id: limit.id.0,
         tenant: owner(&catalog, limit.scope),
         scope: limit.scope.word().to_owned(),
         name: name_of(&catalog, limit.scope),
-        remaining: state.limits.left(limit.id).map(|left| left.remaining),
+        remaining: left.get(&limit.id).copied(),
         rule: limit.rule,
-    }
+    };
+    limits.into_iter().map(item).collect()
 }
 
 /// `GET /v1/admin/budgets`
 pub async fn budgets(
     caller: Caller,
-    asked: Asked,
+    request: HttpRequest,
     state: web::Data<State>,
 ) -> Result<web::Json<Page<BudgetItem>>, ApiError> {
+    let (asked, words) = list::paged(&request)?;
+    let on = standing_on(words)?;
     let scope = asked.scope(&state, &caller).await?;
     let db = &state.stores.config.read;
-    let budgets = store::budgets::list(db, scope, &asked.page, &state.sealer).await?;
+    let budgets = store::budgets::list(db, scope, on, &asked.page, &state.sealer).await?;
     let data = budget_items(&state, budgets.data).await;
     let next = budgets.next;
     Ok(list::answer(Listed { data, next }))
@@ -95,19 +128,25 @@ pub(super) async fn budget_items(state: &State, budgets: Vec<Budget>) -> Vec<Bud
 /// `GET /v1/admin/alerts`
 pub async fn alerts(
     caller: Caller,
-    asked: Asked,
+    request: HttpRequest,
     state: web::Data<State>,
 ) -> Result<web::Json<Page<AlertItem>>, ApiError> {
+    let (asked, words) = list::paged(&request)?;
+    let wanted: AlertQuery = list::rest(words)?;
     let scope = asked.scope(&state, &caller).await?;
-    let alerts = store::alerts::list(&state.stores.usage, scope, &asked.page).await?;
+    let alerts = store::alerts::list(&state.stores.usage, scope, &wanted, &asked.page).await?;
     Ok(list::answer(alerts))
 }
 
+fn standing_on(words: HashMap<String, String>) -> Result<StandingOn, ApiError> {
+    let BoundQuery { scope, of } = list::rest(words)?;
+    Ok(StandingOn {
+        kind: scope,
+        id: of,
+    })
+}
+
 fn owner(catalog: &Catalog, scope: Scope) -> Option<String> {
-    let owner = match scope {
-        Scope::Channel(channel) => catalog.channel(channel)?.owner,
-        Scope::Model(model) => catalog.model(model)?.owner,
-        _ => scope.tenant(),
-    };
-    catalog.tenant(owner?).map(|tenant| tenant.name.clone())
+    let owner = catalog.owner_of(scope)?;
+    catalog.tenant(owner).map(|tenant| tenant.name.clone())
 }

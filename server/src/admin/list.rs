@@ -54,8 +54,7 @@ impl FromRequest for Asked {
     type Future = Ready<Result<Self, ApiError>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(words(request).and_then(|mut words| {
-            let asked = asked(&mut words)?;
+        ready(paged(request).and_then(|(asked, words)| {
             refuse_rest(&words)?;
             Ok(asked)
         }))
@@ -159,6 +158,13 @@ pub async fn wait(
         Some(Ok(Span(wait))) => Ok(Some((state.flush)(wait.min(MAX_WAIT)).await)),
         Some(Err(error)) => Err(ApiError::field("wait", error)),
     }
+}
+
+/// What all lists take, and the words that are left.
+pub fn paged(request: &HttpRequest) -> Result<(Asked, HashMap<String, String>), ApiError> {
+    let mut words = words(request)?;
+    let asked = asked(&mut words)?;
+    Ok((asked, words))
 }
 
 /// What all lists take, out of the words of a query.

@@ -1,6 +1,6 @@
 //! What everybody sees and changes of themselves.
 
-use actix_web::{HttpResponse, web};
+use actix_web::{HttpResponse, http::StatusCode, web};
 use uuid::Uuid;
 use weir_api_types::{
     manage::Page,
@@ -8,7 +8,6 @@ use weir_api_types::{
         FactorCode, Features, Me, MePatch, MyPerson, MyTenant, PasswordChange, Proof,
         RecoveryCodes, Seed, SessionItem,
     },
-    resources::User,
     secret::Sensitive,
 };
 
@@ -17,6 +16,7 @@ use super::{
     body::Order,
     error::{ApiError, Code},
     login,
+    thing::{self, IfMatch},
 };
 use crate::{
     access::{Author, Caller, Permission, Reach, Subject},
@@ -33,7 +33,7 @@ use crate::{
 };
 
 /// `GET /v1/admin/me`
-pub async fn show(caller: Caller, state: web::Data<State>) -> Result<web::Json<Me>, ApiError> {
+pub async fn show(caller: Caller, state: web::Data<State>) -> Result<HttpResponse, ApiError> {
     let db = &state.stores.config.read;
     let (kind, id, name, person) = match &caller.subject {
         Subject::AdminToken => ("admin_token", None, String::new(), None),
@@ -62,7 +62,10 @@ pub async fn show(caller: Caller, state: web::Data<State>) -> Result<web::Json<M
         body_log: policies.log_bodies_days.is_some(),
     };
     let all = Permission::ALL.iter().filter(|one| caller.may(**one));
-    Ok(web::Json(Me {
+    let own = person
+        .as_ref()
+        .map(|person| own([&person.name, &person.department, &person.contact]));
+    let me = Me {
         kind: kind.to_owned(),
         id,
         name,
@@ -72,7 +75,20 @@ pub async fn show(caller: Caller, state: web::Data<State>) -> Result<web::Json<M
         time_zone: time_zone(&state, known.map(|known| known.id)),
         public_url: state.public_url.clone(),
         features,
-    }))
+    };
+    match own {
+        Some(own) => thing::under_tag(StatusCode::OK, &own, me),
+        None => Ok(HttpResponse::Ok().json(me)),
+    }
+}
+
+/// What is theirs to change.
+fn own([name, department, contact]: [&String; 3]) -> MePatch {
+    MePatch {
+        name: Some(name.clone()),
+        department: Some(department.clone()),
+        contact: Some(contact.clone()),
+    }
 }
 
 fn time_zone(state: &State, tenant: Option<TenantId>) -> String {
@@ -112,9 +128,10 @@ async fn my_person(state: &State, caller: &Caller, id: UserId) -> Result<MyPerso
 pub async fn change(
     caller: Caller,
     author: Author,
+    if_match: IfMatch,
     order: Order<MePatch>,
     state: web::Data<State>,
-) -> Result<web::Json<Me>, ApiError> {
+) -> Result<HttpResponse, ApiError> {
     let (me, _) = person(&caller)?;
     let MePatch {
         name,
@@ -125,6 +142,8 @@ pub async fn change(
     let db = change.transaction();
     let stored = store::users::one(db, me).await?;
     let before = stored.ok_or(store::Error::NotFound)?;
+    let own = |person: &Person| own([&person.name, &person.department, &person.contact]);
+    if_match.check(&own(&before))?;
     let mut after = before.clone();
     for (field, given, kept) in [
         ("name", name, &mut after.name),
@@ -135,13 +154,7 @@ pub async fn change(
             *kept = resources::line(&text).map_err(|error| ApiError::field(field, error))?;
         }
     }
-    let shown = |person: &Person| User {
-        name: Some(person.name.clone()),
-        department: Some(person.department.clone()),
-        contact: Some(person.contact.clone()),
-        ..User::default()
-    };
-    let (old, new) = (shown(&before), shown(&after));
+    let (old, new) = (own(&before), own(&after));
     let done = audit::differs("user", None, &before.email, Some(&old), Some(&new))?;
     if !done.is_empty() {
         store::users::put(db, &after, now_ms()).await?;
@@ -174,6 +187,17 @@ pub async fn change_password(
         &stored.email,
         "The password of your account on Weir was changed.",
     );
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// `POST /v1/admin/me/proof`: some routes are open for a while.
+pub async fn prove_again(
+    caller: Caller,
+    order: Order<Proof>,
+    state: web::Data<State>,
+) -> Result<HttpResponse, ApiError> {
+    let (me, session) = person(&caller)?;
+    prove(&state, me, session, &order.0.password, "password").await?;
     Ok(HttpResponse::NoContent().finish())
 }
 

@@ -32,6 +32,8 @@ const ROOT: &str = "/v1/admin";
 const BEARER: &str = "bearer";
 /// Which permission an operation needs, beside what OpenAPI has words for.
 pub const PERMISSION: &str = "x-weir-permission";
+/// That it asks for a session in which its owner showed lately who they are.
+pub const FRESH: &str = "x-weir-fresh-proof";
 
 /// The parameters of a query.
 pub type Params = fn() -> Vec<Parameter>;
@@ -209,9 +211,14 @@ fn operation(route: &Route, schemas: &mut BTreeMap<String, RefOr<Schema>>) -> Op
             operation = operation.parameter(parameter);
         }
     }
-    let changes = !NEVER_CHANGE.contains(&route.path);
-    if changes && matches!(route.method, "PATCH" | "DELETE") && !places(route.path).is_empty() {
-        operation = operation.parameter(if_match());
+    let goes = route.method == "DELETE" && !places(route.path).is_empty();
+    if route.method == "PATCH" || goes && !NEVER_CHANGE.contains(&route.path) {
+        let meaning = "The `ETag` that it had; 412 if it has another one by now.";
+        operation = operation.parameter(header("If-Match", meaning));
+    }
+    if route.method == "POST" && route.needs != Needs::Nothing {
+        let meaning = "Of this request; it comes again with the same one, and is not done again. At most 255 bytes.";
+        operation = operation.parameter(header("Idempotency-Key", meaning));
     }
     if let Some(body) = &route.order {
         operation = operation.request_body(Some(request_body(body, schemas)));
@@ -263,15 +270,13 @@ const NEVER_CHANGE: [&str; 3] = [
     "/me/identities/{id}",
 ];
 
-fn if_match() -> Parameter {
+fn header(name: &str, meaning: &str) -> Parameter {
     let text = ObjectBuilder::new().schema_type(SchemaType::Type(Type::String));
     ParameterBuilder::new()
-        .name("If-Match")
+        .name(name)
         .parameter_in(ParameterIn::Header)
         .required(Required::False)
-        .description(Some(
-            "The `ETag` that it had; 412 if it has another one by now.",
-        ))
+        .description(Some(meaning))
         .schema(Some(text))
         .build()
 }
@@ -308,6 +313,9 @@ fn permissions(document: &mut Value) {
         let path = format!("{ROOT}{}", route.path);
         if let Some(operation) = document["paths"][path][method].as_object_mut() {
             operation.insert(PERMISSION.to_owned(), route.needs.to_string().into());
+            if route.is_fresh {
+                operation.insert(FRESH.to_owned(), true.into());
+            }
         }
     }
 }

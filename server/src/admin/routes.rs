@@ -24,9 +24,9 @@ use weir_api_types::{
         ResetRequest, Seed, SessionItem,
     },
     queries::{
-        ApplyQuery, AuditQuery, CallbackQuery, FacetQuery, HeadQuery, ListQuery, MemberQuery,
-        NamedQuery, OrderQuery, PageQuery, ReturnQuery, RoleQuery, SearchQuery, TenantQuery,
-        WaitQuery, WhoseQuery,
+        AlertQuery, ApplyQuery, AuditQuery, BoundQuery, CallbackQuery, FacetQuery, HeadQuery,
+        ListQuery, MemberQuery, NamedQuery, OrderQuery, PageQuery, ReturnQuery, RoleQuery,
+        SearchQuery, TenantQuery, WaitQuery, WhoseQuery,
     },
     resources::{Channel, Model, Resources},
     security::{AdminKeyInfo, KeyCheck, KeyToCheck, NewAdminKey},
@@ -66,6 +66,8 @@ pub struct Route {
     /// Below `/v1/admin`.
     pub path: &'static str,
     pub needs: Needs,
+    /// Whether it is for those alone who have shown lately who they are ([`crate::access::FRESH_MS`]).
+    pub is_fresh: bool,
     /// What it does, in a sentence.
     pub summary: &'static str,
     /// What its query may say.
@@ -87,6 +89,15 @@ macro_rules! needs {
     };
     ($permission:ident) => {
         Needs::To(Permission::$permission)
+    };
+}
+
+macro_rules! is_fresh {
+    () => {
+        false
+    };
+    (fresh) => {
+        true
     };
 }
 
@@ -122,7 +133,7 @@ macro_rules! answer {
 
 macro_rules! routes {
     ($($path:literal { $(
-        $method:ident $needs:ident => $handler:path, $summary:literal
+        $method:ident $needs:ident $($fresh:ident)? => $handler:path, $summary:literal
             $(, ? $query:ty)* $(, $format:ident $body:ty)? => $status:literal $($shape:ident $answer:ty)?;
     )+ })+) => {
         /// All routes.
@@ -131,6 +142,7 @@ macro_rules! routes {
                 method: stringify!($method),
                 path: $path,
                 needs: needs!($needs),
+                is_fresh: is_fresh!($($fresh)?),
                 summary: $summary,
                 query: &[$(openapi::params::<$query>),*],
                 order: order!($($format $body)?),
@@ -144,7 +156,7 @@ macro_rules! routes {
             scope$(.service(
                 web::resource($path)
                     $(.route(web::method(Method::$method).to($handler).wrap(from_fn(
-                        |request, next| access::needs(needs!($needs), request, next),
+                        |request, next| access::needs(needs!($needs), is_fresh!($($fresh)?), request, next),
                     ))))+
                     .default_service(web::to(error::method_not_allowed)),
             ))+
@@ -197,6 +209,10 @@ routes! {
         POST Caller => me::change_password, "Another password for oneself; all other sessions end.",
             json PasswordChange => 204;
     }
+    "/me/proof" {
+        POST Caller => me::prove_again, "Show once more who one is: some things are for a session alone in which that was lately.",
+            json Proof => 204;
+    }
     "/me/second-factor" {
         POST Caller => me::begin_factor, "A seed for a second factor, in force once it is confirmed.",
             json Proof => 200 one Seed;
@@ -217,17 +233,17 @@ routes! {
     }
     "/me/identities" {
         GET Caller => identities::list, "How identity providers know one." => 200 page IdentityItem;
-        POST Caller => identities::add, "Sign in with an identity provider from now on: go there, and come back.",
+        POST Caller fresh => identities::add, "Sign in with an identity provider from now on: go there, and come back.",
             json NewIdentity => 200 one GoTo;
     }
     "/me/identities/{id}" {
         DELETE Caller => identities::remove, "Sign in with an identity provider no longer." => 204;
     }
     "/resources" {
-        GET ResourcesRead => resources::export, "The whole configuration, as `weir apply` takes it." => 200 one Resources;
+        GET ResourcesRead fresh => resources::export, "The whole configuration, as `weir apply` takes it." => 200 one Resources;
     }
     "/resources/apply" {
-        POST ResourcesWrite => resources::apply, "Make the platform match a file.",
+        POST ResourcesWrite fresh => resources::apply, "Make the platform match a file.",
             ? ApplyQuery, yaml Resources => 200 one Applied;
     }
     "/tenants" {
@@ -258,6 +274,9 @@ routes! {
             json orders::OwnRole => 200 detail orders::OwnRole;
         DELETE RolesWrite => roles::delete, "Delete a role that nobody has." => 204;
     }
+    "/roles/{id}/impact" {
+        GET RolesRead => insight::impact, "Who has a role, and keeps it from going." => 200 one Impact;
+    }
     "/groups" {
         GET GroupsRead => groups::list, "List groups.", ? NamedQuery => 200 page GroupItem;
         POST GroupsWrite => thing::create::<Groups>, "Make a group.",
@@ -283,12 +302,15 @@ routes! {
             ? MemberQuery, json orders::User => 200 detail orders::User;
         DELETE UsersWrite => users::delete, "Take somebody out of a tenant, with their keys.", ? MemberQuery => 204;
     }
+    "/users/{id}/impact" {
+        GET UsersRead => insight::impact, "What would go, or be missed, with somebody: in all tenants, or in the caller's." => 200 one Impact;
+    }
     "/users/{id}/reset-link" {
-        POST UsersReset => password_resets::create, "A link that works once, with which somebody sets a password."
+        POST UsersReset fresh => password_resets::create, "A link that works once, with which somebody sets a password."
             => 201 one OneTimeLink;
     }
     "/invitations" {
-        GET UsersRead => invitations::list, "List invitations that wait.", ? ListQuery => 200 page InvitationItem;
+        GET UsersRead => invitations::list, "List invitations that wait.", ? NamedQuery => 200 page InvitationItem;
         POST UsersWrite => invitations::create, "Invite somebody into a tenant; the link is shown this once.",
             json NewInvitation => 201 one CreatedInvitation;
     }
@@ -339,7 +361,7 @@ routes! {
         GET SecurityRead => admin_key::info, "The admin token, masked." => 200 one AdminKeyInfo;
     }
     "/security/rotate-admin-key" {
-        POST SecurityWrite => admin_key::rotate, "Another admin token, shown this once; the one before ends at once."
+        POST SecurityWrite fresh => admin_key::rotate, "Another admin token, shown this once; the one before ends at once."
             => 200 one NewAdminKey;
     }
     "/security/validate-key" {
@@ -350,7 +372,7 @@ routes! {
         GET InstancesRead => instances::list, "The living instances." => 200 page InstanceItem;
     }
     "/limits" {
-        GET LimitsRead => limits::limits, "List limits with what they have left.", ? ListQuery => 200 page LimitItem;
+        GET LimitsRead => limits::limits, "List limits with what they have left.", ? ListQuery, ? BoundQuery => 200 page LimitItem;
         POST LimitsWrite => bounds::set_limit, "Set a limit on something.", json NewLimit => 201 one LimitItem;
     }
     "/limits/{id}" {
@@ -360,7 +382,7 @@ routes! {
         DELETE LimitsWrite => bounds::delete_limit, "Delete a limit." => 204;
     }
     "/budgets" {
-        GET BudgetsRead => limits::budgets, "List budgets with what is spent of them.", ? ListQuery => 200 page BudgetItem;
+        GET BudgetsRead => limits::budgets, "List budgets with what is spent of them.", ? ListQuery, ? BoundQuery => 200 page BudgetItem;
         POST BudgetsWrite => bounds::set_budget, "Set a budget on something.", json NewBudget => 201 one BudgetItem;
     }
     "/budgets/{id}" {
@@ -370,7 +392,7 @@ routes! {
         DELETE BudgetsWrite => bounds::delete_budget, "Delete a budget." => 204;
     }
     "/alerts" {
-        GET AlertsRead => limits::alerts, "List what budgets told.", ? ListQuery => 200 page AlertItem;
+        GET AlertsRead => limits::alerts, "List what budgets told.", ? ListQuery, ? AlertQuery => 200 page AlertItem;
     }
     "/channels" {
         GET ChannelsRead => channels::list, "List channels with the state of their credentials.",
@@ -422,7 +444,7 @@ routes! {
     }
     "/service-tokens" {
         GET ServiceTokensRead => service_tokens::list, "List service tokens.", ? NamedQuery => 200 page ServiceTokenItem;
-        POST ServiceTokensWrite => service_tokens::create, "Make a service token; its value is shown this once.",
+        POST ServiceTokensWrite fresh => service_tokens::create, "Make a service token; its value is shown this once.",
             json NewServiceToken => 201 one CreatedServiceToken;
     }
     "/service-tokens/{id}" {
@@ -434,12 +456,12 @@ routes! {
     "/identity-providers" {
         GET IdentityProvidersRead => identity_providers::list, "List identity providers.",
             ? NamedQuery => 200 page IdentityProviderItem;
-        POST IdentityProvidersWrite => identity_providers::create, "Let people sign in with an identity provider.",
+        POST IdentityProvidersWrite fresh => identity_providers::create, "Let people sign in with an identity provider.",
             json IdentityProviderOrder => 201 one IdentityProviderItem;
     }
     "/identity-providers/{id}" {
         GET IdentityProvidersRead => identity_providers::show, "Show an identity provider." => 200 one IdentityProviderItem;
-        PATCH IdentityProvidersWrite => identity_providers::change, "Change an identity provider.",
+        PATCH IdentityProvidersWrite fresh => identity_providers::change, "Change an identity provider.",
             json IdentityProviderOrder => 200 one IdentityProviderItem;
         DELETE IdentityProvidersWrite => identity_providers::delete,
             "Delete an identity provider; the sessions that it began end." => 204;

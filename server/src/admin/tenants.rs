@@ -18,9 +18,10 @@ use super::{
 use crate::{
     access::Caller,
     catalog::Kind,
+    clock::now_ms,
     resources::{Picture, export},
-    store::{self, catalog::Slice},
-    tenancy::{Scope, TenantId},
+    store::{self, catalog::Slice, usage::bodies},
+    tenancy::{Person, Scope, TenantId},
 };
 
 /// `/v1/admin/tenants/{id}`
@@ -118,6 +119,17 @@ impl Thing for Tenants {
 
     async fn shown(_: &State, _: &Picture, _: Uuid, stored: Order) -> Result<Order, ApiError> {
         Ok(stored)
+    }
+
+    async fn people(db: &impl ConnectionTrait, id: Uuid) -> store::Result<Vec<Person>> {
+        store::users::only_in(db, id.into()).await
+    }
+
+    async fn gone(state: &State, id: Uuid) {
+        let forgotten = bodies::forget(&state.stores.usage, id.into(), now_ms()).await;
+        if let Err(error) = forgotten {
+            tracing::warn!(%error, tenant = %id, "what was said in a deleted tenant's calls is forgotten later");
+        }
     }
 
     async fn delete(db: &impl ConnectionTrait, _: Option<TenantId>, id: Uuid) -> store::Result<()> {

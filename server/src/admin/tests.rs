@@ -154,6 +154,8 @@ macro_rules! app {
 
 mod audit;
 mod bad_input;
+mod foreign;
+mod gone;
 mod invitations;
 mod lists;
 mod login;
@@ -162,7 +164,9 @@ mod proofs;
 mod replays;
 mod roles;
 mod settings;
+mod taller;
 mod things;
+mod tokens;
 
 fn document(text: &str, query: &str) -> TestRequest {
     request(Method::POST, &format!("/resources/apply{query}"))

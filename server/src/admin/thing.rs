@@ -25,6 +25,7 @@ use super::{
     State, audit,
     body::Order as Body,
     error::{ApiError, Code},
+    users,
 };
 use crate::{
     access::{Author, Caller, Permission},
@@ -34,7 +35,7 @@ use crate::{
         self, Change,
         catalog::{Slice, Times},
     },
-    tenancy::{TenantId, name},
+    tenancy::{Person, TenantId, name},
 };
 
 /// A kind of thing, and what is its own about it.
@@ -110,6 +111,14 @@ pub trait Thing {
     async fn needed(_db: &impl ConnectionTrait, _id: Uuid) -> Result<Option<String>, ApiError> {
         Ok(None)
     }
+
+    /// People who go along with it.
+    async fn people(_: &impl ConnectionTrait, _: Uuid) -> store::Result<Vec<Person>> {
+        Ok(Vec::new())
+    }
+
+    /// What is to be seen to once it is gone; the hourly pruning does what fails here.
+    async fn gone(_: &State, _: Uuid) {}
 
     /// Deletes its row.
     async fn delete(
@@ -305,14 +314,29 @@ pub async fn delete<T: Thing>(
         return Err(ApiError::new(Code::InUse, detail));
     }
     let name = T::name(&stored).unwrap_or_default();
-    let done = audit::differs(T::KIND.as_str(), owner, name, Some(&stored), None)?;
+    let people = T::people(edit.db(), id).await?;
+    let mut done = audit::differs(T::KIND.as_str(), owner, name, Some(&stored), None)?;
+    for person in &people {
+        let told = users::shown_of(person);
+        done.extend(audit::differs(
+            "user",
+            owner,
+            &person.email,
+            Some(&told),
+            None,
+        )?);
+    }
     let deleted = async |change: &mut Change| {
+        for person in &people {
+            change.deletes(Kind::User, person.id.0).await?;
+            store::users::delete(change.transaction(), person.id).await?;
+        }
         change.deletes(T::KIND, id).await?;
         T::delete(change.transaction(), owner, id).await
     };
-    state
-        .catch_up(edit.delete::<store::Error>(&done, deleted).await?)
-        .await;
+    let version = edit.delete::<store::Error>(&done, deleted).await?;
+    state.catch_up(version).await;
+    T::gone(&state, id).await;
     Ok(HttpResponse::NoContent().finish())
 }
 

@@ -12,7 +12,7 @@ use weir_api_types::{
 };
 
 use super::{
-    State, audit,
+    State, access, audit,
     body::Order as Body,
     error::{ApiError, Code},
     list,
@@ -129,6 +129,9 @@ pub async fn change(
         }
     }
     let is_elsewhere = email != person.email;
+    if is_elsewhere {
+        access::fresh(&caller)?;
+    }
     let file = file(&before, tenant, order, email);
     let owned = owned_by(&before, id);
     let laid = edit.lay_if::<ApiError>(&before, &renamed, &file, PLACE, async |db| {
@@ -288,7 +291,7 @@ fn owned_by(picture: &Picture, id: UserId) -> Vec<TenantId> {
 }
 
 /// What the audit log says of somebody who leaves.
-fn shown_of(person: &Person) -> serde_json::Value {
+pub fn shown_of(person: &Person) -> serde_json::Value {
     serde_json::json!({
         "email": person.email,
         "name": person.name,
@@ -309,7 +312,11 @@ fn tenant_in(request: &HttpRequest) -> Result<Option<String>, ApiError> {
 }
 
 /// A person whom the caller may know of.
-async fn find(db: &impl ConnectionTrait, caller: &Caller, id: UserId) -> Result<Person, ApiError> {
+pub async fn find(
+    db: &impl ConnectionTrait,
+    caller: &Caller,
+    id: UserId,
+) -> Result<Person, ApiError> {
     let person = store::users::one(db, id).await?;
     let person = person.filter(|person| {
         let mut places = person.memberships.iter();

@@ -246,6 +246,15 @@ impl Catalog {
         self.budgets.on(scope)
     }
 
+    /// Whose a thing with limits or budgets is: a tenant's, or the platform's.
+    pub fn owner_of(&self, scope: Scope) -> Option<TenantId> {
+        match scope {
+            Scope::Channel(channel) => self.channel(channel)?.owner,
+            Scope::Model(model) => self.model(model)?.owner,
+            _ => scope.tenant(),
+        }
+    }
+
     /// All limits there are.
     pub fn all_limits(&self) -> impl Iterator<Item = &Limit> {
         self.limits.all()

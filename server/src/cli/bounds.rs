@@ -1,13 +1,14 @@
 //! `weir limits|budgets|alerts`.
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
+use uuid::Uuid;
 use weir_api_types::{
     limit::Budget,
     manage::{AlertItem, BudgetItem, LimitItem},
 };
 
 use super::{
-    listing::{OwnedArgs, show},
+    listing::{ListArgs, Narrowed, OwnedArgs, Words, show},
     things::{self, Kind},
 };
 use crate::tenancy::limit::{Amount, Spending};
@@ -30,7 +31,7 @@ pub const BUDGETS: Kind = Kind {
 #[derive(Debug, Subcommand)]
 pub enum Limits {
     /// List limits.
-    List(OwnedArgs),
+    List(BoundArgs),
     #[command(flatten)]
     One(things::Command),
 }
@@ -39,7 +40,7 @@ pub enum Limits {
 #[derive(Debug, Subcommand)]
 pub enum Budgets {
     /// List budgets.
-    List(OwnedArgs),
+    List(BoundArgs),
     #[command(flatten)]
     One(things::Command),
 }
@@ -48,11 +49,55 @@ pub enum Budgets {
 #[derive(Debug, Subcommand)]
 pub enum Alerts {
     /// List what budgets told.
-    List(OwnedArgs),
+    List(AlertArgs),
+}
+
+/// A list of limits or budgets.
+#[derive(Debug, Args)]
+pub struct BoundArgs {
+    /// Only those on things of this kind.
+    #[arg(long, value_parser = ["platform", "tenant", "group", "user", "key", "channel", "model"])]
+    scope: Option<String>,
+    /// Only those on the thing of this id.
+    #[arg(long, value_name = "ID")]
+    of: Option<Uuid>,
+    #[command(flatten)]
+    list: OwnedArgs,
+}
+
+impl Narrowed for BoundArgs {
+    fn parts(self) -> (Words, ListArgs) {
+        let (mut words, list) = self.list.parts();
+        words.push(("scope", self.scope));
+        words.push(("of", self.of.map(|id| id.to_string())));
+        (words, list)
+    }
+}
+
+/// `weir alerts list`
+#[derive(Debug, Args)]
+pub struct AlertArgs {
+    /// Only those of the budget of this id.
+    #[arg(long, value_name = "ID")]
+    budget: Option<Uuid>,
+    /// Only of this kind.
+    #[arg(long, value_parser = ["crossed", "refused"])]
+    kind: Option<String>,
+    #[command(flatten)]
+    list: OwnedArgs,
+}
+
+impl Narrowed for AlertArgs {
+    fn parts(self) -> (Words, ListArgs) {
+        let (mut words, list) = self.list.parts();
+        words.push(("budget", self.budget.map(|id| id.to_string())));
+        words.push(("kind", self.kind));
+        (words, list)
+    }
 }
 
 /// `weir limits list`
-pub async fn limits(args: OwnedArgs) -> anyhow::Result<()> {
+pub async fn limits(args: BoundArgs) -> anyhow::Result<()> {
     let columns = [
         "id",
         "tenant",
@@ -84,7 +129,7 @@ pub async fn limits(args: OwnedArgs) -> anyhow::Result<()> {
 }
 
 /// `weir budgets list`
-pub async fn budgets(args: OwnedArgs) -> anyhow::Result<()> {
+pub async fn budgets(args: BoundArgs) -> anyhow::Result<()> {
     let columns = [
         "id", "tenant", "scope", "name", "budget", "mode", "spent", "reserved", "resets",
     ];
@@ -111,7 +156,7 @@ pub async fn budgets(args: OwnedArgs) -> anyhow::Result<()> {
 }
 
 /// `weir alerts list`
-pub async fn alerts(args: OwnedArgs) -> anyhow::Result<()> {
+pub async fn alerts(args: AlertArgs) -> anyhow::Result<()> {
     let columns = [
         "at", "budget", "kind", "percent", "spent", "amount", "since",
     ];

@@ -11,7 +11,7 @@ use weir_api_types::{
 
 use super::{
     client::{Client, Target},
-    listing::{OwnedArgs, show},
+    listing::{NamedArgs, show},
     output::{self, Format, OutputArg},
     sign_in::{Hidden, passwords, token_of},
 };
@@ -23,7 +23,7 @@ const COLUMNS: &[&str] = &["id", "tenant", "email", "role", "invited by", "expir
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// List those that wait.
-    List(OwnedArgs),
+    List(NamedArgs),
     /// Invite somebody; the link works once and for them alone.
     Create(CreateArgs),
     /// Take one: standard input has the link, or what stands behind its #, and for somebody new a password, a line each.

@@ -122,6 +122,8 @@ pub enum Roles {
     Permissions(system::OneArgs),
     #[command(flatten)]
     One(things::Command),
+    /// Who has a role, and keeps it from going.
+    Impact(things::OneArgs),
 }
 
 /// What can be done with identity providers.
@@ -142,6 +144,8 @@ pub enum Users {
     One(things::Command),
     /// Make a link that works once, with which somebody sets a password.
     ResetLink(OneArgs),
+    /// What would go, or be missed, with somebody.
+    Impact(things::OneArgs),
 }
 
 /// A list of people.
@@ -205,6 +209,7 @@ pub async fn roles(command: Roles) -> anyhow::Result<()> {
         Roles::List(args) => list_roles(args).await,
         Roles::Permissions(args) => system::one("/v1/admin/permissions", args).await,
         Roles::One(command) => ROLES.run(command).await,
+        Roles::Impact(args) => ROLES.below(args, "impact").await,
     }
 }
 
@@ -221,6 +226,7 @@ pub async fn users(command: Users) -> anyhow::Result<()> {
     match command {
         Users::List(args) => list_users(args).await,
         Users::One(command) => USERS.run(command).await,
+        Users::Impact(args) => USERS.below(args, "impact").await,
         Users::ResetLink(args) => {
             let nothing = serde_json::json!({});
             USERS.act(args, "reset-link", &nothing).await

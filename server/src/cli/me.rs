@@ -45,6 +45,8 @@ enum Command {
     Change(ChangeArgs),
     /// Set another password: standard input has the present one and the new one, a line each. All other sessions end.
     Password(DoArgs),
+    /// Show once more who you are, where a session is too old for what you want; standard input has your password.
+    Prove(DoArgs),
     /// A second factor.
     #[command(subcommand)]
     SecondFactor(Factor),
@@ -168,6 +170,12 @@ pub async fn run(args: MeArgs) -> anyhow::Result<()> {
             client.send_json(Method::POST, &path, &order).await?;
             output::print("The password is another one; all other sessions are over.\n")
         }
+        Command::Prove(args) => {
+            let client = args.target.client()?;
+            let path = format!("{PATH}/proof");
+            client.send_json(Method::POST, &path, &proof()?).await?;
+            output::print("It is you.\n")
+        }
         Command::SecondFactor(command) => factor(command).await,
         Command::Sessions(command) => sessions(command).await,
         Command::Keys(command) => keys(command).await,
@@ -175,14 +183,15 @@ pub async fn run(args: MeArgs) -> anyhow::Result<()> {
     }
 }
 
+fn proof() -> anyhow::Result<Proof> {
+    let [password] = passwords([Hidden("Password")])?;
+    Ok(Proof {
+        password: Sensitive::new(password),
+    })
+}
+
 async fn factor(command: Factor) -> anyhow::Result<()> {
     let path = format!("{PATH}/second-factor");
-    let proof = || {
-        let [password] = passwords([Hidden("Password")])?;
-        anyhow::Ok(Proof {
-            password: Sensitive::new(password),
-        })
-    };
     match command {
         Factor::Begin(args) => args.send(Method::POST, &path, &proof()?).await,
         Factor::Confirm(args) => {

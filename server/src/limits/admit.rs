@@ -33,7 +33,7 @@ use crate::{
     clock,
     hash::IdMap,
     metering::UsageEvent,
-    tenancy::{LimitId, RequestId, Scope},
+    tenancy::{RequestId, Scope},
 };
 
 /// How many times as long as for what others have reserved a call waits for the past of a budget.
@@ -434,9 +434,9 @@ impl Limits {
         accounts.collect()
     }
 
-    /// What a limit has left, as far as this instance knows.
-    pub fn left(&self, limit: LimitId) -> Option<Left> {
-        self.rates.left(limit)
+    /// What each of the limits has left under its value; `None` where nobody can say now.
+    pub async fn left(&self, counted: &[Counted<'_>]) -> Vec<Option<Left>> {
+        self.rates.left(counted).await
     }
 
     pub(super) fn release(&self, slots: &[Holding]) {

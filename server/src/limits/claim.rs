@@ -10,8 +10,8 @@ use crate::{
     catalog::{Catalog, Model},
     metering::UsageEvent,
     tenancy::{
-        Budget, GroupId, KeyId, Limit, ModelId, RequestId, Scope, TenantId, UserId, address,
-        limit::Spending, name,
+        Budget, GroupId, KeyId, Limit, ModelId, ProxyKey, RequestId, Scope, TenantId, UserId,
+        address, limit::Spending, name,
     },
 };
 
@@ -175,6 +175,24 @@ fn limits<'c>(catalog: &'c Catalog, who: &Who<'_>) -> Vec<Counted<'c>> {
     counted.collect()
 }
 
+/// Where limits and budgets stand that calls with a key have to pass, the widest first; those of models and channels aside.
+pub fn scopes_of_key(catalog: &Catalog, key: &ProxyKey) -> impl Iterator<Item = Scope> {
+    let (user, group) = catalog.owners(key);
+    let own = spending_scopes(key.tenant, group, user, key.id);
+    [Scope::Platform].into_iter().chain(own)
+}
+
+/// The value under which a limit counts all calls of a key; `None` where it depends on the call.
+pub fn value_of_key(catalog: &Catalog, key: &ProxyKey, limit: &Limit) -> Option<Value> {
+    let (user, _) = catalog.owners(key);
+    match limit.rule.each {
+        None => Some(Value::All),
+        Some(Each::Key) => Some(Value::Key(key.id)),
+        Some(Each::User) => Some(user.map_or(Value::Key(key.id), Value::User)),
+        Some(Each::Ip | Each::Model) => None,
+    }
+}
+
 /// The limits of a channel that count an attempt.
 pub fn of_channel<'c>(catalog: &'c Catalog, who: &Who<'_>, scope: Scope) -> Vec<Counted<'c>> {
     of_scope(catalog, who, scope).collect()
@@ -278,10 +296,8 @@ pub fn window_of(catalog: &Catalog, scope: Scope, period: Period, at_ms: i64) ->
 
 /// The zone whose calendar a thing's budgets go by: the tenant's, or UTC for what is the platform's.
 fn zone_of(catalog: &Catalog, scope: Scope) -> TimeZone {
-    let owner = match scope {
-        Scope::Channel(channel) => catalog.channel(channel).and_then(|channel| channel.owner),
-        _ => scope.tenant(),
-    };
-    let tenant = owner.and_then(|tenant| catalog.tenant(tenant));
+    let tenant = catalog
+        .owner_of(scope)
+        .and_then(|tenant| catalog.tenant(tenant));
     period::zone(tenant.map_or("UTC", |tenant| &tenant.time_zone))
 }

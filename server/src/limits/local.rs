@@ -19,11 +19,7 @@ use super::{
     rate::{Cell, Full, Kind, Left, Moment, Shape},
     rates::{CountKey, Holding, Passed, Rates, Tightest, cost},
 };
-use crate::{
-    clock,
-    hash::IdMap,
-    tenancy::{LimitId, Scope},
-};
+use crate::{clock, hash::IdMap, tenancy::Scope};
 
 /// Counts told apart; beyond, a limit's further values share one.
 const MAX_COUNTS: usize = 1_000_000;
@@ -170,12 +166,13 @@ impl Rates for Local {
         std::future::ready(()).boxed()
     }
 
-    fn left(&self, limit: LimitId) -> Option<Left> {
-        let key = CountKey {
-            limit,
-            value: Value::All,
-        };
-        self.counts.lock().left(key, self.now())
+    fn left<'a>(&'a self, counted: &'a [Counted<'a>]) -> BoxFuture<'a, Vec<Option<Left>>> {
+        let now = self.now();
+        let counts = self.counts.lock();
+        let left = counted.iter().map(|one| Some(counts.left(one, now)));
+        let left = left.collect();
+        drop(counts);
+        std::future::ready(left).boxed()
     }
 }
 
@@ -298,9 +295,14 @@ impl Counts {
     }
 
     /// What a limit has left under one value.
-    fn left(&self, key: CountKey, now: Moment) -> Option<Left> {
-        let count = self.counts.get(&key)?;
-        Some(count.cell.left(&count.shape, now))
+    fn left(&self, counted: &Counted<'_>, now: Moment) -> Left {
+        match self.counts.get(&self.key(counted)) {
+            Some(count) => count.cell.left(&count.shape, now),
+            None => {
+                let shape = Shape::from(&counted.limit.rule);
+                Cell::new(&shape).left(&shape, now)
+            }
+        }
     }
 
     fn open(&mut self, key: CountKey, scope: Scope, shape: &Shape) -> &mut Count {

@@ -28,8 +28,8 @@ pub trait Rates: Send + Sync {
     /// Makes ready on this thread what its first call would wait for.
     fn warm(&self) -> BoxFuture<'_, ()>;
 
-    /// What a limit has left, under the one value of those that count nothing apart; `None` where that is not known here.
-    fn left(&self, limit: LimitId) -> Option<Left>;
+    /// What each of them has left; `None` where nobody can say now.
+    fn left<'a>(&'a self, counted: &'a [Counted<'a>]) -> BoxFuture<'a, Vec<Option<Left>>>;
 }
 
 impl<R: Rates + ?Sized> Rates for std::sync::Arc<R> {
@@ -49,8 +49,8 @@ impl<R: Rates + ?Sized> Rates for std::sync::Arc<R> {
         (**self).warm()
     }
 
-    fn left(&self, limit: LimitId) -> Option<Left> {
-        (**self).left(limit)
+    fn left<'a>(&'a self, counted: &'a [Counted<'a>]) -> BoxFuture<'a, Vec<Option<Left>>> {
+        (**self).left(counted)
     }
 }
 

@@ -5,7 +5,10 @@ use sea_orm::{
     sea_query::OnConflict,
 };
 use uuid::Uuid;
-use weir_api_types::manage::AlertItem;
+use weir_api_types::{
+    manage::AlertItem,
+    queries::{AlertKind, AlertQuery},
+};
 use weir_entity::budget_alert::{ActiveModel, Column, Entity};
 
 use super::{Database, Listed, Page, Result, Scope, moment};
@@ -14,15 +17,15 @@ use crate::limits::{Alert, Happened};
 /// Writes an alert, unless it is there already. Whether it was written now.
 pub async fn write(db: &Database, alert: &Alert, at_ms: i64) -> Result<bool> {
     let (kind, percent) = match alert.what {
-        Happened::Crossed(percent) => ("crossed", percent),
-        Happened::Refused => ("refused", 0),
+        Happened::Crossed(percent) => (AlertKind::Crossed, percent),
+        Happened::Refused => (AlertKind::Refused, 0),
     };
     let row = ActiveModel {
         id: Set(Uuid::now_v7()),
         budget_id: Set(alert.budget.0),
         tenant_id: Set(alert.tenant.map(|tenant| tenant.0)),
         window_ms: Set(alert.window_ms),
-        kind: Set(kind.to_owned()),
+        kind: Set(kind.as_str().to_owned()),
         percent: Set(i32::from(percent)),
         spent: Set(i64::try_from(alert.spent).unwrap_or(i64::MAX)),
         amount: Set(i64::try_from(alert.amount).unwrap_or(i64::MAX)),
@@ -41,9 +44,20 @@ pub async fn write(db: &Database, alert: &Alert, at_ms: i64) -> Result<bool> {
     Ok(matches!(written, TryInsertResult::Inserted(1)))
 }
 
-/// A page of the alerts of one tenant, or of all.
-pub async fn list(db: &Database, scope: Scope, page: &Page) -> Result<Listed<AlertItem>> {
+/// A page of the alerts of one tenant, or of all, as far as they are wanted.
+pub async fn list(
+    db: &Database,
+    scope: Scope,
+    wanted: &AlertQuery,
+    page: &Page,
+) -> Result<Listed<AlertItem>> {
     let mut query = Entity::find();
+    if let Some(budget) = wanted.budget {
+        query = query.filter(Column::BudgetId.eq(budget));
+    }
+    if let Some(kind) = wanted.kind {
+        query = query.filter(Column::Kind.eq(kind.as_str()));
+    }
     if let Scope::Tenant(tenant) = scope {
         query = query.filter(Column::TenantId.eq(tenant.0));
     }

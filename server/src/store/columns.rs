@@ -1,9 +1,9 @@
 //! How values of the product stand in columns.
 
-use sea_orm::JsonValue;
+use sea_orm::{ColumnTrait, Condition, JsonValue, sea_query::IntoCondition as _};
 use serde::Serialize;
-
 use uuid::Uuid;
+use weir_api_types::orders::On;
 
 use super::{Error, Result};
 use crate::tenancy::{Scope, TenantId};
@@ -49,6 +49,59 @@ impl Place {
                 ..place
             },
         }
+    }
+}
+
+/// Which limits or budgets are asked for.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct StandingOn {
+    /// On things of this kind.
+    pub kind: Option<On>,
+    /// On the thing of this id.
+    pub id: Option<Uuid>,
+}
+
+/// Where a table says on what its rows stand.
+pub(super) struct PlaceColumns<C> {
+    pub tenant: C,
+    pub group: C,
+    pub user: C,
+    pub key: C,
+    pub channel: C,
+    pub model: C,
+}
+
+impl<C: ColumnTrait> PlaceColumns<C> {
+    /// The rows that stand there.
+    pub fn condition(&self, on: StandingOn) -> Condition {
+        let within = [self.group, self.user, self.key, self.channel, self.model];
+        let none_within = || {
+            let none = Condition::all();
+            within
+                .iter()
+                .fold(none, |none, column| none.add(column.is_null()))
+        };
+        let mut all = Condition::all();
+        if let Some(kind) = on.kind {
+            all = all.add(match kind {
+                On::Platform => none_within().add(self.tenant.is_null()),
+                On::Tenant => none_within().add(self.tenant.is_not_null()),
+                On::Group => self.group.is_not_null().into_condition(),
+                On::User => self.user.is_not_null().into_condition(),
+                On::Key => self.key.is_not_null().into_condition(),
+                On::Channel => self.channel.is_not_null().into_condition(),
+                On::Model => self.model.is_not_null().into_condition(),
+            });
+        }
+        if let Some(id) = on.id {
+            let tenant = none_within().add(self.tenant.eq(id));
+            let any = Condition::any().add(tenant);
+            let any = within
+                .iter()
+                .fold(any, |any, column| any.add(column.eq(id)));
+            all = all.add(any);
+        }
+        all
     }
 }
 

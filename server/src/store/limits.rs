@@ -6,7 +6,11 @@ use sea_orm::{
 };
 use weir_entity::limit::{ActiveModel, Column, Entity};
 
-use super::{Listed, Page, Result, Scope as Seen, catalog, columns::Place, count, document};
+use super::{
+    Listed, Page, Result, Scope as Seen, catalog,
+    columns::{Place, PlaceColumns, StandingOn},
+    count, document,
+};
 use crate::{
     catalog::{Entry, Kind},
     secrets::Sealer,
@@ -49,10 +53,11 @@ pub async fn delete(db: &impl ConnectionTrait, id: LimitId) -> Result<()> {
     Ok(())
 }
 
-/// A page of the limits of one tenant and of its channels and models, or of all.
+/// A page of the limits of one tenant and of its channels and models, or of all; of those, the ones that stand on what is asked for.
 pub async fn list(
     db: &impl ConnectionTrait,
     seen: Seen,
+    on: StandingOn,
     page: &Page,
     sealer: &Sealer,
 ) -> Result<Listed<Limit>> {
@@ -60,6 +65,15 @@ pub async fn list(
     if let Seen::Tenant(tenant) = seen {
         query = query.filter(Column::TenantId.eq(tenant.0));
     }
+    let places = PlaceColumns {
+        tenant: Column::TenantId,
+        group: Column::GroupId,
+        user: Column::UserId,
+        key: Column::KeyId,
+        channel: Column::ChannelId,
+        model: Column::ModelId,
+    };
+    let query = query.filter(places.condition(on));
     let rows = page.of(db, query, Column::Id).await?;
     let ids = rows.map(|row| row.id);
     catalog::listed(db, Kind::Limit, ids, sealer, |entry| match entry {

@@ -50,6 +50,7 @@ use sea_orm::{
 use tokio::sync::watch;
 
 pub use change::Change;
+pub use columns::StandingOn;
 use columns::{count, document, moment};
 pub use connect::{Config, Migrate};
 pub use error::{Error, Result};

@@ -9,7 +9,7 @@ use weir_api_types::people::InvitationItem;
 use weir_entity::one_time_link::{ActiveModel, Column, Entity, Model};
 
 use super::{
-    Error, Listed, Page, Result, Scope, document, moment,
+    Columns, Error, Listed, Page, Result, Scope, document, moment,
     names::{self, Named},
     roles::{self, RoleNames},
 };
@@ -164,7 +164,13 @@ pub async fn list(
     if let Scope::Tenant(tenant) = scope {
         query = query.filter(Column::TenantId.eq(tenant.0));
     }
-    let Listed { data, next } = page.of(db, query, Column::Id).await?;
+    let columns = Columns {
+        id: Column::Id,
+        name: Column::Email,
+        created_ms: Column::CreatedMs,
+        enabled: None,
+    };
+    let Listed { data, next } = page.named(db, query, columns).await?;
     let data = items(db, data).await?;
     Ok(Listed { data, next })
 }

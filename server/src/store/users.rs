@@ -100,6 +100,18 @@ pub async fn theirs(
     Ok(found)
 }
 
+/// How many things of which kind are [`theirs`] in one tenant.
+pub async fn count_theirs(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    id: UserId,
+) -> Result<Vec<(Kind, u64)>> {
+    let theirs = theirs(db, tenant, id).await?;
+    let count = |kind: Kind| theirs.iter().filter(|(other, _)| *other == kind).count() as u64;
+    let counts = [Kind::Key, Kind::Limit, Kind::Budget].map(|kind| (kind, count(kind)));
+    Ok(counts.into_iter().filter(|(_, count)| *count > 0).collect())
+}
+
 /// Takes somebody out of a tenant, with all that is [`theirs`] there.
 pub async fn leave(db: &impl ConnectionTrait, tenant: TenantId, id: UserId) -> Result<()> {
     for sql in [
@@ -139,6 +151,40 @@ pub async fn places(
         Ok((id.into(), name, role))
     });
     places.collect()
+}
+
+/// Whether somebody may act anywhere: on the platform, or in a tenant that is not suspended. `only`: what counts of one tenant's word.
+pub async fn is_somewhere(
+    db: &impl ConnectionTrait,
+    person: &Person,
+    only: Option<TenantId>,
+) -> Result<bool> {
+    if only.is_none() && person.platform_role.is_some() {
+        return Ok(true);
+    }
+    let places = places(db, person.id).await?;
+    let mut places = places.iter().map(|(tenant, ..)| *tenant);
+    Ok(places.any(|tenant| only.is_none_or(|only| only == tenant)))
+}
+
+/// Who would be nowhere without a tenant: in no other one, and without a role on the platform.
+pub async fn only_in(db: &impl ConnectionTrait, tenant: TenantId) -> Result<Vec<Person>> {
+    let elsewhere = membership::Entity::find()
+        .select_only()
+        .column(membership::Column::UserId)
+        .filter(membership::Column::TenantId.ne(tenant.0));
+    let only_here: Vec<Uuid> = membership::Entity::find()
+        .inner_join(user::Entity)
+        .select_only()
+        .column(membership::Column::UserId)
+        .filter(membership::Column::TenantId.eq(tenant.0))
+        .filter(user::Column::PlatformRole.is_null())
+        .filter(membership::Column::UserId.not_in_subquery(elsewhere.into_query()))
+        .into_tuple()
+        .all(db)
+        .await?;
+    let ids: Vec<UserId> = only_here.into_iter().map(Into::into).collect();
+    some(db, &ids).await
 }
 
 /// Makes a person, or brings all rows of theirs up to date.

@@ -15,6 +15,8 @@ use crate::support::{
 
 /// Three times what is promised, on a busy machine.
 const TOLD: Duration = Duration::from_secs(3);
+/// The same without Redis.
+const FOUND: Duration = Duration::from_secs(15);
 
 /// What is left of something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,12 +72,35 @@ fn cases() -> Vec<Case> {
                 "/tenants/{tenant}",
                 json!({"enabled": false}),
             ),
-            [Unknown, Unknown, Powerless, Works, Unknown],
+            [Unknown, Unknown, Unknown, Unknown, Unknown],
         ),
         case(
             "the tenant is deleted",
             (Method::DELETE, "/tenants/{tenant}", Value::Null),
-            [Unknown, Unknown, Powerless, Works, Unknown],
+            [Unknown, Unknown, Unknown, Unknown, Unknown],
+        ),
+        case(
+            "the models are granted no longer",
+            (
+                Method::PATCH,
+                "/tenants/{tenant}",
+                json!({"grants": {"models": ["none-of-them"]}}),
+            ),
+            [Powerless, Powerless, Works, Works, Works],
+        ),
+        case(
+            "the channels are granted no longer",
+            (
+                Method::PATCH,
+                "/tenants/{tenant}",
+                json!({"grants": {"channels": ["none-of-them"]}}),
+            ),
+            [Powerless, Powerless, Works, Works, Works],
+        ),
+        case(
+            "the key is deleted",
+            (Method::DELETE, "/keys/{key}", Value::Null),
+            [Unknown, Unknown, Works, Works, Works],
         ),
         case(
             "the role is lowered",
@@ -115,7 +140,39 @@ async fn nothing_is_left_behind_embedded() {
     let urls = [bench.url.clone()];
     apply(&bench, false).await;
     for (at, case) in cases().into_iter().enumerate() {
-        ends(&bench, &urls, at, &case).await;
+        ends(&bench, &urls, at, &case, TOLD).await;
+    }
+}
+
+// Threats: T7.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_left_behind_on_two_instances_without_redis() {
+    if !Store::cluster_is_there() {
+        return;
+    }
+    let mut bench = Bench::without_gateway(Store::Cluster, Setup::patient()).await;
+    let pair = Pair::start(&mut bench).await;
+    apply(&bench, true).await;
+    // Nobody tells the second one of anything from here on.
+    pair.second_pipe.cut();
+    let there = pair.second.url.clone();
+    let degraded = async || {
+        let health = bench
+            .http
+            .get(format!("{there}/health"))
+            .send()
+            .await
+            .unwrap();
+        let health: Value = health.json().await.unwrap();
+        health["status"] == "degraded"
+    };
+    let began = Instant::now();
+    while !degraded().await {
+        assert!(began.elapsed() < 2 * FOUND);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    for (at, case) in cases().into_iter().enumerate() {
+        ends(&bench, &pair.urls(), at, &case, FOUND).await;
     }
 }
 
@@ -129,7 +186,7 @@ async fn nothing_is_left_behind_on_two_instances() {
     let pair = Pair::start(&mut bench).await;
     apply(&bench, true).await;
     for (at, case) in cases().into_iter().enumerate() {
-        ends(&bench, &pair.urls(), at, &case).await;
+        ends(&bench, &pair.urls(), at, &case, TOLD).await;
     }
 }
 
@@ -163,7 +220,7 @@ fn id(of: &Value) -> String {
         .to_owned()
 }
 
-async fn ends(bench: &Bench, urls: &[String], at: usize, case: &Case) {
+async fn ends(bench: &Bench, urls: &[String], at: usize, case: &Case, told: Duration) {
     let name = format!("t{at}");
     let tenant = operate(bench, Method::POST, "/tenants", &json!({"name": name})).await;
     let email = format!("dev@{name}.example");
@@ -188,7 +245,7 @@ async fn ends(bench: &Bench, urls: &[String], at: usize, case: &Case) {
 
     // The last instance has the stream, and the first one is told.
     let there = urls.last().unwrap();
-    becomes(case, "key", Works, async || {
+    becomes(case, told, "key", Works, async || {
         by_key(bench, there, value).await
     })
     .await;
@@ -215,7 +272,7 @@ async fn ends(bench: &Bench, urls: &[String], at: usize, case: &Case) {
     if case.stream != Works {
         stream.read_until("data: {\"error\":").await;
         assert!(
-            done.elapsed() < TOLD,
+            done.elapsed() < told,
             "{}: {:?}",
             case.cause,
             done.elapsed()
@@ -223,15 +280,15 @@ async fn ends(bench: &Bench, urls: &[String], at: usize, case: &Case) {
     }
     let service = token["value"].as_str().unwrap();
     for url in urls {
-        becomes(case, "key", case.key, async || {
+        becomes(case, told, "key", case.key, async || {
             by_key(bench, url, value).await
         })
         .await;
-        becomes(case, "access token", case.access, async || {
+        becomes(case, told, "access token", case.access, async || {
             known_as(own(Method::GET, url, "/me/keys").send().await.unwrap())
         })
         .await;
-        becomes(case, "service token", case.service, async || {
+        becomes(case, told, "service token", case.service, async || {
             let request = bench
                 .http
                 .get(format!("{url}/v1/admin/keys"))
@@ -241,7 +298,7 @@ async fn ends(bench: &Bench, urls: &[String], at: usize, case: &Case) {
         .await;
     }
     // Refreshed once: the cookie is replaced by that.
-    becomes(case, "cookie", case.cookie, async || {
+    becomes(case, told, "cookie", case.cookie, async || {
         let refresh = bench.http.post(format!("{there}/v1/admin/sign-in/refresh"));
         known_as(
             refresh
@@ -266,6 +323,7 @@ async fn by_key(bench: &Bench, url: &str, key: &str) -> Left {
     match gateway::status(&bench.http, url, key, "gpt-test").await {
         200 => Works,
         401 => Unknown,
+        403 | 404 => Powerless,
         other => panic!("{other}"),
     }
 }
@@ -279,7 +337,13 @@ fn known_as(answer: reqwest::Response) -> Left {
     }
 }
 
-async fn becomes(case: &Case, what: &str, wanted: Left, ask: impl AsyncFn() -> Left) {
+async fn becomes(
+    case: &Case,
+    told: Duration,
+    what: &str,
+    wanted: Left,
+    ask: impl AsyncFn() -> Left,
+) {
     let began = Instant::now();
     loop {
         let found = ask().await;
@@ -287,7 +351,7 @@ async fn becomes(case: &Case, what: &str, wanted: Left, ask: impl AsyncFn() -> L
             return;
         }
         assert!(
-            began.elapsed() < TOLD,
+            began.elapsed() < told,
             "{}: {what}: {found:?}, not {wanted:?}",
             case.cause
         );

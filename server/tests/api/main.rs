@@ -33,6 +33,7 @@ mod identify;
 mod left_behind;
 mod lies;
 mod limits;
+mod mail;
 mod management;
 mod memory;
 mod models;

@@ -6,10 +6,9 @@ use serde_json::{Value, json};
 use crate::{
     both_stores,
     support::{
-        Bench, Setup, Store,
+        Bench,
         binary::{failed, succeeded, token, weir},
         gateway::{KEY, OTHER_KEY, hello},
-        smtp::MailServer,
         stores::ADMIN_TOKEN,
     },
 };
@@ -321,81 +320,6 @@ both_stores!(
         assert!(check["status"].is_u64(), "the vendor answered: {check}");
     }
 );
-
-/// An invitation and a link to another password come by mail, and stand in no answer.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn links_are_mailed_where_there_is_a_mail_server() {
-    let server = MailServer::start().await;
-    let setup = Setup {
-        environment: vec![
-            ("WEIR_SMTP_URL", server.url.clone()),
-            ("WEIR_MAIL_FROM", "Weir <weir@weir.example>".to_owned()),
-        ],
-        ..Setup::default()
-    };
-    let bench = Bench::start(Store::Embedded, setup).await;
-    let post = async |path: &str, order: Value| {
-        let url = format!("{}/v1/admin{path}", bench.admin_url);
-        let request = bench.http.post(url).bearer_auth(ADMIN_TOKEN).json(&order);
-        let answer = request.send().await.unwrap();
-        let status = answer.status().as_u16();
-        (status, answer.json::<Value>().await.unwrap_or_default())
-    };
-    let order = json!({"tenant": "acme", "email": "eve@acme.example", "role": "developer"});
-    let (status, made) = post("/invitations", order).await;
-    assert_eq!(
-        (status, &made["mailed"], &made["url"]),
-        (201, &json!(true), &Value::Null)
-    );
-    let mail = server.mail(0).await;
-    assert!(
-        mail.contains("To: eve@acme.example") && mail.contains("invited to acme"),
-        "{mail}"
-    );
-    let token = |mail: &str| {
-        // Long lines are folded by `=` at their ends.
-        let text = mail.replace("=\n", "").replace("=3D", "=");
-        let (_, token) = text.split_once('#').unwrap();
-        token.lines().next().unwrap().trim().to_owned()
-    };
-    let password = "the password of eve";
-    let order = json!({"token": token(&mail), "name": "Eve", "password": password});
-    assert_eq!(post("/invitations/accept", order).await.0, 204);
-
-    let asked = |email: &str| post("/password-resets/request", json!({ "email": email }));
-    assert_eq!(asked("nobody@acme.example").await.0, 202);
-    assert_eq!(asked("eve@acme.example").await.0, 202);
-    let mail = server.mail(1).await;
-    assert!(
-        mail.contains("To: eve@acme.example"),
-        "nobody else got one: {mail}"
-    );
-    let another = "another password of eve";
-    let order = json!({"token": token(&mail), "password": another});
-    assert_eq!(post("/password-resets", order).await.0, 204);
-    let mail = server.mail(2).await;
-    assert!(
-        mail.contains("To: eve@acme.example") && mail.contains("set by a link"),
-        "{mail}"
-    );
-    // At once again: no second one.
-    assert_eq!(asked("eve@acme.example").await.0, 202);
-    let credentials = json!({"email": "eve@acme.example", "password": another});
-    assert_eq!(post("/sign-in", credentials).await.0, 200);
-    assert_eq!(server.count(), 3);
-    // Whoever gets another address is told where they were.
-    let found = bench.admin(Method::GET, "/users?q=eve@acme");
-    let found: Value = found.send().await.unwrap().json().await.unwrap();
-    let path = format!("/users/{}", found["data"][0]["id"].as_str().unwrap());
-    let order = json!({"email": "eve@elsewhere.example"});
-    let moved = bench.admin(Method::PATCH, &path).json(&order).send().await;
-    assert_eq!(moved.unwrap().status(), 200);
-    let mail = server.mail(3).await;
-    assert!(
-        mail.contains("To: eve@acme.example") && mail.contains("another address"),
-        "{mail}"
-    );
-}
 
 both_stores!(
     what_binds_a_key_what_goes_with_a_thing_and_where_something_is,

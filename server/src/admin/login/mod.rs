@@ -111,7 +111,10 @@ async fn who(
         None => (None, Default::default()),
     };
     let is_right = state.login.passwords.is(password, kept.password).await?;
-    Ok(person.filter(|person| is_right && person.enabled))
+    match person.filter(|person| is_right && person.enabled) {
+        Some(person) if store::users::is_somewhere(db, &person, None).await? => Ok(Some(person)),
+        _ => Ok(None),
+    }
 }
 
 async fn second_factor(
@@ -190,6 +193,9 @@ pub async fn refresh(
         .ok_or_else(over)?;
     let person = store::users::one(&db.read, session.user).await?;
     let person = person.filter(|person| person.enabled).ok_or_else(over)?;
+    if !store::users::is_somewhere(&db.read, &person, session.voucher.tenant).await? {
+        return Err(over());
+    }
     let address = access::address(&request, &state);
     if generation == session.generation {
         let (expires_ms, from) = (now_ms + SESSION_MS, address.to_string());

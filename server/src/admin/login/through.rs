@@ -196,7 +196,15 @@ pub async fn callback(
     let claims = redeem(&state, &providers, &provider, &known, &under_way, &code).await?;
     let person = match under_way.link {
         Some((user, session)) => link(&request, &state, &provider, &claims, user, session).await?,
-        None => members::who(&request, &state, &provider, &claims).await?,
+        None => {
+            let person = members::who(&request, &state, &provider, &claims).await?;
+            let (db, only) = (&state.stores.config.read, provider.owner);
+            if !store::users::is_somewhere(db, &person, only).await? {
+                let detail = "Your tenant is suspended.";
+                return Err(ApiError::new(Code::Forbidden, detail));
+            }
+            person
+        }
     };
     let gone = cookie("", 0);
     let mut answer = match under_way.link {

@@ -88,6 +88,8 @@ impl Tokens {
             Some(key) if now_ms() < key.created_ms + KEY_MS => key,
             _ => {
                 make(stores, sealer).await?;
+                // What was read a moment ago has not got it.
+                *self.known.lock() = Known::default();
                 return Box::pin(self.access_with_new(stores, sealer, bearer)).await;
             }
         };

@@ -2,8 +2,10 @@
 
 use totp_rs::{Algorithm, TOTP};
 
-use super::{login::*, *};
-use crate::{clock::now_ms, store, tenancy::UserId};
+use sea_orm::ConnectionTrait as _;
+
+use super::{super::routes::TABLE, login::*, *};
+use crate::{access::FRESH_MS, clock::now_ms, store, tenancy::UserId};
 
 fn with_code(code: &str) -> TestRequest {
     let order = json!({"email": EMAIL, "password": PASSWORD, "code": code});
@@ -95,11 +97,8 @@ async fn a_second_factor_is_asked_for_and_no_code_works_twice() {
     }
 }
 
-async fn forget_failures(test: &TestStores) {
-    let forget = "DELETE FROM sign_in_failures";
-    sea_orm::ConnectionTrait::execute_unprepared(&test.stores.config.write, forget)
-        .await
-        .expect("SQL");
+pub(super) async fn forget_failures(test: &TestStores) {
+    run(test, "DELETE FROM sign_in_failures").await;
 }
 
 async fn somebody_id(test: &TestStores) -> UserId {
@@ -160,5 +159,172 @@ async fn another_password_ends_the_other_sessions_and_so_does_signing_out_everyw
         // Tokens of automation are nobody who could change a password.
         let (status, refused) = answer(&app, request(Method::GET, "/me/sessions")).await;
         assert_eq!(status, 403, "{refused}");
+    }
+}
+
+async fn run(test: &TestStores, sql: &str) {
+    let db = &test.stores.config.write;
+    db.execute_unprepared(sql).await.expect("SQL");
+}
+
+/// As if everybody had signed in so long ago that it counts no longer.
+async fn grow_old(test: &TestStores) {
+    let sql = format!("UPDATE sessions SET proved_ms = proved_ms - {FRESH_MS}");
+    run(test, &sql).await;
+}
+
+/// Every route of the table that asks for it, and another address for somebody.
+// Threats: A9.
+#[actix_rt::test]
+async fn an_old_session_does_nothing_of_much_harm_before_its_owner_shows_who_they_are() {
+    for test in all().await {
+        let app = app!(&test);
+        answer(&app, document(PLATFORM, "")).await;
+        let user = somebody(&test).await;
+        run(&test, "UPDATE users SET platform_role = 'platform_admin'").await;
+        let signed_in = whole(&app, signing_in(EMAIL, PASSWORD)).await;
+        let fresh = TABLE.iter().filter(|route| route.is_fresh);
+        let mut asked: Vec<(Method, String, Value)> = fresh
+            .map(|route| {
+                let method = Method::from_bytes(route.method.as_bytes()).expect("a method");
+                let path = route.path.replace("{id}", &user.to_string());
+                (method, path, json!({}))
+            })
+            .collect();
+        assert!(asked.len() >= 7, "{asked:?}");
+        let address = json!({"tenant": "acme", "email": "new@acme.example"});
+        asked.push((Method::PATCH, format!("/users/{user}"), address));
+        let codes = async |token: &str| {
+            let mut codes = Vec::new();
+            for (method, path, order) in &asked {
+                let call = by(token, method.clone(), path).set_json(order);
+                let (status, body, _) = whole(&app, call).await;
+                codes.push((status, body["code"].as_str().unwrap_or("").to_owned()));
+            }
+            codes
+        };
+        let needed = (403, "proof_needed".to_owned());
+        grow_old(&test).await;
+        let token = token_of(&signed_in);
+        assert!(codes(&token).await.iter().all(|code| *code == needed));
+        // What does no such harm goes on. Another access token shows nothing, nor does a wrong password.
+        assert_eq!(whole(&app, by(&token, Method::GET, "/keys")).await.0, 200);
+        let refresh = plain(Method::POST, "/sign-in/refresh");
+        let refresh = refresh.insert_header((header::COOKIE, cookie_of(&signed_in)));
+        let token = token_of(&whole(&app, refresh).await);
+        let prove = |password: &str| {
+            by(&token, Method::POST, "/me/proof").set_json(json!({"password": password}))
+        };
+        assert_eq!(whole(&app, prove("wrong")).await.0, 422);
+        assert!(codes(&token).await.iter().all(|code| *code == needed));
+        assert_eq!(whole(&app, prove(PASSWORD)).await.0, 204);
+        let after = codes(&token).await;
+        assert!(after.iter().all(|code| *code != needed), "{after:?}");
+        let export = TABLE.iter().filter(|route| route.is_fresh);
+        let export = export
+            .into_iter()
+            .position(|route| route.path == "/resources");
+        assert_eq!(after[export.expect("the export")].0, 200);
+        assert_eq!(after.last().expect("the address").0, 200, "{after:?}");
+        // Guesses wait, as they do at sign-in.
+        let guesses = (0..20).map(|_| whole(&app, prove("wrong")));
+        let guesses = futures_util::future::join_all(guesses).await;
+        let looked_at = guesses.iter().filter(|one| one.0 == 422).count();
+        assert_eq!(looked_at, 5, "{guesses:?}");
+        // Automation shows its token with each call.
+        let (status, _) = answer(&app, request(Method::GET, "/resources")).await;
+        assert_eq!(status, 200);
+    }
+}
+
+// Threats: A9.
+#[actix_rt::test]
+async fn signing_in_begins_a_session_that_nobody_knew_before() {
+    let test = sqlite().await;
+    let app = app!(&test);
+    answer(&app, document(PLATFORM, "")).await;
+    somebody(&test).await;
+    let known = whole(&app, signing_in(EMAIL, PASSWORD)).await;
+    let session = |cookie: &str| {
+        let (_, value) = cookie.split_once('=').expect("a cookie");
+        value.split('.').next().expect("a session").to_owned()
+    };
+    let sent = cookie_of(&known);
+    for planted in [sent.clone(), "__Host-weir_refresh=planted.0.00".to_owned()] {
+        let again = signing_in(EMAIL, PASSWORD).insert_header((header::COOKIE, planted.clone()));
+        let again = whole(&app, again).await;
+        assert_ne!(session(&cookie_of(&again)), session(&planted));
+    }
+    // Whoever had the old one is not let in by the new sign-in, nor put out.
+    let (_, list, _) = whole(&app, by(&token_of(&known), Method::GET, "/me/sessions")).await;
+    assert_eq!(list["data"].as_array().map(Vec::len), Some(3), "{list}");
+}
+
+/// Two instances are two apps over the same stores.
+// Threats: A8.
+#[actix_rt::test]
+async fn a_code_and_the_tries_at_it_count_once_over_all_instances() {
+    for test in all().await {
+        let (one, two) = (app!(&test), app!(&test));
+        answer(&one, document(PLATFORM, "")).await;
+        let user = somebody(&test).await;
+        let token = token_of(&whole(&one, signing_in(EMAIL, PASSWORD)).await);
+        let factor = |path: &str, order: Value| {
+            by(&token, Method::POST, &format!("/me/second-factor{path}")).set_json(order)
+        };
+        let (_, seed, _) = whole(&one, factor("", json!({"password": PASSWORD}))).await;
+        let secret = seed["secret"].as_str().expect("a secret").to_owned();
+        let bytes = totp_rs::Secret::Encoded(secret.clone())
+            .to_bytes()
+            .expect("a seed");
+        let totp = TOTP::new(Algorithm::SHA1, 6, 0, 30, bytes, None, String::new()).expect("TOTP");
+        let code = |steps: i64| totp.generate((now_ms() / 1_000 + 30 * steps).unsigned_abs());
+        let confirmed = whole(&two, factor("/confirm", json!({"code": code(-1)}))).await;
+        assert_eq!(confirmed.0, 200, "{confirmed:?}");
+        let now = code(0);
+        let both = (0..25).map(|_| async {
+            tokio::join!(whole(&one, with_code(&now)), whole(&two, with_code(&now)))
+        });
+        let both = futures_util::future::join_all(both).await;
+        let answers = both.iter().flat_map(|(one, two)| [one.0, two.0]);
+        assert_eq!(
+            answers.filter(|status| *status == 200).count(),
+            1,
+            "{both:?}"
+        );
+        forget_failures(&test).await;
+        let wrong = (0..10).map(|at| {
+            let (first, second) = (format!("{at:06}"), format!("{:06}", at + 100));
+            let (one, two) = (&one, &two);
+            async move {
+                tokio::join!(
+                    whole(one, with_code(&first)),
+                    whole(two, with_code(&second))
+                )
+            }
+        });
+        let wrong = futures_util::future::join_all(wrong).await;
+        let answers = wrong.iter().flat_map(|(one, two)| [one, two]);
+        let looked_at = answers.filter(|one| one.1["code"] == "sign_in_failed");
+        assert_eq!(looked_at.count(), 5, "{wrong:?}");
+        // Another password does not take the factor's place, nor does a session that is kept up.
+        forget_failures(&test).await;
+        let path = format!("/users/{user}/reset-link");
+        let (_, link) = answer(&one, request(Method::POST, &path).set_json(json!({}))).await;
+        let token = link["url"].as_str().and_then(|url| url.split_once('#'));
+        let new = "another long password";
+        let order = json!({"token": token.expect("a link").1, "password": new});
+        let set = plain(Method::POST, "/password-resets").set_json(order);
+        assert_eq!(whole(&two, set).await.0, 204);
+        let asked = whole(&one, signing_in(EMAIL, new)).await;
+        assert_eq!(asked.1["code"], "second_factor_needed", "{asked:?}");
+        // The seed is sealed where it lies.
+        let kept = store::sign_ins::find(&test.stores.config.read, user).await;
+        let sealed = kept.expect("kept").totp.expect("a seed").bytes;
+        assert!(
+            !sealed
+                .windows(secret.len())
+                .any(|piece| piece == secret.as_bytes())
+        );
     }
 }

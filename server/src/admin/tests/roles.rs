@@ -29,14 +29,14 @@ tenants:
   - {name: other, policies: {own_channels: true}, users: [{email: secret@other.example}], limits: [{metric: requests, per: day, max: 41}], budgets: [{amount: '6', period: month}]}
 ";
 
-fn roles() -> impl Iterator<Item = AnyRole> {
+pub(super) fn roles() -> impl Iterator<Item = AnyRole> {
     let platform = PlatformRole::ALL.into_iter().map(AnyRole::Platform);
     let tenants = Role::ALL.into_iter().map(RoleName::BuiltIn);
     platform.chain(tenants.map(AnyRole::Tenant))
 }
 
 /// What a role that is built in allows, wherever it holds.
-fn permissions_of(role: &AnyRole) -> Permissions {
+pub(super) fn permissions_of(role: &AnyRole) -> Permissions {
     match role {
         AnyRole::Platform(role) => of_platform_role(*role),
         AnyRole::Tenant(RoleName::BuiltIn(role)) => of_role(*role),
@@ -44,13 +44,13 @@ fn permissions_of(role: &AnyRole) -> Permissions {
     }
 }
 
-fn by(value: &str, method: &str, path: &str) -> TestRequest {
+pub(super) fn by(value: &str, method: &str, path: &str) -> TestRequest {
     let method = Method::from_bytes(method.as_bytes()).expect("a method");
     let request = request(method, path);
     request.insert_header((header::AUTHORIZATION, format!("Bearer {value}")))
 }
 
-fn token(name: &str, tenant: Option<&str>, role: &AnyRole) -> TestRequest {
+pub(super) fn token(name: &str, tenant: Option<&str>, role: &AnyRole) -> TestRequest {
     let mut order = json!({"name": name, "role": role});
     if let Some(tenant) = tenant {
         order["tenant"] = tenant.into();
@@ -58,7 +58,7 @@ fn token(name: &str, tenant: Option<&str>, role: &AnyRole) -> TestRequest {
     request(Method::POST, "/service-tokens").set_json(order)
 }
 
-fn text(value: &Value) -> String {
+pub(super) fn text(value: &Value) -> String {
     value.as_str().expect("a text").to_owned()
 }
 
@@ -68,7 +68,9 @@ pub(super) struct Operation {
     /// Below `/v1/admin`.
     pub(super) path: String,
     /// None where it is open, or for any caller.
-    permission: Option<Permission>,
+    pub(super) permission: Option<Permission>,
+    /// Whether it is for everybody, known or not.
+    pub(super) is_open: bool,
     /// Of what it takes in JSON, by the names of the schema's fields.
     pub(super) fields: Option<Vec<String>>,
     /// Of its query.
@@ -104,6 +106,7 @@ pub(super) fn operations() -> Vec<Operation> {
                     .expect("the prefix")
                     .to_owned(),
                 permission,
+                is_open: needs == "nothing",
                 fields,
                 words,
             });
@@ -449,10 +452,16 @@ fn the_page_of_permissions_is_current() {
         }));
         page.push_str(&format!("| {} |\n", cells.join(" | ")));
     }
-    page.push_str("\n## Routes\n\n| route | needs |\n|---|---|\n");
+    page.push_str(&format!(
+        "\n## Routes\n\nWhat says *lately* is for people alone who showed their password within the last {} minutes, by signing in or\n\
+         `POST /v1/admin/me/proof`; so is another address for somebody. Tokens are shown with each call.\n\n\
+         | route | needs | |\n|---|---|---|\n",
+        crate::access::FRESH_MS / 60_000
+    ));
     for route in TABLE {
+        let lately = if route.is_fresh { "lately" } else { "" };
         page.push_str(&format!(
-            "| `{} /v1/admin{}` | `{}` |\n",
+            "| `{} /v1/admin{}` | `{}` | {lately} |\n",
             route.method, route.path, route.needs
         ));
     }

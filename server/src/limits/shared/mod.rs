@@ -13,6 +13,7 @@
 mod alone;
 mod keys;
 pub mod leases;
+mod left;
 mod refused;
 mod restock;
 mod scripts;
@@ -40,7 +41,7 @@ use super::{
     rate::{Left, Shape, Taken},
     rates::{CountKey, Holding, Passed, Rates, cost},
 };
-use crate::{hash::IdMap, redis::Redis, tenancy::LimitId};
+use crate::{hash::IdMap, redis::Redis};
 use alone::Alone;
 use keys::{bounded, key, letter, tag};
 use scripts::Scripts;
@@ -457,9 +458,8 @@ impl Rates for Shared {
         self.connect().boxed()
     }
 
-    /// Redis is not asked for a list.
-    fn left(&self, _: LimitId) -> Option<Left> {
-        None
+    fn left<'a>(&'a self, counted: &'a [Counted<'a>]) -> BoxFuture<'a, Vec<Option<Left>>> {
+        self.left_of(counted).boxed()
     }
 }
 

@@ -13,6 +13,7 @@ pub(super) struct Scripts {
     pub(super) lose: Script,
     pub(super) epoch: Script,
     pub(super) restock: Script,
+    pub(super) left: Script,
 }
 
 impl Scripts {
@@ -45,6 +46,7 @@ impl Scripts {
                 include_str!("lua/put.lua"),
                 include_str!("lua/restock.lua")
             )),
+            left: Script::new(include_str!("lua/left.lua")),
         }
     }
 }

@@ -194,7 +194,7 @@ impl Merge<'_> {
         }
     }
 
-    /// People whom this file took out of their last tenant.
+    /// People whom this file took out of their last tenant, and who are nothing on the platform.
     fn drop_the_homeless(&mut self) {
         let stored = self.stored;
         let picture = &mut self.merged.picture;
@@ -205,7 +205,8 @@ impl Merge<'_> {
                 .get(id)
                 .is_some_and(|person| !person.memberships.is_empty());
             let owns = keys.values().any(|key| key.owner == Owner::User(*id));
-            !had || !person.memberships.is_empty() || owns
+            let is_operator = person.platform_role.is_some();
+            !had || !person.memberships.is_empty() || owns || is_operator
         });
     }
 
