@@ -66,6 +66,8 @@ pub struct ProcessFigures {
     pub max_open_files: Option<u64>,
     /// Calls of programs that are under way.
     pub requests_in_flight: u64,
+    /// Connections of callers that are open.
+    pub connections: u64,
 }
 
 /// What its machine has; absent where the system does not say.

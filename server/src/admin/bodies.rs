@@ -139,10 +139,7 @@ async fn note(
     told: &serde_json::Value,
 ) -> Result<(), ApiError> {
     let done = audit::one(kind, Some(tenant), name, told);
-    let transaction = state.stores.config.begin_write().await?;
-    audit::append(&transaction, &state.sealer, author, &[done]).await?;
-    transaction.commit().await.map_err(store::Error::from)?;
-    Ok(())
+    Ok(audit::note(&state.stores, &state.sealer, author, &[done]).await?)
 }
 
 /// The tenant of the query; to callers of a tenant their own.

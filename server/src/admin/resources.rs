@@ -10,15 +10,21 @@ use super::{
     list,
 };
 use crate::{
-    access::{Author, Caller},
+    access::Author,
     resources::{self, Options, read},
+    store::audit,
 };
 
-/// `GET /v1/admin/resources`
-pub async fn export(_: Caller, state: web::Data<State>) -> Result<web::Json<Resources>, ApiError> {
-    Ok(web::Json(
-        resources::stored(&state.stores, &state.sealer).await?,
-    ))
+/// `GET /v1/admin/resources`; that it left is in the audit log before it does.
+pub async fn export(
+    author: Author,
+    state: web::Data<State>,
+) -> Result<web::Json<Resources>, ApiError> {
+    let stored = resources::stored(&state.stores, &state.sealer).await?;
+    let told = serde_json::json!({"tenants": stored.tenants.as_ref().map_or(0, Vec::len)});
+    let done = audit::one("export", None, "resources", &told);
+    audit::note(&state.stores, &state.sealer, &author, &[done]).await?;
+    Ok(web::Json(stored))
 }
 
 /// `POST /v1/admin/resources/apply?dry_run=&prune=`

@@ -132,6 +132,12 @@ pub async fn start(
         .as_ref()
         .map_or(Ok(address), TcpListener::local_addr)?;
 
+    if tls.is_none() && config.trusted_proxies.is_empty() {
+        for address in [address, admin_address] {
+            warn_in_the_clear(address);
+        }
+    }
+
     let mut serving = JoinSet::new();
     let mut servers = Vec::new();
     let mut spawn = |server: actix_web::dev::Server| {
@@ -209,6 +215,16 @@ async fn around<B: MessageBody + 'static>(
 ) -> Result<ServiceResponse<impl MessageBody>, Error> {
     memory::is_needed();
     patience::count(request, |request| panics::caught(request, next)).await
+}
+
+/// Keys, tokens and passwords come there as they are.
+fn warn_in_the_clear(address: SocketAddr) {
+    if reach_of(address) == pages::Reach::Anybody {
+        tracing::warn!(
+            %address,
+            "whatever comes to this address travels in the clear: set tls_cert and tls_key, or trusted_proxies where a proxy speaks https"
+        );
+    }
 }
 
 fn reach_of(address: SocketAddr) -> pages::Reach {

@@ -168,7 +168,7 @@ impl State {
                 spool_bytes: spool.pending_bytes,
                 last_error: self.jobs.last_error(),
             },
-            process: machine::process(in_flight),
+            process: machine::process(in_flight, self.shared.metrics.connections()),
             machine: machine::machine(data_dir),
         }
     }

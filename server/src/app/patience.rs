@@ -25,7 +25,10 @@ use tokio::{
     time::{Instant, Sleep, sleep_until},
 };
 
-use crate::{proxy::Peer, telemetry::metrics::Registry};
+use crate::{
+    proxy::Peer,
+    telemetry::metrics::{InFlight, Registry},
+};
 
 /// How long a caller may take between requests.
 #[derive(Debug, Clone, Copy)]
@@ -119,6 +122,7 @@ pub struct Patient<S> {
     timer: Option<Pin<Box<Sleep>>>,
     metrics: Arc<Registry>,
     peer: Peer,
+    _counted: InFlight,
 }
 
 impl<S> Patient<S> {
@@ -133,6 +137,7 @@ impl<S> Patient<S> {
             timer: None,
             metrics: Arc::clone(metrics),
             peer: Peer::default(),
+            _counted: metrics.connection(),
         }
     }
 

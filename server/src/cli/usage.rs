@@ -53,9 +53,21 @@ pub struct UsageArgs {
     /// Only this channel's.
     #[arg(long)]
     channel: Option<String>,
+    /// Only what went out with this credential, by name or id; for operators.
+    #[arg(long)]
+    credential: Option<String>,
+    /// Only this endpoint's, such as /v1/chat/completions.
+    #[arg(long)]
+    endpoint: Option<String>,
+    /// Only what came this way: api, playground or probe.
+    #[arg(long)]
+    source: Option<String>,
     /// Only what ended so, such as upstream_error.
     #[arg(long)]
     outcome: Option<String>,
+    /// Only what failed with this code.
+    #[arg(long)]
+    error: Option<String>,
     /// Also the success rate, the kinds of tokens, and percentiles of the times.
     #[arg(long)]
     details: bool,
@@ -119,7 +131,11 @@ pub async fn run(args: UsageArgs) -> anyhow::Result<()> {
             ("group", args.group.as_deref()),
             ("model", args.model.as_deref()),
             ("channel", args.channel.as_deref()),
+            ("credential", args.credential.as_deref()),
+            ("endpoint", args.endpoint.as_deref()),
+            ("source", args.source.as_deref()),
             ("outcome", args.outcome.as_deref()),
+            ("error", args.error.as_deref()),
             ("details", args.details.then_some("true")),
             ("wait", Some(&wait)),
         ],

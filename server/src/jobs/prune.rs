@@ -61,3 +61,37 @@ async fn prune(stores: Stores, request_days: Option<u32>) -> store::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{testing, usage::book};
+
+    #[actix_rt::test]
+    async fn single_requests_go_after_their_days_and_their_sums_stay() {
+        for test in testing::all().await {
+            let stores = &test.stores;
+            let ages = [1_i64, 29, 31, 60];
+            let events: Vec<_> = ages
+                .iter()
+                .map(|days| testing::event(now_ms() - days * DAY_MS, 1))
+                .collect();
+            book(&stores.usage, &events).await.expect("booked");
+            let count = async |table: &str| {
+                let sql = format!("SELECT COUNT(*) AS count FROM {table}");
+                let db = &stores.usage;
+                let row = sea_orm::Statement::from_string(db.backend(), sql);
+                let row = sea_orm::ConnectionTrait::query_one_raw(&db.read, row).await;
+                let row = row.expect("a look").expect("a row");
+                row.try_get::<i64>("", "count").expect("a count")
+            };
+            let sums = count("usage_rollups").await;
+            // While nobody says for how long, they are kept.
+            prune(stores.clone(), None).await.expect("pruned");
+            assert_eq!(count("usage_events").await, 4);
+            prune(stores.clone(), Some(30)).await.expect("pruned");
+            assert_eq!(count("usage_events").await, 2);
+            assert_eq!(count("usage_rollups").await, sums);
+        }
+    }
+}

@@ -21,8 +21,9 @@ use weir_api_types::{
 use weir_entity::audit_row::{ActiveModel, Column, Entity, Model};
 
 use super::{
-    Error, Result, Scope, moment,
+    Error, Result, Scope, Stores, moment,
     names::{self, Named},
+    page,
 };
 use crate::{access::Author, clock::now_ms, secrets::Sealer, tenancy::TenantId};
 
@@ -56,6 +57,13 @@ pub fn one(kind: &str, tenant: Option<TenantId>, name: &str, fields: &Value) -> 
             fields: fields.collect(),
         },
     }
+}
+
+/// Appends what was done when nothing else is written with it.
+pub async fn note(stores: &Stores, sealer: &Sealer, author: &Author, done: &[Done]) -> Result<()> {
+    let transaction = stores.config.begin_write().await?;
+    append(&transaction, sealer, author, done).await?;
+    Ok(transaction.commit().await?)
 }
 
 /// Adds rows, in the transaction of what they tell of. Whoever else adds some waits until it is over.
@@ -303,7 +311,10 @@ pub async fn list(
         // A kind alone is each action on it.
         query = match action.contains(':') {
             true => query.filter(Column::Action.eq(action)),
-            false => query.filter(Column::Action.starts_with(format!("{action}:"))),
+            false => {
+                let backend = db.get_database_backend();
+                query.filter(page::begins(backend, Column::Action, &format!("{action}:")))
+            }
         };
     }
     let rows = query.all(db).await?;

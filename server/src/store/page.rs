@@ -205,6 +205,17 @@ fn contains<C: ColumnTrait>(backend: DbBackend, column: C, piece: &str) -> Simpl
     }
 }
 
+/// Whether a column begins with a text, by the case of its letters as SQL has it.
+pub(super) fn begins<C: ColumnTrait>(backend: DbBackend, column: C, text: &str) -> SimpleExpr {
+    let column = Expr::col((column.entity_name(), column));
+    let pattern = pattern(text);
+    let both: [SimpleExpr; 2] = [column, Expr::val(pattern.trim_start_matches('%'))];
+    match backend {
+        DbBackend::Postgres => Expr::cust_with_exprs("$1 LIKE $2 ESCAPE '!'", both),
+        _ => Expr::cust_with_exprs("? LIKE ? ESCAPE '!'", both),
+    }
+}
+
 /// What `LIKE` takes for a piece of text as it stands, with `ESCAPE '!'` behind it.
 pub(super) fn pattern(piece: &str) -> String {
     let mut pattern = String::from("%");

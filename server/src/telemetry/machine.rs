@@ -5,9 +5,10 @@ use std::path::Path;
 use weir_api_types::system::{MachineFigures, ProcessFigures};
 
 /// What the process has now.
-pub fn process(requests_in_flight: u64) -> ProcessFigures {
+pub fn process(requests_in_flight: u64, connections: u64) -> ProcessFigures {
     ProcessFigures {
         requests_in_flight,
+        connections,
         ..of_process().unwrap_or_default()
     }
 }
@@ -40,7 +41,7 @@ fn of_process() -> Option<ProcessFigures> {
         threads: u64::try_from(stat.num_threads).ok(),
         open_files: process.fd_count().ok().map(|files| files as u64),
         max_open_files: most,
-        requests_in_flight: 0,
+        ..ProcessFigures::default()
     })
 }
 
@@ -82,8 +83,8 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[test]
     fn the_system_tells_about_this_process_and_its_machine() {
-        let process = process(3);
-        assert_eq!(process.requests_in_flight, 3);
+        let process = process(3, 4);
+        assert_eq!((process.requests_in_flight, process.connections), (3, 4));
         assert!(process.resident_bytes.is_some_and(|bytes| bytes > 1 << 20));
         assert!(process.open_files.is_some_and(|files| files > 2));
         let machine = machine(Path::new("/"));

@@ -7,6 +7,7 @@ use weir::{
     secrets::Secret,
     store::{self, Stores, connect},
 };
+use weir_upstream::Behaviour;
 
 use crate::{
     both_stores,
@@ -193,6 +194,19 @@ both_stores!(
         assert_eq!(sealed.len(), 2);
         for row in &sealed {
             assert!(!String::from_utf8_lossy(row).contains("nobody else"));
+        }
+
+        // The log has which tools were called, too.
+        for stream in [false, true] {
+            bench.vendor.push(Behaviour {
+                tools: true,
+                ..Behaviour::default()
+            });
+            let id = said(&bench, crate::support::gateway::KEY, stream).await;
+            kept(&bench, &owner, &id).await;
+            let path = format!("/requests/{id}");
+            let (_, detail) = ask(&bench, &owner, Method::GET, &path, Value::Null).await;
+            assert_eq!(detail["tools_called"], json!(["look_up"]), "{detail}");
         }
 
         // Read by those who may, and the log says so; nothing of it is in the log itself.

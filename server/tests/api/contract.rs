@@ -7,8 +7,9 @@ use crate::{
     both_stores,
     clients::tool,
     support::{
-        Setup,
+        Bench, Setup,
         binary::{run, succeeded},
+        people::Person,
         stores::ADMIN_TOKEN,
         window,
     },
@@ -26,6 +27,34 @@ fn setup() -> Setup {
     }
 }
 
+/// Runs it as whoever has the token, with further arguments. It must find nothing.
+async fn conforms(bench: &Bench, python: &Path, token: &str, arguments: &[&str]) {
+    let program = python.with_file_name("schemathesis");
+    let url = format!("{}/v1/admin/openapi.json", bench.admin_url);
+    let authorization = format!("Authorization: Bearer {token}");
+    // Thousands of calls, none of them in a hurry: the tests beside this one are.
+    let mut command = Command::new("nice");
+    command
+        .args(["-n", "15"])
+        .arg(program)
+        .current_dir(bench.stores.folder.path())
+        .args(["run", &url, "--header", &authorization])
+        .args(["--checks", CHECKS])
+        // Every field at its edges; at full length by chance too.
+        .args([
+            "--phases",
+            window("examples,coverage", "examples,coverage,fuzzing"),
+        ])
+        .args(["--max-examples", "50", "--seed", "1"])
+        .args(arguments)
+        .args(["--continue-on-failure", "--no-color", "--warnings", "off"]);
+    let told = run(command).await;
+    let printed = String::from_utf8_lossy(&told.stdout).into_owned();
+    assert!(told.status.success(), "{printed}");
+    let printed = succeeded(&told);
+    assert!(printed.contains("Test cases:"), "{printed}");
+}
+
 both_stores!(
     what_the_document_says_is_what_is_answered,
     setup(),
@@ -33,30 +62,15 @@ both_stores!(
         let Some(python) = tool("WEIR_TEST_PYTHON") else {
             return;
         };
-        let program = Path::new(&python).with_file_name("schemathesis");
-        let url = format!("{}/v1/admin/openapi.json", bench.admin_url);
-        let authorization = format!("Authorization: Bearer {ADMIN_TOKEN}");
-        // Thousands of calls, none of them in a hurry: the tests beside this one are.
-        let mut command = Command::new("nice");
-        command
-            .args(["-n", "15"])
-            .arg(program)
-            .current_dir(bench.stores.folder.path())
-            .args(["run", &url, "--header", &authorization])
-            .args(["--checks", CHECKS])
-            // Every field at its edges; at full length by chance too.
-            .args([
-                "--phases",
-                window("examples,coverage", "examples,coverage,fuzzing"),
-            ])
-            .args(["--max-examples", "50", "--seed", "1"])
-            // It would switch management off for the others.
-            .args(["--exclude-operation-id", "patch_settings"])
-            .args(["--continue-on-failure", "--no-color", "--warnings", "off"]);
-        let told = run(command).await;
-        let printed = String::from_utf8_lossy(&told.stdout).into_owned();
-        assert!(told.status.success(), "{printed}");
-        let printed = succeeded(&told);
-        assert!(printed.contains("Test cases:"), "{printed}");
+        // As somebody, for what is everybody's own; signing out would end that.
+        let owner = Person::invited(&bench, "owner@acme.example", "acme", "owner").await;
+        let own = ["--include-path-regex", "^/v1/admin/(me|search|permissions)"];
+        let stay = ["--exclude-operation-id", "delete_me_sessions"];
+        conforms(&bench, &python, &owner.access, &[own, stay].concat()).await;
+        let others = ["--exclude-operation-id", "patch_settings"];
+        conforms(&bench, &python, ADMIN_TOKEN, &others).await;
+        // Last, as it switches management off for all others.
+        let last = ["--include-operation-id", "patch_settings"];
+        conforms(&bench, &python, ADMIN_TOKEN, &last).await;
     }
 );

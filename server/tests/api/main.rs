@@ -42,6 +42,7 @@ mod observability;
 mod prices;
 mod proxied;
 mod secrets;
+mod settings;
 mod sign_in;
 mod slow;
 mod soak;

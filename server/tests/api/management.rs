@@ -2,13 +2,14 @@
 
 use reqwest::Method;
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 
 use crate::{
     both_stores,
     support::{
         Bench,
         binary::{failed, succeeded, token, weir},
-        gateway::{KEY, OTHER_KEY, hello},
+        gateway::{self, KEY, OTHER_KEY, hello},
         stores::ADMIN_TOKEN,
     },
 };
@@ -251,6 +252,10 @@ both_stores!(
             .iter()
             .find(|one| one["name"] == "vendor");
         assert_eq!(vendor.unwrap()["requests"], 1, "{providers}");
+        assert!(
+            status["process"]["connections"].as_u64() > Some(0),
+            "{status}"
+        );
         let url = format!("{}/health/detailed", bench.admin_url);
         let closed = bench.http.get(&url).bearer_auth(KEY).send().await.unwrap();
         assert_eq!(closed.status(), 401);
@@ -317,7 +322,10 @@ both_stores!(
             made["pool"][0]["id"].as_str().unwrap()
         );
         let (_, check) = admin(Method::POST, &validate, json!({})).await;
-        assert!(check["status"].is_u64(), "the vendor answered: {check}");
+        assert_eq!((&check["works"], &check["status"]), (&json!(true), &json!(200)), "{check}");
+        let asked = bench.vendor.requests();
+        let asked = asked.last().unwrap();
+        assert_eq!(asked.header("authorization"), Some("Bearer sk-own-credential-9999"));
     }
 );
 
@@ -401,5 +409,51 @@ both_stores!(
             .await
             .unwrap();
         assert_eq!(found.json::<Value>().await.unwrap()["data"], json!([]));
+    }
+);
+
+both_stores!(
+    a_key_of_another_gateway_works_on_and_keeps_what_it_was_when_it_is_rotated,
+    |bench| {
+        // What the other gateway gave out; nobody tells it to this one.
+        let value = "sk-litellm-0123456789abcdef0123";
+        let digest = Sha256::digest(value.as_bytes());
+        let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        let set = format!("sha256={digest}");
+        told(
+            &bench,
+            &["keys", "create", "moved", "--tenant", "acme", "--set", &set],
+        )
+        .await;
+        let call =
+            async |key: &str| gateway::status(&bench.http, &bench.url, key, "gpt-test").await;
+        assert_eq!(call(value).await, 200);
+        let rotated = told(&bench, &["keys", "rotate", "moved", "--tenant", "acme"]).await;
+        let next = rotated["value"].as_str().unwrap();
+        assert_eq!((call(value).await, call(next).await), (200, 200));
+        let usage = told(
+            &bench,
+            &["usage", "--by", "key", "--key", "moved", "--source", "api"],
+        )
+        .await;
+        assert_eq!(
+            (&usage[0]["key"], &usage[0]["requests"], &usage[1]),
+            (&json!("moved"), &json!(3), &Value::Null),
+            "{usage}"
+        );
+        let failed = told(&bench, &["usage", "--error", "model_not_found"]).await;
+        assert_eq!(failed, json!([]));
+        // The log's facets say names, and ids for whoever asks on.
+        let facets = told(
+            &bench,
+            &["logs", "facets", "--by", "key,model,channel,outcome"],
+        )
+        .await;
+        let facets = facets["facets"].as_array().unwrap();
+        let names: Vec<&Value> = facets.iter().map(|one| &one["values"][0]["name"]).collect();
+        assert_eq!(names, ["moved", "gpt-test", "vendor", "ok"], "{facets:?}");
+        let key = facets[0]["values"][0]["value"].as_str().unwrap();
+        let found = told(&bench, &["logs", "--key", key]).await;
+        assert_eq!(found.as_array().unwrap().len(), 3, "{found}");
     }
 );

@@ -185,7 +185,7 @@ both_stores!(
         operator
             .call(Method::PATCH, &tenant, json!({"enabled": false}), 200)
             .await;
-        owner.call(Method::GET, "/keys", Value::Null, 403).await;
+        owner.call(Method::GET, "/keys", Value::Null, 401).await;
         let verdict = operator.get("/audit-log/verify").await;
         assert!(
             verdict["bad_row"].is_null() && verdict["rows"].as_i64() > Some(10),

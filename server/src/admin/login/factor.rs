@@ -49,11 +49,8 @@ pub async fn take(
     code: &str,
     recovery: bool,
 ) -> Result<bool, ApiError> {
-    let code: String = code
-        .chars()
-        .filter(|c| !c.is_whitespace() && *c != '-')
-        .collect();
-    if code.len() == DIGITS && code.bytes().all(|byte| byte.is_ascii_digit()) {
+    let code = bare(code);
+    if is_time_code(&code) {
         let Some(sealed) = &kept.totp else {
             return Ok(false);
         };
@@ -81,6 +78,18 @@ pub async fn take(
     let taken = sign_ins::take_recovery(&transaction, user, &digest, now_ms()).await?;
     transaction.commit().await.map_err(store::Error::from)?;
     Ok(taken)
+}
+
+/// Whether it looks like what an app shows, and not like a recovery code.
+pub fn is_time_code(code: &str) -> bool {
+    let code = bare(code);
+    code.len() == DIGITS && code.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// As it is compared: people set codes apart.
+fn bare(code: &str) -> String {
+    let kept = code.chars().filter(|c| !c.is_whitespace() && *c != '-');
+    kept.collect()
 }
 
 /// New recovery codes, and what is kept of them.

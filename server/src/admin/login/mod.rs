@@ -24,7 +24,7 @@ use weir_api_types::{
     secret::Sensitive,
 };
 
-pub use factor::{recovery_codes, seed, take};
+pub use factor::{is_time_code, recovery_codes, seed, take};
 pub use password::Passwords;
 pub use throttle::Proof;
 pub use through::{Known, callback, providers, redirect_uri, start, to_provider};
@@ -89,11 +89,42 @@ pub async fn sign_in(
     let person = who(&state, user, &password).await?;
     let Some(person) = person else {
         tried.failed(&state.stores, now_ms()).await?;
+        if user.is_some() {
+            tell_failed(&request, &state, account, "password");
+        }
         return Err(ApiError::new(Code::SignInFailed, "Try again."));
     };
-    second_factor(&state, &tried, person.id, code.as_ref()).await?;
+    let shown = match second_factor(&state, &tried, person.id, code.as_ref()).await {
+        Ok(shown) => shown,
+        Err(error) => {
+            if error.code() == Code::SignInFailed {
+                tell_failed(&request, &state, account, "code");
+            }
+            return Err(error);
+        }
+    };
     tried.succeeded(&state.stores).await?;
-    begin(&request, &state, &person, address, None).await
+    begin(&request, &state, &person, address, shown, None).await
+}
+
+/// Has the audit log say that somebody tried to be who they are not, or mistyped. Beside the answer: how long that takes must not
+/// tell whose address is known. Tries are few, as they wait.
+fn tell_failed(
+    request: &HttpRequest,
+    state: &web::Data<State>,
+    account: String,
+    wrong: &'static str,
+) {
+    let author = access::author_of(request, state, "process", None, "sign-in");
+    let state = state.clone();
+    actix_web::rt::spawn(async move {
+        let told = serde_json::json!({"wrong": wrong});
+        let done = store::audit::one("failed_sign_in", None, &account, &told);
+        if let Err(error) = store::audit::note(&state.stores, &state.sealer, &author, &[done]).await
+        {
+            tracing::error!(%error, "a failed sign-in could not be noted");
+        }
+    });
 }
 
 /// The person whose password it is, if they may sign in at all.
@@ -117,15 +148,16 @@ async fn who(
     }
 }
 
+/// Asks for the second factor of whoever has one. What they have shown, in words for the audit log.
 async fn second_factor(
     state: &State,
     tried: &Try,
     user: UserId,
     code: Option<&Sensitive>,
-) -> Result<(), ApiError> {
+) -> Result<&'static str, ApiError> {
     let kept = sign_ins::find(&state.stores.config.read, user).await?;
     if !kept.totp_on {
-        return Ok(());
+        return Ok("password");
     }
     let Some(code) = code else {
         let detail = "Send the six digits of your app, or a recovery code, in `code`.";
@@ -138,7 +170,10 @@ async fn second_factor(
         let detail = "The code is wrong, or was used before.";
         return Err(ApiError::new(Code::SignInFailed, detail));
     }
-    Ok(())
+    Ok(match is_time_code(code) {
+        true => "password and code",
+        false => "password and recovery code",
+    })
 }
 
 /// Begins a session, of which nothing was known before.
@@ -147,6 +182,7 @@ async fn begin(
     state: &State,
     person: &Person,
     address: IpAddr,
+    shown: &str,
     provider: Option<&Provider>,
 ) -> Result<HttpResponse, ApiError> {
     let (id, now_ms) = (Uuid::new_v4(), now_ms());
@@ -166,7 +202,7 @@ async fn begin(
         },
     };
     let author = access::author_of(request, state, "user", Some(person.id.0), &person.email);
-    let told = serde_json::json!({"address": new.address});
+    let told = serde_json::json!({"address": new.address, "by": shown});
     let done = audit::differs("session", None, &person.email, None, Some(&told))?;
     let transaction = state.stores.config.begin_write().await?;
     if let Some(provider) = provider {

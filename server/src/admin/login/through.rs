@@ -212,7 +212,14 @@ pub async fn callback(
         Some(_) => HttpResponse::SeeOther().finish(),
         None => {
             let address = access::address(&request, &state);
-            let begun = begin(&request, &state, &person, address, Some(&provider));
+            let begun = begin(
+                &request,
+                &state,
+                &person,
+                address,
+                &provider.name,
+                Some(&provider),
+            );
             let mut answer = begun.await?;
             *answer.status_mut() = actix_web::http::StatusCode::SEE_OTHER;
             answer.set_body(actix_web::body::BoxBody::new(()))

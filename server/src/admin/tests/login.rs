@@ -205,6 +205,37 @@ async fn what_is_wrong_is_told_alike_and_waits_without_locking_anybody_out() {
     }
 }
 
+/// A wrong password of somebody, and any of nobody: an outsider has nothing but the time to tell them apart.
+// Threats: A3.
+#[actix_rt::test]
+async fn it_takes_as_long_to_be_wrong_as_to_be_unknown() {
+    const TRIES: usize = 100;
+    let test = sqlite().await;
+    let app = app!(&test);
+    answer(&app, document(PLATFORM, "")).await;
+    somebody(&test).await;
+    let mut times = [Vec::new(), Vec::new()];
+    for at in 0..TRIES {
+        // By turns, as the machine is now faster and now slower; from elsewhere each time, so that nobody waits.
+        for (email, times) in [EMAIL, "b@acme.example"].iter().zip(&mut times) {
+            super::proofs::forget_failures(&test).await;
+            let address = format!("127.0.{}.{}:1", at / 100, at % 100 + 1);
+            let request = signing_in(email, "wrong password");
+            let request = request.peer_addr(address.parse().expect("an address"));
+            let began = std::time::Instant::now();
+            assert_eq!(whole(&app, request).await.0, 401);
+            times.push(began.elapsed().as_secs_f64());
+        }
+    }
+    let medians = times.map(|mut times| {
+        times.sort_by(f64::total_cmp);
+        times[TRIES / 2]
+    });
+    let ratio = medians[0] / medians[1];
+    // Hashing is nearly all of it: whoever forgot that for one of them is off by a hundred times.
+    assert!((0.67..1.5).contains(&ratio), "{medians:?}");
+}
+
 // Threats: A4.
 #[actix_rt::test]
 async fn a_refresh_token_works_once_and_a_copy_ends_the_session() {

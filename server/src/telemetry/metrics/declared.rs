@@ -82,6 +82,8 @@ metrics! {
     tokens_used: IntCounterVec = "gateway_tokens_used_total" ["provider", "model", "type"];
     /// Requests under way.
     requests_in_flight: IntGauge = "gateway_requests_in_flight" [];
+    /// Connections of callers that are open.
+    connections: IntGauge = "gateway_connections" [];
     /// Attempts at channels, by how they ended: `ok`, or the word for what went wrong.
     attempts: IntCounterVec = "gateway_attempts_total" ["provider", "reason"];
     /// Requests of known keys that Weir refused, by the code that the caller got.

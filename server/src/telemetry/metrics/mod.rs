@@ -67,6 +67,17 @@ impl Registry {
         InFlight(self.families.requests_in_flight.clone())
     }
 
+    /// Counts a caller's connection until what it returns is dropped.
+    pub fn connection(&self) -> InFlight {
+        self.families.connections.inc();
+        InFlight(self.families.connections.clone())
+    }
+
+    /// Connections of callers that are open.
+    pub fn connections(&self) -> u64 {
+        self.families.connections.get().unsigned_abs()
+    }
+
     /// Requests that are under way.
     pub fn requests_in_flight(&self) -> u64 {
         self.families.requests_in_flight.get().unsigned_abs()

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 
 use crate::{
@@ -278,6 +278,20 @@ both_stores!(
                 .status(),
             200
         );
+        // A token of the platform that may, and one of a tenant's owner, who may not.
+        for (order, status) in [
+            (json!({"name": "scraper", "role": "platform_viewer"}), 200),
+            (json!({"name": "owner", "tenant": "acme", "role": "owner"}), 401),
+        ] {
+            let made = bench.admin(reqwest::Method::POST, "/service-tokens").json(&order);
+            let made: Value = made.send().await.unwrap().json().await.unwrap();
+            let request = bench
+                .http
+                .get(format!("{}/metrics", bench.url))
+                .header("x-forwarded-for", "203.0.113.9")
+                .bearer_auth(made["value"].as_str().unwrap());
+            assert_eq!(request.send().await.unwrap().status(), status, "{order}");
+        }
         assert_eq!(
             bench
                 .http

@@ -4,7 +4,7 @@ mod canaries;
 mod log;
 mod metrics;
 mod pages;
-mod traces;
+pub mod traces;
 
 use weir_upstream::Vendor;
 
