@@ -75,20 +75,22 @@ async fn settings_are_in_force_on_every_instance() {
         let call = call.header("traceparent", format!("00-{trace}-b7ad6b7169203331-01"));
         assert_eq!(call.send().await.unwrap().status(), 200);
     };
-    let [quiet, unseen, seen] = [
-        "0af7651916cd43dd8448eb211c80319c",
+    let [unseen, seen] = [
         "1af7651916cd43dd8448eb211c80319c",
         "2af7651916cd43dd8448eb211c80319c",
     ];
-    let logged = || std::fs::read_to_string(&log).unwrap();
-    chat(quiet).await;
-    assert!(!logged().contains("TRACE") && !logged().contains("DEBUG"));
-    patch(&bench, json!({"log": "trace"})).await;
-    becomes("the log tells more", async || {
-        chat(quiet).await;
-        logged().contains("TRACE")
-    })
-    .await;
+    let tells = async || {
+        let unknown = bench
+            .http
+            .get(there("/v1/nothing-here"))
+            .bearer_auth(OTHER_KEY);
+        assert_eq!(unknown.send().await.unwrap().status(), 404);
+        let log = std::fs::read_to_string(&log).unwrap();
+        log.contains("an unknown path")
+    };
+    assert!(!tells().await);
+    patch(&bench, json!({"log": "debug"})).await;
+    becomes("the log tells more", tells).await;
     patch(&bench, json!({"log": null})).await;
 
     // What is traced.
