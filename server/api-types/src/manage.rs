@@ -279,6 +279,38 @@ pub struct KeyItem {
     pub created_at: String,
 }
 
+/// What the platform grants a tenant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Granted {
+    pub models: Vec<GrantedModel>,
+    pub channels: Vec<GrantedChannel>,
+}
+
+/// A model of the platform's that a tenant may use, by name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct GrantedModel {
+    pub name: String,
+    pub capabilities: Vec<String>,
+    pub context_tokens: Option<u64>,
+    pub max_output_tokens: Option<u64>,
+    /// What the tenant is charged.
+    pub prices: Prices,
+    /// Of the granted channels, those that it goes to.
+    pub channels: Vec<String>,
+}
+
+/// A channel of the platform's that a tenant may use, by name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct GrantedChannel {
+    pub name: String,
+    pub kind: Kind,
+    /// Whether it could take a call now.
+    pub up: bool,
+}
+
 /// A living instance.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]

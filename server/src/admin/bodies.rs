@@ -30,7 +30,7 @@ pub async fn show(
     request: HttpRequest,
     state: web::Data<State>,
 ) -> Result<HttpResponse, ApiError> {
-    let tenant = tenant_in(&state, &caller, &request).await?;
+    let tenant = list::tenant(&state, &caller, &request).await?;
     let catalog = state.catalog.load();
     let known = catalog.tenant(tenant);
     let known = known.ok_or_else(|| ApiError::not_found("tenant"))?;
@@ -92,7 +92,7 @@ pub async fn forget(
     request: HttpRequest,
     state: web::Data<State>,
 ) -> Result<HttpResponse, ApiError> {
-    let tenant = tenant_in(&state, &caller, &request).await?;
+    let tenant = list::tenant(&state, &caller, &request).await?;
     let calls = bodies::forget(&state.stores.usage, tenant, now_ms()).await?;
     let told = serde_json::json!({ "calls": calls });
     note(&state, &author, tenant, "bodies_forgotten", "", &told).await?;
@@ -140,23 +140,4 @@ async fn note(
 ) -> Result<(), ApiError> {
     let done = audit::one(kind, Some(tenant), name, told);
     Ok(audit::note(&state.stores, &state.sealer, author, &[done]).await?)
-}
-
-/// The tenant of the query; to callers of a tenant their own.
-async fn tenant_in(
-    state: &State,
-    caller: &Caller,
-    request: &HttpRequest,
-) -> Result<TenantId, ApiError> {
-    let mut words = list::words(request)?;
-    let named = words.remove("tenant");
-    list::refuse_rest(&words)?;
-    let named = named.as_deref().map(thing::normal_name).transpose()?;
-    match (named, caller.reach) {
-        (Some(name), _) => {
-            let tenant = state.tenant_named(caller, &name).await?;
-            tenant.ok_or_else(|| ApiError::not_found("tenant"))
-        }
-        (None, _) => state.tenant_of(caller, None).await,
-    }
 }

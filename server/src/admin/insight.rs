@@ -163,7 +163,7 @@ pub async fn impact(
         _ => dependants(db, kind, id).await?,
     };
     if kind == Kind::Tenant {
-        let people = store::users::only_in(db, id.into()).await?.len() as u64;
+        let people = store::users::count_only_in(db, id.into()).await?;
         goes.extend((people > 0).then_some((Kind::User, people)));
     }
     let goes = goes.into_iter().map(|(kind, count)| Dependants {

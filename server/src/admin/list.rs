@@ -19,7 +19,7 @@ use crate::{
         Listed, Page, Scope,
         page::{By, Cursor, MAX_ROWS},
     },
-    tenancy::name,
+    tenancy::{TenantId, name},
 };
 
 const DEFAULT_ROWS: u64 = 100;
@@ -88,6 +88,23 @@ pub async fn scope(
     let id = state.tenant_named(caller, tenant).await?;
     id.map(Scope::Tenant)
         .ok_or_else(|| ApiError::not_found("tenant"))
+}
+
+/// The one tenant that a query without other words names; to callers of a tenant their own.
+pub async fn tenant(
+    state: &State,
+    caller: &Caller,
+    request: &HttpRequest,
+) -> Result<TenantId, ApiError> {
+    let mut words = words(request)?;
+    let named = words.remove("tenant");
+    refuse_rest(&words)?;
+    let Some(name) = named else {
+        return state.tenant_of(caller, None).await;
+    };
+    let name = name::normal(&name).map_err(|error| ApiError::field("tenant", error))?;
+    let tenant = state.tenant_named(caller, &name).await?;
+    tenant.ok_or_else(|| ApiError::not_found("tenant"))
 }
 
 /// Whose rows a caller may see.

@@ -13,6 +13,7 @@ mod body;
 mod bounds;
 mod channels;
 pub mod error;
+mod granted;
 mod groups;
 mod guard;
 mod hosts;

@@ -10,7 +10,7 @@ use weir_api_types::{
         RequestQuery,
     },
     manage::{
-        AlertItem, AuditItem, AuditVerdict, BudgetItem, ChannelItem, CreatedServiceToken,
+        AlertItem, AuditItem, AuditVerdict, BudgetItem, ChannelItem, CreatedServiceToken, Granted,
         GroupItem, InstanceItem, KeyItem, LimitItem, ModelItem, NewServiceToken, Rights, RoleItem,
         ServiceTokenItem, ServiceTokenPatch, TenantItem, UserItem,
     },
@@ -43,7 +43,7 @@ use super::{
     access::{self, Needs},
     admin_key, audit, bodies, bounds,
     channels::{self, Channels},
-    error,
+    error, granted,
     groups::{self, Groups},
     identities, identity_providers, insight, instances, invitations,
     keys::{self, Keys},
@@ -342,6 +342,10 @@ routes! {
     }
     "/models/{id}/impact" {
         GET ModelsRead => insight::impact, "What would go, or be missed, with a model." => 200 one Impact;
+    }
+    "/granted" {
+        GET ModelsRead => granted::show, "What the platform grants a tenant: models with what they cost, and channels by name.",
+            ? TenantQuery => 200 one Granted;
     }
     "/settings" {
         GET SettingsRead => settings::show, "The run-time settings in force." => 200 one RuntimeSettings;

@@ -11,6 +11,7 @@ use weir_api_types::{
 };
 
 use super::{
+    client::with_query,
     credentials,
     listing::{ListArgs, NamedArgs, Narrowed, Words, show},
     system,
@@ -85,10 +86,22 @@ pub enum Channels {
 pub enum Models {
     /// List models, with their routes.
     List(NamedArgs),
+    /// What the platform grants a tenant: its models with what they cost, and its channels.
+    Granted(GrantedArgs),
     #[command(flatten)]
     One(things::Command),
     /// What would go, or be missed, with a model.
     Impact(things::OneArgs),
+}
+
+/// `weir models granted`
+#[derive(Debug, Args)]
+pub struct GrantedArgs {
+    /// Which tenant; that of the token if not given.
+    #[arg(long, value_name = "NAME")]
+    tenant: Option<String>,
+    #[command(flatten)]
+    one: system::OneArgs,
 }
 
 /// What can be done with tenants.
@@ -180,6 +193,10 @@ pub async fn channels(command: Channels) -> anyhow::Result<()> {
 pub async fn models(command: Models) -> anyhow::Result<()> {
     match command {
         Models::List(args) => list_models(args).await,
+        Models::Granted(args) => {
+            let words = [("tenant", args.tenant.as_deref())];
+            system::one(&with_query("/v1/admin/granted", &words), args.one).await
+        }
         Models::One(command) => MODELS.run(command).await,
         Models::Impact(args) => MODELS.below(args, "impact").await,
     }

@@ -1,6 +1,7 @@
 //! `weir logs`: single requests.
 
 use clap::{Args, Subcommand};
+use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;
 use weir_api_types::{
@@ -182,6 +183,14 @@ pub async fn run(args: LogsArgs) -> anyhow::Result<()> {
     })
 }
 
+/// One value of one facet.
+#[derive(Serialize)]
+struct FacetRow<'a> {
+    facet: &'a str,
+    #[serde(flatten)]
+    count: &'a FacetCount,
+}
+
 async fn facets(args: &FacetsArgs) -> anyhow::Result<()> {
     let mut words = args.query.words().to_vec();
     words.push(("by", args.by.as_deref()));
@@ -190,20 +199,26 @@ async fn facets(args: &FacetsArgs) -> anyhow::Result<()> {
     if let Some(looked_to) = &found.looked_to {
         eprintln!("weir: only what is newer than {looked_to} was looked at");
     }
-    let rows: Vec<(&str, &FacetCount)> = found
-        .facets
-        .iter()
-        .flat_map(|one| one.values.iter().map(|value| (one.facet.as_str(), value)))
-        .collect();
+    let rows = found.facets.iter().flat_map(|one| {
+        let facet = one.facet.as_str();
+        let counts = one.values.iter();
+        counts.map(move |count| FacetRow { facet, count })
+    });
+    let rows: Vec<FacetRow<'_>> = rows.collect();
     let columns = ["facet", "value", "name", "requests"];
-    output::list(args.output.output, &rows, &columns, |(facet, count)| {
-        vec![
-            (*facet).to_owned(),
-            count.value.clone(),
-            count.name.clone(),
-            count.requests.to_string(),
-        ]
-    })
+    output::list(
+        args.output.output,
+        &rows,
+        &columns,
+        |FacetRow { facet, count }| {
+            vec![
+                (*facet).to_owned(),
+                count.value.clone(),
+                count.name.clone(),
+                count.requests.to_string(),
+            ]
+        },
+    )
 }
 
 async fn found(

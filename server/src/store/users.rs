@@ -15,7 +15,7 @@ use weir_api_types::{
 use weir_entity::{group, group_member, membership, role, tenant, user};
 
 use super::{
-    Columns, Listed, Page, Result, Scope,
+    Columns, Error, Listed, Page, Result, Scope,
     names::{self, Named},
     roles::{self, RoleNames},
 };
@@ -167,24 +167,28 @@ pub async fn is_somewhere(
     Ok(places.any(|tenant| only.is_none_or(|only| only == tenant)))
 }
 
-/// Who would be nowhere without a tenant: in no other one, and without a role on the platform.
+/// Whom the question is about who would be nowhere without a tenant: in no other one, and without a role on the platform.
+const ONLY_IN: &str = "FROM memberships JOIN users ON users.id = memberships.user_id \
+    WHERE memberships.tenant_id = $1 AND users.platform_role IS NULL AND NOT EXISTS \
+    (SELECT 1 FROM memberships AS others WHERE others.user_id = memberships.user_id AND others.tenant_id <> $1)";
+
+/// Who would be nowhere without a tenant.
 pub async fn only_in(db: &impl ConnectionTrait, tenant: TenantId) -> Result<Vec<Person>> {
-    let elsewhere = membership::Entity::find()
-        .select_only()
-        .column(membership::Column::UserId)
-        .filter(membership::Column::TenantId.ne(tenant.0));
-    let only_here: Vec<Uuid> = membership::Entity::find()
-        .inner_join(user::Entity)
-        .select_only()
-        .column(membership::Column::UserId)
-        .filter(membership::Column::TenantId.eq(tenant.0))
-        .filter(user::Column::PlatformRole.is_null())
-        .filter(membership::Column::UserId.not_in_subquery(elsewhere.into_query()))
-        .into_tuple()
-        .all(db)
-        .await?;
-    let ids: Vec<UserId> = only_here.into_iter().map(Into::into).collect();
+    let sql = format!("SELECT memberships.user_id AS id {ONLY_IN}");
+    let rows = Statement::from_sql_and_values(db.get_database_backend(), sql, [tenant.0.into()]);
+    let mut ids = Vec::new();
+    for row in db.query_all_raw(rows).await? {
+        ids.push(UserId(row.try_get("", "id")?));
+    }
     some(db, &ids).await
+}
+
+/// How many would be nowhere without a tenant.
+pub async fn count_only_in(db: &impl ConnectionTrait, tenant: TenantId) -> Result<u64> {
+    let sql = format!("SELECT COUNT(*) AS count {ONLY_IN}");
+    let row = Statement::from_sql_and_values(db.get_database_backend(), sql, [tenant.0.into()]);
+    let row = db.query_one_raw(row).await?.ok_or(Error::NotFound)?;
+    Ok(row.try_get::<i64>("", "count")?.unsigned_abs())
 }
 
 /// Makes a person, or brings all rows of theirs up to date.

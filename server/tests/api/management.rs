@@ -333,7 +333,7 @@ both_stores!(
     what_binds_a_key_what_goes_with_a_thing_and_where_something_is,
     |bench| {
         bench
-            .apply("tenants: [{name: acme, limits: [{metric: requests, per: day, max: 1000}], budgets: [{amount: '50', period: month}], groups: [{name: Ärzte}], keys: [{name: laptop, limits: [{metric: requests, per: day, max: 10}]}]}]")
+            .apply("{models: [{name: gpt-test, limits: [{metric: requests, per: day, max: 5000}]}], channels: [{name: dedicated, tenant: acme, limits: [{metric: requests, per: day, max: 4000}]}], tenants: [{name: acme, limits: [{metric: requests, per: day, max: 1000}, {metric: requests, per: minute, max: 30, each: key}], budgets: [{amount: '50', period: month}], groups: [{name: Ärzte}], keys: [{name: laptop, limits: [{metric: requests, per: day, max: 10}, {metric: requests, per: hour, max: 20, algorithm: sliding_window}, {metric: concurrent, max: 7}]}]}]}")
             .await;
         let answer = bench.chat(hello("gpt-test")).await;
         let id = answer.headers()["x-request-id"]
@@ -342,21 +342,82 @@ both_stores!(
             .to_owned();
         bench.books().await;
         let bounds = told(&bench, &["keys", "bounds", "laptop", "--tenant", "acme"]).await;
-        assert_eq!(bounds["limits"].as_array().unwrap().len(), 2, "{bounds}");
-        assert_eq!(bounds["budgets"].as_array().unwrap().len(), 1, "{bounds}");
-        let own = bounds["limits"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .find(|limit| limit["scope"] == "key");
-        // What Redis counts an instance does not know; a budget's past it does.
-        let known = own.unwrap()["remaining"].as_u64();
-        assert!(known.is_none_or(|left| left == 9), "{bounds}");
-        let wanted = match known {
-            Some(_) => &own.unwrap()["id"],
-            None => &bounds["budgets"][0]["id"],
+        // What counts is what all instances share, wherever they do.
+        let left = |bounds: &Value| -> Vec<(String, u64, u64)> {
+            let limits = bounds["limits"].as_array().unwrap().iter();
+            let number = |value: &Value| value.as_u64().unwrap_or_else(|| panic!("{bounds}"));
+            let left = limits.map(|limit| {
+                let scope = limit["scope"].as_str().unwrap().to_owned();
+                (
+                    scope,
+                    number(&limit["rule"]["max"]),
+                    number(&limit["remaining"]),
+                )
+            });
+            left.collect()
         };
-        assert_eq!(&bounds["binding"], wanted, "{bounds}");
+        let found = left(&bounds);
+        for expected in [
+            ("tenant", 1_000, 999),
+            ("key", 10, 9),
+            ("key", 20, 19),
+            ("key", 7, 7),
+            ("model", 5_000, 4_999),
+        ] {
+            let (scope, max, remaining) = expected;
+            assert!(
+                found.contains(&(scope.to_owned(), max, remaining)),
+                "{expected:?}: {found:?}"
+            );
+        }
+        let each = found.iter().find(|(_, max, _)| *max == 30).unwrap();
+        assert!(
+            (29..=30).contains(&each.2),
+            "one flows back in two seconds: {found:?}"
+        );
+        let limits = bounds["limits"].as_array().unwrap();
+        let own = limits
+            .iter()
+            .find(|limit| limit["rule"]["max"] == 10)
+            .unwrap();
+        assert_eq!(bounds["binding"], own["id"], "{bounds}");
+        assert_eq!(bounds["budgets"].as_array().unwrap().len(), 1, "{bounds}");
+        // What stands on the platform's own is its operators' business; what stands on a tenant's is not.
+        let order = json!({"tenant": "acme", "name": "looks", "role": "viewer"});
+        let made = bench.admin(Method::POST, "/service-tokens").json(&order);
+        let made: Value = made.send().await.unwrap().json().await.unwrap();
+        let key = told(&bench, &["keys", "show", "laptop", "--tenant", "acme"]).await;
+        let key = key["id"].as_str().unwrap();
+        let url = format!("{}/v1/admin/keys/{key}/bounds", bench.admin_url);
+        let seen = bench
+            .http
+            .get(url)
+            .bearer_auth(made["value"].as_str().unwrap());
+        let seen: Value = seen.send().await.unwrap().json().await.unwrap();
+        let seen = left(&seen);
+        assert_eq!(seen.len(), found.len() - 1, "{seen:?}");
+        assert!(seen.iter().all(|(scope, ..)| scope != "model"), "{seen:?}");
+        // A list knows it too, of what counts nothing apart, and is narrowed by what things stand on.
+        let listed = told(&bench, &["limits", "list", "--scope", "key", "--of", key]).await;
+        let listed = json!({"limits": listed});
+        let all = listed["limits"].as_array().unwrap();
+        assert_eq!(all.len(), 3, "{listed}");
+        let known = all.iter().filter(|limit| limit["remaining"].is_u64());
+        assert_eq!(known.count(), 3, "{listed}");
+        for (words, count) in [
+            (["limits", "list", "--scope", "tenant"], 2),
+            (["limits", "list", "--scope", "model"], 1),
+            (["limits", "list", "--scope", "group"], 0),
+            (["budgets", "list", "--scope", "tenant"], 1),
+            (["budgets", "list", "--scope", "key"], 0),
+        ] {
+            let listed = told(&bench, &words).await;
+            assert_eq!(
+                listed.as_array().unwrap().len(),
+                count,
+                "{words:?}: {listed}"
+            );
+        }
 
         let impact = told(&bench, &["tenants", "impact", "acme"]).await;
         assert_eq!(impact["requests"], 1, "{impact}");
@@ -372,6 +433,41 @@ both_stores!(
             impact["needed_by"].as_str().unwrap().starts_with("model "),
             "{impact}"
         );
+        let impact = told(&bench, &["users", "impact", "zhang@acme.example"]).await;
+        assert_eq!(
+            (&impact["requests"], &impact["goes_along"][0]),
+            (&json!(1), &json!({"kind": "key", "count": 1})),
+            "{impact}"
+        );
+        told(
+            &bench,
+            &[
+                "roles",
+                "create",
+                "auditor",
+                "--tenant",
+                "acme",
+                "--set",
+                "permissions=['audit:read']",
+            ],
+        )
+        .await;
+        told(
+            &bench,
+            &[
+                "service-tokens",
+                "create",
+                "--tenant",
+                "acme",
+                "--name",
+                "audits",
+                "--role",
+                "auditor",
+            ],
+        )
+        .await;
+        let impact = told(&bench, &["roles", "impact", "auditor", "--tenant", "acme"]).await;
+        assert!(impact["needed_by"].is_string(), "{impact}");
 
         let kinds = async |text: &str| {
             let found = told(&bench, &["search", text]).await;
@@ -451,10 +547,11 @@ both_stores!(
             &["logs", "facets", "--by", "key,model,channel,outcome"],
         )
         .await;
-        let facets = facets["facets"].as_array().unwrap();
-        let names: Vec<&Value> = facets.iter().map(|one| &one["values"][0]["name"]).collect();
+        let facets = facets.as_array().unwrap();
+        let names: Vec<&Value> = facets.iter().map(|one| &one["name"]).collect();
         assert_eq!(names, ["moved", "gpt-test", "vendor", "ok"], "{facets:?}");
-        let key = facets[0]["values"][0]["value"].as_str().unwrap();
+        assert!(facets.iter().all(|one| one["requests"] == 3), "{facets:?}");
+        let key = facets[0]["value"].as_str().unwrap();
         let found = told(&bench, &["logs", "--key", key]).await;
         assert_eq!(found.as_array().unwrap().len(), 3, "{found}");
     }

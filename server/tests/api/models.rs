@@ -7,6 +7,7 @@ use crate::{
     both_stores,
     support::{
         Bench, Setup,
+        binary::{succeeded, token, weir},
         gateway::{KEY, OTHER_KEY, hello},
         refused,
     },
@@ -291,5 +292,44 @@ both_stores!(
         for name in [" caf\u{E9}", "cafe\u{301}", "CAF\u{C9}", "caf\u{E9}."] {
             refused(bench.chat(hello(name)).await, 404, "model_not_found").await;
         }
+    }
+);
+
+both_stores!(
+    /// Threats: T11.
+    what_is_granted_is_told_without_what_lies_behind_it,
+    granted(),
+    |bench| {
+        let order = json!({"tenant": "acme", "name": "dev", "role": "developer"});
+        let made = bench.admin(Method::POST, "/service-tokens").json(&order);
+        let made: Value = made.send().await.unwrap().json().await.unwrap();
+        let developer = made["value"].as_str().unwrap();
+        let told = get(&bench, "/v1/admin/granted", developer).await;
+        assert_eq!(told.status(), 200);
+        let told: Value = told.json().await.unwrap();
+        let names = |told: &Value| -> Vec<String> {
+            let models = told["models"].as_array().unwrap().iter();
+            models.map(|model| model["name"].as_str().unwrap().to_owned()).collect()
+        };
+        assert_eq!(names(&told), ["plain", "vendor/with/slashes"]);
+        let plain = &told["models"][0];
+        assert_eq!(
+            (&plain["prices"]["input"], &plain["channels"], &plain["max_output_tokens"]),
+            (&json!("1.5"), &json!(["open"]), &json!(4096)),
+            "{plain}"
+        );
+        assert_eq!(told["channels"], json!([{"name": "open", "kind": "openai", "up": true}]));
+        // Neither what is granted to others nor where anything goes.
+        let text = told.to_string();
+        for word in ["secret-deal", "hidden", "retired", "off", "slashed", "sk-", "http", "127.0.0.1"] {
+            assert!(!text.contains(word), "{word}: {text}");
+        }
+        let foreign = get(&bench, "/v1/admin/granted?tenant=globex", developer).await;
+        assert_eq!(foreign.status(), 404);
+        let words = ["models", "granted", "--tenant", "globex", "--output", "json"];
+        let server = [("WEIR_URL".to_owned(), bench.admin_url.clone()), token()];
+        let told = succeeded(&weir(&server, &words).await);
+        let told: Value = serde_json::from_str(&told).unwrap();
+        assert_eq!(names(&told), ["hidden", "plain", "vendor/with/slashes"]);
     }
 );

@@ -262,3 +262,62 @@ async fn changes_at_once_make_one_chain() {
         assert_eq!(verdict(&app).await.0, Value::Null);
     }
 }
+
+#[actix_rt::test]
+async fn wrong_tries_exports_and_how_somebody_came_in_are_told() {
+    for test in all().await {
+        let app = app!(&test);
+        answer(&app, document(PLATFORM, "")).await;
+        login::somebody(&test).await;
+        let (email, right) = (login::EMAIL, login::PASSWORD);
+        for (email, password) in [
+            (email, "wrong"),
+            ("b@acme.example", "wrong"),
+            (email, right),
+        ] {
+            login::whole(&app, login::signing_in(email, password)).await;
+        }
+        answer(&app, request(Method::GET, "/resources")).await;
+        let of = async |action: &str| {
+            let path = format!("/audit-log?action={action}");
+            let (status, log) = answer(&app, request(Method::GET, &path)).await;
+            assert_eq!(status, 200, "{log}");
+            log["data"].as_array().expect("rows").clone()
+        };
+        // It is told beside the answer.
+        let failed = async {
+            loop {
+                let rows = of("failed_sign_in").await;
+                if !rows.is_empty() {
+                    return rows;
+                }
+            }
+        };
+        let failed = tokio::time::timeout(Duration::from_secs(10), failed).await;
+        let failed = failed.expect("it is told");
+        assert_eq!(
+            failed.len(),
+            1,
+            "of nobody there is nothing to tell: {failed:?}"
+        );
+        assert_eq!(
+            (&failed[0]["object"], &failed[0]["after"]["wrong"]),
+            (&json!(email), &json!("password"))
+        );
+        assert!(!failed[0].to_string().contains(right));
+        let came = of("session").await;
+        assert_eq!(came[0]["after"]["by"], "password", "{came:?}");
+        let exports = of("export").await;
+        assert_eq!(exports[0]["actor"], "admin_token", "{exports:?}");
+        // No word of a query is a pattern.
+        for action in [
+            "failed%25",
+            "%25",
+            "failed_sign-in",
+            "failedxsign_in",
+            "sess_on",
+        ] {
+            assert!(of(action).await.is_empty(), "{action}");
+        }
+    }
+}

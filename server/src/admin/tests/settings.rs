@@ -215,3 +215,50 @@ tenants:
         }
     }
 }
+
+#[actix_rt::test]
+async fn oneself_and_the_body_log_are_changed_as_whoever_changes_them_saw_them() {
+    for test in all().await {
+        let app = app!(&test);
+        answer(&app, document(PLATFORM, "")).await;
+        login::somebody(&test).await;
+        let signed_in = login::whole(&app, login::signing_in(login::EMAIL, login::PASSWORD)).await;
+        let token = login::token_of(&signed_in);
+        let me = |method: Method| login::by(&token, method, "/me");
+        let log = |method: Method, query: &str| request(method, &format!("/body-log{query}"));
+        let days = |days: u32| json!({"tenant": "acme", "days": days});
+        for (show, change, changes) in [
+            (
+                &(|| me(Method::GET)) as &dyn Fn() -> TestRequest,
+                &(|| me(Method::PATCH)) as &dyn Fn() -> TestRequest,
+                [json!({"name": "A"}), json!({"contact": "+1"})],
+            ),
+            (
+                &(|| log(Method::GET, "?tenant=acme")),
+                &(|| log(Method::PATCH, "")),
+                [days(7), days(8)],
+            ),
+        ] {
+            let tag = async |request: TestRequest| {
+                let (status, body, headers) = login::whole(&app, request).await;
+                assert_eq!(status, 200, "{body}");
+                headers["etag"].clone()
+            };
+            let changing = |order: &Value, tag: &str| {
+                let request = change().insert_header((header::IF_MATCH, tag.to_owned()));
+                request.set_json(order)
+            };
+            let seen = tag(show()).await;
+            let now = tag(changing(&changes[0], &seen)).await;
+            assert_ne!(seen, now);
+            let (status, late, _) = login::whole(&app, changing(&changes[1], &seen)).await;
+            assert_eq!(
+                (status, &late["code"]),
+                (412, &json!("changed_meanwhile")),
+                "{late}"
+            );
+            assert_eq!(tag(show()).await, now);
+            assert_ne!(tag(changing(&changes[1], &now)).await, now);
+        }
+    }
+}

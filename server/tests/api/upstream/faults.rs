@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use tokio::net::TcpListener;
 use weir_upstream::{Behaviour, Cut, Fault, Then};
 
 use super::{MODEL, ONE, bench, code, failures, plain};
@@ -440,17 +441,30 @@ async fn odd_words_of_an_upstream_stay_one_line() {
     assert!(bench.books().await.events.len() >= 3);
 }
 
-/// Threats: K1.
+/// Neither to another host nor to a trap of this machine, whatever the status says.
+/// Threats: K1, S2.
 #[tokio::test]
 async fn a_redirect_is_no_answer_and_costs_nothing() {
     let bench = bench(&plain()).await;
-    let page = Behaviour::status(307).with_header("location", "https://elsewhere.example/v1");
-    let answer = ask(&bench, page, hello(MODEL)).await;
-    assert_eq!(answer.status(), 502);
-    assert!(!answer.headers().contains_key("location"));
-    assert_eq!(code(answer).await, "upstream_error");
+    let trap = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let inward = format!("http://{}/v1", trap.local_addr().unwrap());
+    let statuses = [301, 302, 303, 307, 308];
+    for status in statuses {
+        for location in ["https://elsewhere.example/v1", &inward] {
+            let page = Behaviour::status(status).with_header("location", location);
+            let answer = ask(&bench, page, hello(MODEL)).await;
+            assert_eq!(answer.status(), 502);
+            assert!(!answer.headers().contains_key("location"));
+            assert_eq!(code(answer).await, "upstream_error");
+        }
+    }
     let books = bench.books().await;
-    assert_eq!(failures(&books.only().attempts), ["bad_answer"]);
+    assert_eq!(books.events.len(), 2 * statuses.len());
+    for event in &books.events {
+        assert_eq!(failures(&event.attempts), ["bad_answer"]);
+    }
+    let came = tokio::time::timeout(Duration::from_millis(50), trap.accept()).await;
+    assert!(came.is_err(), "somebody came");
 }
 
 #[tokio::test]
