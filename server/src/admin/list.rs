@@ -177,6 +177,26 @@ pub async fn wait(
     }
 }
 
+/// Which part of a list that is nobody's but the caller's, the latest first.
+pub struct Latest(pub Page);
+
+impl FromRequest for Latest {
+    type Error = ApiError;
+    type Future = Ready<Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(words(request).and_then(|mut words| {
+            let asked = asked_in(&mut words, By::Created, true)?;
+            if asked.tenant.is_some() {
+                let detail = "tenant means nothing here.";
+                return Err(ApiError::new(Code::InvalidQuery, detail));
+            }
+            refuse_rest(&words)?;
+            Ok(Self(asked.page))
+        }))
+    }
+}
+
 /// What all lists take, and the words that are left.
 pub fn paged(request: &HttpRequest) -> Result<(Asked, HashMap<String, String>), ApiError> {
     let mut words = words(request)?;

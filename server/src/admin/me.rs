@@ -15,6 +15,7 @@ use super::{
     State, audit,
     body::Order,
     error::{ApiError, Code},
+    list::{self, Latest},
     login,
     thing::{self, IfMatch},
 };
@@ -283,15 +284,13 @@ pub async fn remove_factor(
 /// `GET /v1/admin/me/sessions`
 pub async fn list_sessions(
     caller: Caller,
+    Latest(page): Latest,
     state: web::Data<State>,
 ) -> Result<web::Json<Page<SessionItem>>, ApiError> {
     let (me, session) = person(&caller)?;
     let db = &state.stores.config.read;
-    let data = sessions::list(db, me, Some(session), now_ms()).await?;
-    Ok(web::Json(Page {
-        data,
-        next_cursor: None,
-    }))
+    let listed = sessions::list(db, me, Some(session), &page, now_ms()).await?;
+    Ok(list::answer(listed))
 }
 
 /// `DELETE /v1/admin/me/sessions/{id}`

@@ -16,26 +16,32 @@ use super::{
     body::Order,
     error::{ApiError, Code},
     keys::{self, Keys},
+    list::{self, ByName},
     thing::{self, Changing, IfMatch},
 };
 use crate::{
     access::{Author, Caller, Reach, Subject},
     catalog::Kind,
-    store,
+    store::{self, keys::Whose},
     tenancy::{KeyId, TenantId, UserId},
 };
 
 /// `GET /v1/admin/me/keys`
 pub async fn list(
     caller: Caller,
+    ByName(asked): ByName,
     state: web::Data<State>,
 ) -> Result<web::Json<Page<KeyItem>>, ApiError> {
-    let (me, tenant, _) = place(&caller)?;
+    let (_, _, email) = place(&caller)?;
+    let scope = asked.scope(&state, &caller).await?;
+    let whose = Whose {
+        user: Some(email.to_owned()),
+        ..Whose::default()
+    };
     let db = &state.stores.config.read;
-    Ok(web::Json(Page {
-        data: store::keys::list_of_user(db, tenant, me).await?,
-        next_cursor: None,
-    }))
+    Ok(list::answer(
+        store::keys::list(db, scope, &whose, &asked.page).await?,
+    ))
 }
 
 /// `POST /v1/admin/me/keys`: the one answer that shows the value.

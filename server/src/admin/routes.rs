@@ -225,7 +225,7 @@ routes! {
         POST Caller => me::remove_factor, "Be asked for no second factor any longer.", json Proof => 204;
     }
     "/me/sessions" {
-        GET Caller => me::list_sessions, "One's own sessions." => 200 page SessionItem;
+        GET Caller => me::list_sessions, "One's own sessions, the latest used first.", ? PageQuery => 200 page SessionItem;
         DELETE Caller => me::end_all_sessions, "Sign out everywhere." => 204;
     }
     "/me/sessions/{id}" {
@@ -318,7 +318,7 @@ routes! {
         DELETE UsersWrite => invitations::delete, "Take an invitation back." => 204;
     }
     "/me/keys" {
-        GET OwnKeysWrite => my_keys::list, "One's own proxy keys." => 200 page KeyItem;
+        GET OwnKeysWrite => my_keys::list, "One's own proxy keys.", ? NamedQuery => 200 page KeyItem;
         POST OwnKeysWrite => my_keys::create, "Make a proxy key for oneself; its value is shown this once.",
             json MyKey => 201 detail KeyDetail;
     }

@@ -159,6 +159,7 @@ mod gone;
 mod invitations;
 mod lists;
 mod login;
+mod own;
 mod own_roles;
 mod proofs;
 mod replays;

@@ -161,21 +161,6 @@ pub async fn list(
     Ok(Listed { data, next })
 }
 
-/// A user's keys in a tenant, by name.
-pub async fn list_of_user(
-    db: &impl ConnectionTrait,
-    tenant: TenantId,
-    user: UserId,
-) -> Result<Vec<KeyItem>> {
-    let rows = proxy_key::Entity::find()
-        .filter(proxy_key::Column::TenantId.eq(tenant.0))
-        .filter(proxy_key::Column::UserId.eq(user.0))
-        .order_by_asc(proxy_key::Column::Name)
-        .all(db)
-        .await?;
-    items(db, rows).await
-}
-
 async fn items(db: &impl ConnectionTrait, rows: Vec<proxy_key::Model>) -> Result<Vec<KeyItem>> {
     let ids = rows.iter().map(|row| row.id);
     let secrets = key_secret::Entity::find().filter(key_secret::Column::KeyId.is_in(ids));

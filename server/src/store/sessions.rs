@@ -2,13 +2,12 @@
 
 use sea_orm::{
     ActiveValue::Set, ColumnTrait as _, ConnectionTrait, EntityTrait as _, QueryFilter as _,
-    QueryOrder as _,
 };
 use uuid::Uuid;
 use weir_api_types::people::SessionItem;
 use weir_entity::session::{ActiveModel, Column, Entity, Model};
 
-use super::{Result, moment};
+use super::{Columns, Listed, Page, Result, moment};
 use crate::tenancy::{TenantId, UserId};
 
 /// A session to be begun.
@@ -132,20 +131,25 @@ pub async fn prune(db: &impl ConnectionTrait, now_ms: i64) -> Result<u64> {
     Ok(over.exec(db).await?.rows_affected)
 }
 
-/// Somebody's sessions, the latest used first. `current` is the one that asks.
+/// A page of somebody's sessions, in the order of their last use. `current` is the one that asks.
 pub async fn list(
     db: &impl ConnectionTrait,
     user: UserId,
     current: Option<Uuid>,
+    page: &Page,
     now_ms: i64,
-) -> Result<Vec<SessionItem>> {
-    let rows = Entity::find()
+) -> Result<Listed<SessionItem>> {
+    let query = Entity::find()
         .filter(Column::UserId.eq(user.0))
-        .filter(Column::ExpiresMs.gt(now_ms))
-        .order_by_desc(Column::RotatedMs)
-        .all(db)
-        .await?;
-    let item = |row: Model| SessionItem {
+        .filter(Column::ExpiresMs.gt(now_ms));
+    let columns = Columns {
+        id: Column::Id,
+        name: Column::Address,
+        created_ms: Column::RotatedMs,
+        enabled: None,
+    };
+    let rows = page.named(db, query, columns).await?;
+    Ok(rows.map(|row: Model| SessionItem {
         id: row.id,
         current: current == Some(row.id),
         address: row.address,
@@ -153,8 +157,7 @@ pub async fn list(
         created_at: moment(row.created_ms),
         used_at: moment(row.rotated_ms),
         expires_at: moment(row.expires_ms),
-    };
-    Ok(rows.into_iter().map(item).collect())
+    }))
 }
 
 /// Whether somebody has been signed in from an address.

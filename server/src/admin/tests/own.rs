@@ -1,0 +1,137 @@
+//! What is everybody's own: keys and sessions.
+
+use super::{
+    login::{EMAIL, PASSWORD, by, signing_in, somebody, token_of, whole},
+    *,
+};
+
+#[actix_rt::test]
+async fn developers_have_keys_of_their_own_and_no_hand_on_others() {
+    for test in all().await {
+        let app = app!(&test);
+        answer(&app, document(PLATFORM, "")).await;
+        somebody(&test).await;
+        let developer =
+            "tenants: [{name: acme, users: [{email: a@acme.example, role: developer}]}]";
+        answer(&app, document(developer, "")).await;
+        let token = token_of(&whole(&app, signing_in(EMAIL, PASSWORD)).await);
+        let post = |path: &str, order: Value| by(&token, Method::POST, path).set_json(order);
+        let order = json!({"name": "mine", "models": ["m"], "ip_allow": ["10.0.0.0/8"]});
+        let (status, mine, _) = whole(&app, post("/me/keys", order)).await;
+        assert_eq!((status, &mine["user"]), (201, &json!(EMAIL)), "{mine}");
+        assert!(mine["value"].as_str().expect("a value").starts_with("wk-"));
+        for order in [
+            json!({"name": "x", "user": "b@acme.example"}),
+            json!({"name": "x", "value": "existing-value-of-24-characters-and-more"}),
+            json!({"name": "x", "budgets": []}),
+            json!({"name": "x", "tenant": "other"}),
+        ] {
+            assert_eq!(
+                whole(&app, post("/me/keys", order.clone())).await.0,
+                422,
+                "{order}"
+            );
+        }
+        let path = format!("/me/keys/{}", mine["id"].as_str().expect("an id"));
+        let (status, rotated, _) = whole(&app, post(&format!("{path}/rotate"), json!({}))).await;
+        assert_eq!((status, &rotated["id"]), (200, &mine["id"]), "{rotated}");
+        let patch = |order: Value| by(&token, Method::PATCH, &path).set_json(order);
+        assert_eq!(
+            whole(&app, patch(json!({"enabled": false, "name": "off"})))
+                .await
+                .0,
+            200
+        );
+        for order in [
+            json!({"enabled": true}),
+            json!({"limits": []}),
+            json!({"expires_at": null}),
+            json!({"models": null}),
+        ] {
+            assert_eq!(whole(&app, patch(order.clone())).await.0, 422, "{order}");
+        }
+        let (_, list, _) = whole(&app, by(&token, Method::GET, "/me/keys")).await;
+        assert_eq!(
+            (
+                &list["data"][0]["name"],
+                list["data"].as_array().map(Vec::len)
+            ),
+            (&json!("off"), Some(1))
+        );
+        // The tenant's own is there for them to see, and nothing more.
+        let order = json!({"tenant": "acme", "name": "shared"});
+        let (_, shared) = answer(&app, request(Method::POST, "/keys").set_json(&order)).await;
+        let shared = shared["id"].as_str().expect("an id");
+        for foreign in [
+            by(&token, Method::DELETE, &format!("/me/keys/{shared}")),
+            by(&token, Method::PATCH, &format!("/me/keys/{shared}"))
+                .set_json(json!({"enabled": false})),
+            post(&format!("/me/keys/{shared}/rotate"), json!({})),
+        ] {
+            assert_eq!(whole(&app, foreign).await.0, 404);
+        }
+        assert_eq!(
+            whole(&app, by(&token, Method::DELETE, &format!("/keys/{shared}")))
+                .await
+                .0,
+            403
+        );
+        assert_eq!(whole(&app, by(&token, Method::DELETE, &path)).await.0, 204);
+        // A token is nobody who could have any.
+        let (status, refused) = answer(&app, request(Method::GET, "/me/keys")).await;
+        assert_eq!(status, 403, "{refused}");
+    }
+}
+
+#[actix_rt::test]
+async fn what_is_ones_own_comes_in_pages() {
+    for test in all().await {
+        let app = app!(&test);
+        answer(&app, document(PLATFORM, "")).await;
+        somebody(&test).await;
+        let developer =
+            "tenants: [{name: acme, users: [{email: a@acme.example, role: developer}]}]";
+        answer(&app, document(developer, "")).await;
+        let mut token = String::new();
+        for at in 0..5 {
+            token = token_of(&whole(&app, signing_in(EMAIL, PASSWORD)).await);
+            let make = by(&token, Method::POST, "/me/keys");
+            let made = whole(&app, make.set_json(json!({"name": format!("k{at}")}))).await;
+            assert_eq!(made.0, 201, "{made:?}");
+        }
+        for (list, by_what) in [("/me/sessions", "used_at"), ("/me/keys?sort=-name", "name")] {
+            let join = if list.contains('?') { '&' } else { '?' };
+            let page = async |words: &str| {
+                let path = format!("{list}{join}{words}");
+                let (status, page, _) = whole(&app, by(&token, Method::GET, &path)).await;
+                assert_eq!(status, 200, "{path}: {page}");
+                page
+            };
+            let (mut seen, mut cursor) = (Vec::new(), String::new());
+            loop {
+                let page = page(&format!("limit=2{cursor}")).await;
+                let rows = page["data"].as_array().expect("rows");
+                assert!(rows.len() <= 2, "{page}");
+                seen.extend(rows.iter().map(|row| row[by_what].to_string()));
+                let Some(next) = page["next_cursor"].as_str() else {
+                    break;
+                };
+                cursor = format!("&cursor={next}");
+            }
+            assert_eq!(seen.len(), 5, "{list}: {seen:?}");
+            assert!(seen.is_sorted_by(|a, b| a >= b), "{list}: {seen:?}");
+            let whole = page("limit=1000").await;
+            assert_eq!(whole["data"].as_array().map(Vec::len), Some(5));
+        }
+        for refused in [
+            "/me/sessions?limit=0",
+            "/me/sessions?tenant=acme",
+            "/me/keys?limit=1e9",
+        ] {
+            let (status, body, _) = whole(&app, by(&token, Method::GET, refused)).await;
+            assert_eq!(status, 400, "{refused}: {body}");
+        }
+        let foreign = by(&token, Method::GET, "/me/keys?tenant=other");
+        assert_eq!(whole(&app, foreign).await.0, 404);
+    }
+}
