@@ -177,6 +177,8 @@ pub struct HeadQuery {
 pub struct ReturnQuery {
     /// A path of this installation; `/` by default.
     pub return_to: Option<String>,
+    /// Have the provider ask who one is, even if it knows: what may do much harm is for a session that began so, or with a password.
+    pub again: Option<bool>,
 }
 
 /// What an identity provider sends a browser back with (RFC 6749, 4.1.2; RFC 9207).

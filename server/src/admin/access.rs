@@ -129,7 +129,9 @@ pub async fn needs<B: MessageBody + 'static>(
     match allowed {
         Ok(caller) => {
             request.extensions_mut().insert(caller.clone());
-            let is_keyed = request.headers().contains_key(idempotency::HEADER);
+            let pattern = request.match_pattern().unwrap_or_default();
+            let is_keyed = request.headers().contains_key(idempotency::HEADER)
+                && !idempotency::is_never_kept(&pattern);
             if request.method() == Method::POST && is_keyed {
                 return idempotency::once(&caller, request, next).await;
             }
@@ -142,12 +144,27 @@ pub async fn needs<B: MessageBody + 'static>(
     }
 }
 
+/// The same where they hand on what lets somebody hand on more.
+pub fn fresh_to_give(caller: &Caller, given: Permissions) -> Result<(), ApiError> {
+    match given.has(Permission::UsersWrite) || given.has(Permission::ServiceTokensWrite) {
+        true => fresh(caller),
+        false => Ok(()),
+    }
+}
+
 /// Refuses somebody who has not shown for a while who they are.
 pub fn fresh(caller: &Caller) -> Result<(), ApiError> {
     if caller.is_fresh(now_ms()) {
         return Ok(());
     }
-    let detail = "Send your password to /v1/admin/me/proof, or sign in again: this may do much harm, and your session is not new.";
+    let detail = match caller.subject {
+        Subject::User { is_lent: true, .. } => {
+            "Sign in again, with again=true: this may do much harm, and your session is not new."
+        }
+        _ => {
+            "Send your password to /v1/admin/me/proof, or sign in again: this may do much harm, and your session is not new."
+        }
+    };
     Err(ApiError::new(Code::ProofNeeded, detail))
 }
 

@@ -36,15 +36,12 @@ pub async fn add(
 ) -> Result<HttpResponse, ApiError> {
     let me = person(&caller)?;
     let order = order.0;
-    let return_to = order.return_to.as_deref();
-    let begun = login::to_provider(
-        &request,
-        &state,
-        &client,
-        order.provider,
-        return_to,
-        Some(me),
-    );
+    let wish = login::Wish {
+        return_to: order.return_to.as_deref(),
+        again: false,
+        link: Some(me),
+    };
+    let begun = login::to_provider(&request, &state, &client, order.provider, wish);
     let (url, cookie) = begun.await?;
     Ok(HttpResponse::Ok()
         .insert_header((header::SET_COOKIE, cookie))

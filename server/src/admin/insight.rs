@@ -24,7 +24,7 @@ use crate::{
     access::{Caller, Permission, Reach},
     catalog::{Catalog, Kind},
     clock::now_ms,
-    limits::claim,
+    limits::{capacity, claim},
     reports::{self, log::Part},
     resources::export::moment,
     routing::Asker,
@@ -97,7 +97,7 @@ fn binding(limits: &[LimitItem], budgets: &[BudgetItem]) -> Option<Uuid> {
     let share = |left: u64, most: u64| left as f64 / most.max(1) as f64;
     let limits = limits
         .iter()
-        .filter_map(|limit| Some((share(limit.remaining?, limit.rule.max), limit.id)));
+        .filter_map(|limit| Some((share(limit.remaining?, capacity(&limit.rule)), limit.id)));
     let budgets = budgets.iter().filter_map(|budget| {
         let taken = budget.spent?.saturating_add(budget.reserved.unwrap_or(0));
         let left = budget.amount.saturating_sub(taken);
@@ -162,7 +162,8 @@ pub async fn impact(
         }
         _ => dependants(db, kind, id).await?,
     };
-    if kind == Kind::Tenant {
+    // Who is nowhere else is the platform's to know.
+    if kind == Kind::Tenant && caller.reaches(None) {
         let people = store::users::count_only_in(db, id.into()).await?;
         goes.extend((people > 0).then_some((Kind::User, people)));
     }

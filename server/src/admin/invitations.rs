@@ -65,10 +65,12 @@ pub async fn create(
     let db = &state.stores.config.read;
     let role = roles::named(db, tenant, &order.role).await?;
     let role = role.ok_or_else(|| ApiError::field("role", "is no role that the tenant has"))?;
-    if !caller.may_grant(Some(tenant), roles::permissions(db, tenant, role).await?) {
+    let given = roles::permissions(db, tenant, role).await?;
+    if !caller.may_grant(Some(tenant), given) {
         let detail = "The role allows more than yours.";
         return Err(ApiError::new(Code::Forbidden, detail));
     }
+    access::fresh_to_give(&caller, given)?;
     let email = resources::email(&order.email).map_err(|error| ApiError::field("email", error))?;
     let (value, now_ms) = (Value::of_link(), now_ms());
     let transaction = state.stores.config.begin_write().await?;

@@ -23,6 +23,7 @@ use weir_api_types::{manage::Page, orders::Detail, problem::Problem};
 
 use super::{
     access::Needs,
+    idempotency,
     routes::{Route, TABLE},
 };
 
@@ -216,7 +217,8 @@ fn operation(route: &Route, schemas: &mut BTreeMap<String, RefOr<Schema>>) -> Op
         let meaning = "The `ETag` that it had; 412 if it has another one by now.";
         operation = operation.parameter(header("If-Match", meaning));
     }
-    if route.method == "POST" && route.needs != Needs::Nothing {
+    let is_kept = !idempotency::is_never_kept(route.path);
+    if route.method == "POST" && route.needs != Needs::Nothing && is_kept {
         let meaning = "Of this request; it comes again with the same one, and is not done again. At most 255 bytes.";
         operation = operation.parameter(header("Idempotency-Key", meaning));
     }

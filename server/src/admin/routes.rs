@@ -255,7 +255,7 @@ routes! {
         GET TenantsRead => thing::show::<Tenants>, "Show a tenant." => 200 detail orders::Tenant;
         PATCH TenantsWrite => thing::change::<Tenants>, "Change a tenant.",
             json orders::Tenant => 200 detail orders::Tenant;
-        DELETE TenantsWrite => thing::delete::<Tenants>, "Delete a tenant with all that is its; its usage stays." => 204;
+        DELETE TenantsWrite fresh => thing::delete::<Tenants>, "Delete a tenant with all that is its; its usage stays." => 204;
     }
     "/tenants/{id}/impact" {
         GET TenantsRead => insight::impact, "What would go, or be missed, with a tenant." => 200 one Impact;
@@ -293,7 +293,7 @@ routes! {
     }
     "/users" {
         GET UsersRead => users::list, "List users with their places in tenants.", ? NamedQuery, ? RoleQuery => 200 page UserItem;
-        POST UsersCreate => users::create, "Put somebody into a tenant without asking them.",
+        POST UsersCreate fresh => users::create, "Put somebody into a tenant without asking them.",
             json orders::User => 201 detail orders::User;
     }
     "/users/{id}" {

@@ -230,6 +230,9 @@ async fn may_change(
         Some(name) => roles::named(db, tenant, name).await?,
         None => None,
     };
+    if let Some(then) = then.filter(|then| Some(*then) != now) {
+        access::fresh_to_give(caller, roles::permissions(db, tenant, then).await?)?;
+    }
     for role in now.into_iter().chain(then) {
         if !caller.may_grant(Some(tenant), roles::permissions(db, tenant, role).await?) {
             return Err(above());

@@ -133,8 +133,9 @@ pub async fn start(
         .map_or(Ok(address), TcpListener::local_addr)?;
 
     if tls.is_none() && config.trusted_proxies.is_empty() {
-        for address in [address, admin_address] {
-            warn_in_the_clear(address);
+        warn_in_the_clear(address);
+        if admin_address != address {
+            warn_in_the_clear(admin_address);
         }
     }
 

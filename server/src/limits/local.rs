@@ -176,6 +176,20 @@ impl Rates for Local {
     }
 }
 
+/// What a limit has left of which nothing is used.
+fn unused(shape: &Shape, now: Moment) -> Left {
+    Cell::new(shape).left(shape, now)
+}
+
+/// The most that a limit can have left.
+pub fn capacity(rule: &weir_api_types::limit::Limit) -> u64 {
+    let now = Moment {
+        mono_us: 0,
+        wall_us: 0,
+    };
+    unused(&Shape::from(rule), now).remaining
+}
+
 impl Counts {
     /// Counts on all, or on none.
     fn take_all(
@@ -297,11 +311,19 @@ impl Counts {
     /// What a limit has left under one value.
     fn left(&self, counted: &Counted<'_>, now: Moment) -> Left {
         match self.counts.get(&self.key(counted)) {
-            Some(count) => count.cell.left(&count.shape, now),
-            None => {
-                let shape = Shape::from(&counted.limit.rule);
-                Cell::new(&shape).left(&shape, now)
+            Some(count) => {
+                // A limit that was changed is counted by its new figures with the next call.
+                let shape = match count.cell {
+                    Cell::Governed(_) => Shape::from(&counted.limit.rule),
+                    _ => Shape::from(&counted.limit.rule).plain(),
+                };
+                let mut cell = count.cell.clone();
+                if count.shape != shape {
+                    cell.reshape(&count.shape, &shape, now);
+                }
+                cell.left(&shape, now)
             }
+            None => unused(&Shape::from(&counted.limit.rule), now),
         }
     }
 

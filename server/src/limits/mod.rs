@@ -28,7 +28,7 @@ pub use attempt::Attempt;
 pub use budget::{Account, Standing, spent_by};
 pub use claim::{Claim, Most, Output, Who};
 pub use leased::Unbuilt;
-pub use local::Local;
+pub use local::{Local, capacity};
 pub use period::Window;
 pub use permit::{AttemptPermit, Permit};
 pub use rates::{Quota, Rates, Tightest};

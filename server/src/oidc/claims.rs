@@ -45,6 +45,8 @@ pub struct Claims {
     pub email: Option<String>,
     pub name: Option<String>,
     pub groups: Vec<String>,
+    /// When they last showed the provider who they are, Unix seconds; not every provider says.
+    pub auth_time: Option<i64>,
 }
 
 #[derive(Deserialize)]
@@ -59,6 +61,7 @@ struct Token {
     email: Option<String>,
     email_verified: Option<Value>,
     name: Option<String>,
+    auth_time: Option<i64>,
     #[serde(flatten)]
     rest: Map<String, Value>,
 }
@@ -104,6 +107,7 @@ pub fn verify(metadata: &Metadata, token: &str, expected: Expected<'_>) -> Resul
             .filter(|_| is_true(token.email_verified.as_ref())),
         subject: token.sub,
         name: token.name,
+        auth_time: token.auth_time,
     })
 }
 

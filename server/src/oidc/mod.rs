@@ -92,16 +92,17 @@ pub struct Client<'a> {
     pub redirect_uri: &'a str,
 }
 
-/// Where a browser goes to sign in.
+/// Where a browser goes to sign in; `again`: even if the provider knows by now who it is.
 pub fn authorization_url(
     metadata: &Metadata,
     client: Client<'_>,
     scopes: &[String],
     begun: &Begun,
+    again: bool,
 ) -> String {
     let scope = scopes.join(" ");
     let challenge = begun.challenge();
-    let query = form(&[
+    let mut words = vec![
         ("response_type", "code"),
         ("client_id", client.id),
         ("redirect_uri", client.redirect_uri),
@@ -110,7 +111,12 @@ pub fn authorization_url(
         ("nonce", &begun.nonce),
         ("code_challenge", &challenge),
         ("code_challenge_method", "S256"),
-    ]);
+    ];
+    if again {
+        // OpenID Connect Core, 3.1.2.1: it asks who it is whatever it knows, and says when.
+        words.extend([("prompt", "login"), ("max_age", "0")]);
+    }
+    let query = form(&words);
     let endpoint = &metadata.authorization_endpoint;
     let join = if endpoint.contains('?') { '&' } else { '?' };
     format!("{endpoint}{join}{query}")

@@ -16,6 +16,8 @@ pub struct New {
     pub id: Uuid,
     pub user: UserId,
     pub expires_ms: i64,
+    /// When its owner showed who they are, Unix milliseconds; 0: nobody knows.
+    pub proved_ms: i64,
     pub address: String,
     pub agent: String,
     /// Whose word it rests on.
@@ -40,7 +42,7 @@ pub struct Session {
     pub generation: i32,
     /// When that was given out, Unix milliseconds.
     pub rotated_ms: i64,
-    /// When a password or second factor was last shown, Unix milliseconds.
+    /// When its owner last showed who they are, here or to the provider that vouches for them, Unix milliseconds; 0: nobody knows.
     pub proved_ms: i64,
     pub voucher: Voucher,
 }
@@ -52,7 +54,7 @@ pub async fn insert(db: &impl ConnectionTrait, new: New, now_ms: i64) -> Result<
         user_id: Set(new.user.0),
         generation: Set(0),
         rotated_ms: Set(now_ms),
-        proved_ms: Set(now_ms),
+        proved_ms: Set(new.proved_ms),
         expires_ms: Set(new.expires_ms),
         address: Set(new.address),
         agent: Set(new.agent),

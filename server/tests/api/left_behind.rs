@@ -306,7 +306,7 @@ async fn ends(bench: &Bench, urls: &[String], at: usize, case: &Case, told: Dura
         .await;
     }
     // Refreshed once: the cookie is replaced by that.
-    becomes(case, told, "cookie", case.cookie, async || {
+    becomes(case, told.min(TOLD), "cookie", case.cookie, async || {
         let refresh = bench.http.post(format!("{there}/v1/admin/sign-in/refresh"));
         known_as(
             refresh

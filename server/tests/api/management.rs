@@ -7,7 +7,7 @@ use sha2::{Digest as _, Sha256};
 use crate::{
     both_stores,
     support::{
-        Bench,
+        Bench, SOON,
         binary::{failed, succeeded, token, weir},
         gateway::{self, KEY, OTHER_KEY, hello},
         stores::ADMIN_TOKEN,
@@ -356,12 +356,18 @@ both_stores!(
             });
             left.collect()
         };
+        // A slot that was given back is told to Redis a little later.
+        let deadline = tokio::time::Instant::now() + SOON;
+        let mut bounds = bounds;
+        while !left(&bounds).contains(&("key".to_owned(), 7, 7)) {
+            assert!(tokio::time::Instant::now() < deadline, "{bounds}");
+            bounds = told(&bench, &["keys", "bounds", "laptop", "--tenant", "acme"]).await;
+        }
         let found = left(&bounds);
         for expected in [
             ("tenant", 1_000, 999),
             ("key", 10, 9),
             ("key", 20, 19),
-            ("key", 7, 7),
             ("model", 5_000, 4_999),
         ] {
             let (scope, max, remaining) = expected;

@@ -62,10 +62,13 @@ impl Browser {
 
     /// To the provider and back, as far as the address with the code.
     async fn with_code(&mut self, bench: &Bench, provider: &str) -> String {
-        let url = format!(
-            "{}/v1/admin/sign-in/with/{provider}?return_to=/keys",
-            bench.admin_url
-        );
+        self.with_code_of(bench, &format!("{provider}?return_to=/keys"))
+            .await
+    }
+
+    /// The same with what else the query says.
+    async fn with_code_of(&mut self, bench: &Bench, asked: &str) -> String {
+        let url = format!("{}/v1/admin/sign-in/with/{asked}", bench.admin_url);
         let answer = self.get(&url).await;
         assert_eq!(answer.status(), 303, "{}", answer.text().await.unwrap());
         self.through(location(&answer)).await
@@ -524,6 +527,19 @@ both_stores!(the_platforms_provider_gives_what_operators_say, |bench| {
         (&json!("platform_viewer"), &json!("finance")),
         "{me}"
     );
+    // The provider may know them for days: what may do much harm waits until it has asked again (threats.md, A9).
+    let export = async |token: &str| {
+        let (status, body) = ask(&bench, token, Method::GET, "/resources", Value::Null).await;
+        (status, body["code"].as_str().unwrap_or("").to_owned())
+    };
+    let token = ops.token(&bench).await;
+    assert_eq!(export(&token).await, (403, "proof_needed".to_owned()));
+    let url = ops
+        .with_code_of(&bench, &format!("{id}?return_to=/keys&again=true"))
+        .await;
+    assert_eq!(ops.comes_back(&url).await.0, 303);
+    let token = ops.token(&bench).await;
+    assert_eq!(export(&token).await.0, 200);
     provider.person("ops", "ops@company.example", &["globex"]);
     assert_eq!(ops.signs_in(&bench, id).await.0, 303);
     let me = ops.me(&bench).await;

@@ -27,7 +27,7 @@ use weir_api_types::{
 pub use factor::{is_time_code, recovery_codes, seed, take};
 pub use password::Passwords;
 pub use throttle::Proof;
-pub use through::{Known, callback, providers, redirect_uri, start, to_provider};
+pub use through::{Known, Wish, callback, providers, redirect_uri, start, to_provider};
 pub use tokens::{Bearer, Tokens};
 
 use super::{
@@ -86,13 +86,15 @@ pub async fn sign_in(
     let user = store::users::of_email(&state.stores.config.read, &account).await?;
     let begun = tried.begin(&state.stores, user, now_ms()).await?;
     begun.map_err(|wait_ms| ApiError::wait(wait_ms, "There were too many tries."))?;
-    let person = who(&state, user, &password).await?;
-    let Some(person) = person else {
-        tried.failed(&state.stores, now_ms()).await?;
-        if user.is_some() {
-            tell_failed(&request, &state, account, "password");
+    let person = match who(&state, user, &password).await? {
+        Ok(person) => person,
+        Err(wrong) => {
+            tried.failed(&state.stores, now_ms()).await?;
+            if user.is_some() {
+                tell_failed(&request, &state, account, wrong);
+            }
+            return Err(ApiError::new(Code::SignInFailed, "Try again."));
         }
-        return Err(ApiError::new(Code::SignInFailed, "Try again."));
     };
     let shown = match second_factor(&state, &tried, person.id, code.as_ref()).await {
         Ok(shown) => shown,
@@ -104,7 +106,12 @@ pub async fn sign_in(
         }
     };
     tried.succeeded(&state.stores).await?;
-    begin(&request, &state, &person, address, shown, None).await
+    let shown = Shown {
+        by: shown,
+        at_ms: now_ms(),
+        provider: None,
+    };
+    begin(&request, &state, &person, address, shown).await
 }
 
 /// Has the audit log say that somebody tried to be who they are not, or mistyped. Beside the answer: how long that takes must not
@@ -127,12 +134,12 @@ fn tell_failed(
     });
 }
 
-/// The person whose password it is, if they may sign in at all.
+/// The person whose password it is, if they may sign in at all; else what was wrong.
 async fn who(
     state: &State,
     user: Option<UserId>,
     password: &Sensitive,
-) -> Result<Option<Person>, ApiError> {
+) -> Result<Result<Person, &'static str>, ApiError> {
     let db = &state.stores.config.read;
     let (person, kept) = match user {
         Some(user) => (
@@ -142,10 +149,14 @@ async fn who(
         None => (None, Default::default()),
     };
     let is_right = state.login.passwords.is(password, kept.password).await?;
-    match person.filter(|person| is_right && person.enabled) {
-        Some(person) if store::users::is_somewhere(db, &person, None).await? => Ok(Some(person)),
-        _ => Ok(None),
-    }
+    Ok(match person {
+        Some(person) if is_right && !person.enabled => Err("nothing: switched off"),
+        Some(person) if is_right => match store::users::is_somewhere(db, &person, None).await? {
+            true => Ok(person),
+            false => Err("nothing: suspended"),
+        },
+        _ => Err("password"),
+    })
 }
 
 /// Asks for the second factor of whoever has one. What they have shown, in words for the audit log.
@@ -176,15 +187,25 @@ async fn second_factor(
     })
 }
 
+/// How somebody showed who they are.
+struct Shown<'a> {
+    /// In words for the audit log.
+    by: &'a str,
+    /// When, Unix milliseconds; 0: nobody knows.
+    at_ms: i64,
+    /// The provider that says so; none: they showed a password.
+    provider: Option<&'a Provider>,
+}
+
 /// Begins a session, of which nothing was known before.
 async fn begin(
     request: &HttpRequest,
     state: &State,
     person: &Person,
     address: IpAddr,
-    shown: &str,
-    provider: Option<&Provider>,
+    shown: Shown<'_>,
 ) -> Result<HttpResponse, ApiError> {
+    let provider = shown.provider;
     let (id, now_ms) = (Uuid::new_v4(), now_ms());
     let agent = request.headers().get(header::USER_AGENT);
     let agent = agent
@@ -194,6 +215,7 @@ async fn begin(
         id,
         user: person.id,
         expires_ms: now_ms + SESSION_MS,
+        proved_ms: shown.at_ms.min(now_ms),
         address: address.to_string(),
         agent: agent.chars().take(AGENT_CHARACTERS).collect(),
         voucher: Voucher {
@@ -202,7 +224,7 @@ async fn begin(
         },
     };
     let author = access::author_of(request, state, "user", Some(person.id.0), &person.email);
-    let told = serde_json::json!({"address": new.address, "by": shown});
+    let told = serde_json::json!({"address": new.address, "by": shown.by});
     let done = audit::differs("session", None, &person.email, None, Some(&told))?;
     let transaction = state.stores.config.begin_write().await?;
     if let Some(provider) = provider {

@@ -25,7 +25,7 @@ use super::{
         identity_providers::{place, trust},
         list,
     },
-    begin, members, safe,
+    Shown, begin, members, safe,
 };
 use crate::{
     clock::now_ms,
@@ -107,15 +107,37 @@ pub async fn start(
 ) -> Result<HttpResponse, ApiError> {
     let mut words = list::words(&request)?;
     let return_to = words.remove("return_to");
+    let again = match words.remove("again").as_deref() {
+        None | Some("false") => false,
+        Some("true") => true,
+        Some(_) => {
+            let detail = "again is true or false.";
+            return Err(ApiError::new(Code::InvalidQuery, detail));
+        }
+    };
     list::refuse_rest(&words)?;
     let absent = || ApiError::not_found("identity provider");
     let id = Uuid::parse_str(&id).map_err(|_| absent())?;
-    let begun = to_provider(&request, &state, &providers, id, return_to.as_deref(), None);
+    let wish = Wish {
+        return_to: return_to.as_deref(),
+        again,
+        link: None,
+    };
+    let begun = to_provider(&request, &state, &providers, id, wish);
     let (url, cookie) = begun.await?;
     Ok(HttpResponse::SeeOther()
         .insert_header((header::LOCATION, url))
         .insert_header((header::SET_COOKIE, cookie))
         .finish())
+}
+
+/// What somebody wants of a provider.
+pub struct Wish<'a> {
+    pub return_to: Option<&'a str>,
+    /// That it ask who they are, whatever it knows.
+    pub again: bool,
+    /// To be known there from now on: who, and in which session they say so.
+    pub link: Option<(UserId, Uuid)>,
 }
 
 /// Where the browser goes, and the cookie that it takes along.
@@ -124,8 +146,7 @@ pub async fn to_provider(
     state: &State,
     providers: &ProviderClient,
     id: Uuid,
-    return_to: Option<&str>,
-    link: Option<(UserId, Uuid)>,
+    wish: Wish<'_>,
 ) -> Result<(String, String), ApiError> {
     safe(request, state)?;
     let address = access::address(request, state).to_string();
@@ -133,7 +154,7 @@ pub async fn to_provider(
         .pace
         .admit(address.into_bytes(), "sign-in/with".to_owned());
     paced.map_err(ApiError::too_often)?;
-    let return_to = return_to.unwrap_or("/");
+    let return_to = wish.return_to.unwrap_or("/");
     if !is_path_here(return_to) {
         let detail = "return_to is a path of this installation.";
         return Err(ApiError::new(Code::InvalidQuery, detail));
@@ -146,14 +167,14 @@ pub async fn to_provider(
         return_to: return_to.to_owned(),
         redirect_uri: redirect_uri(&own_url(request, state)),
         expires_ms: now_ms() + UNDER_WAY_MS,
-        link,
+        link: wish.link,
     };
     let client = Client {
         id: &provider.client_id,
         redirect_uri: &under_way.redirect_uri,
     };
     let scopes = &provider.settings.scopes;
-    let url = oidc::authorization_url(&metadata, client, scopes, &under_way.begun);
+    let url = oidc::authorization_url(&metadata, client, scopes, &under_way.begun, wish.again);
     let value = seal(&state.sealer, &under_way)?;
     Ok((url, cookie(&value, UNDER_WAY_MS / 1_000)))
 }
@@ -212,14 +233,13 @@ pub async fn callback(
         Some(_) => HttpResponse::SeeOther().finish(),
         None => {
             let address = access::address(&request, &state);
-            let begun = begin(
-                &request,
-                &state,
-                &person,
-                address,
-                &provider.name,
-                Some(&provider),
-            );
+            // The provider may have known them for days without asking.
+            let shown = Shown {
+                by: &provider.name,
+                at_ms: claims.auth_time.map_or(0, |at| at.saturating_mul(1_000)),
+                provider: Some(&provider),
+            };
+            let begun = begin(&request, &state, &person, address, shown);
             let mut answer = begun.await?;
             *answer.status_mut() = actix_web::http::StatusCode::SEE_OTHER;
             answer.set_body(actix_web::body::BoxBody::new(()))

@@ -117,6 +117,7 @@ async fn of_somebody_else(test: &TestStores, provider: uuid::Uuid) -> (uuid::Uui
         id: uuid::Uuid::new_v4(),
         user,
         expires_ms: now_ms() + 600_000,
+        proved_ms: now_ms(),
         address: "127.0.0.9".to_owned(),
         agent: HUSH.to_owned(),
         voucher: Voucher::default(),

@@ -185,6 +185,7 @@ async fn what_is_wrong_is_told_alike_and_waits_without_locking_anybody_out() {
             id: uuid::Uuid::new_v4(),
             user,
             expires_ms: now_ms() + 60_000,
+            proved_ms: now_ms(),
             address: loopback(98),
             agent: String::new(),
             voucher: Default::default(),

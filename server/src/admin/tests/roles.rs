@@ -453,8 +453,9 @@ fn the_page_of_permissions_is_current() {
         page.push_str(&format!("| {} |\n", cells.join(" | ")));
     }
     page.push_str(&format!(
-        "\n## Routes\n\nWhat says *lately* is for people alone who showed their password within the last {} minutes, by signing in or\n\
-         `POST /v1/admin/me/proof`; so is another address for somebody. Tokens are shown with each call.\n\n\
+        "\n## Routes\n\nWhat says *lately* is for people alone who showed within the last {} minutes who they are: by signing in, with a provider\n\
+         that was told to ask (`again=true`), or by `POST /v1/admin/me/proof`. So is another address for somebody, and a role for them\n\
+         that gives roles itself. Tokens are shown with each call.\n\n\
          | route | needs | |\n|---|---|---|\n",
         crate::access::FRESH_MS / 60_000
     ));

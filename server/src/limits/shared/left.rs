@@ -2,7 +2,6 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use futures_util::future::join_all;
 use tokio::time;
 
 use super::{
@@ -16,6 +15,8 @@ use crate::limits::{
 
 /// For so long a list waits for Redis, which a call would not.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// Limits in one script.
+const AT_ONCE: usize = 50;
 
 impl Shared {
     /// What each of them has left in Redis; `None` where it does not say. What instances hold of it unspent counts as used.
@@ -28,26 +29,21 @@ impl Shared {
         for (at, one) in counted.iter().enumerate() {
             tags.entry(tag(one)).or_default().push(at);
         }
-        let asked = tags.iter().map(|(tag, places)| {
-            let of_tag = places.iter().map(|at| counted[*at]);
-            self.ask_left(tag, of_tag)
-        });
-        let answers = join_all(asked).await;
-        for (places, answers) in tags.values().zip(answers) {
-            for (at, answer) in places.iter().zip(answers) {
-                left[*at] = Some(answer);
+        // Calls wait while a script runs: each is short.
+        for (tag, places) in &tags {
+            for places in places.chunks(AT_ONCE) {
+                let of_tag: Vec<Counted<'_>> = places.iter().map(|at| counted[*at]).collect();
+                let answers = self.ask_left(tag, &of_tag).await;
+                for (at, answer) in places.iter().zip(answers) {
+                    left[*at] = Some(answer);
+                }
             }
         }
         left
     }
 
     /// Of one tag; nothing where Redis does not answer.
-    async fn ask_left(
-        &self,
-        tag: &str,
-        of_tag: impl ExactSizeIterator<Item = Counted<'_>>,
-    ) -> Vec<Left> {
-        let count = of_tag.len();
+    async fn ask_left(&self, tag: &str, of_tag: &[Counted<'_>]) -> Vec<Left> {
         let mut script = self.scripts.left.prepare_invoke();
         for one in of_tag {
             let shape = Shape::from(&one.limit.rule);
@@ -61,7 +57,7 @@ impl Shared {
         }
         let answer = time::timeout(PATIENCE, self.run_once::<Vec<u64>>(&script)).await;
         let numbers = match answer {
-            Ok(Ok(numbers)) if numbers.len() == 2 * count => numbers,
+            Ok(Ok(numbers)) if numbers.len() == 2 * of_tag.len() => numbers,
             Ok(Ok(_)) => Vec::new(),
             Ok(Err(error)) => {
                 tracing::warn!(%error, "Redis does not say what limits have left");

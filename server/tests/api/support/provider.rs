@@ -230,6 +230,9 @@ fn signed(state: &State, asked: &Url, issuer: &str) -> String {
     let now = weir::clock::now_ms() / 1_000;
     let mut claims = state.person.clone();
     let mut own = json!({"iss": issuer, "aud": CLIENT, "exp": now + 300, "iat": now, "nonce": word(asked, "nonce")});
+    if asked.query_pairs().any(|(word, _)| word == "max_age") {
+        own["auth_time"] = json!(now);
+    }
     match state.twist {
         Twist::OtherIssuer => own["iss"] = json!("https://another.example"),
         Twist::OtherAudience => own["aud"] = json!("another client"),

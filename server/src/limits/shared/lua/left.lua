@@ -25,9 +25,10 @@ local function sliding(key, window)
   local last = tonumber(state[1])
   local present = math.floor(now / slice)
   if not last or present - last > 60 then return 0 end
-  local sum = tonumber(state[2]) or 0
-  for gone = last + 1, present do
-    sum = sum - (tonumber(redis.call('HGET', key, gone % 61)) or 0)
+  local sum, places = tonumber(state[2]) or 0, {}
+  for gone = last + 1, present do places[#places + 1] = gone % 61 end
+  if #places > 0 then
+    for _, count in ipairs(redis.call('HMGET', key, unpack(places))) do sum = sum - (tonumber(count) or 0) end
   end
   return sum
 end
@@ -50,8 +51,9 @@ for at, key in ipairs(KEYS) do
     local owed = debt(key, window, max)
     tell(burst - owed, owed * window / max)
   elseif kind == 'l' then
-    local owed = debt(key, window, max)
-    tell((patience - owed * window / max) * max / window, owed * window / max)
+    -- Who comes now waits for what is owed, and one more has a place besides those that fit into the wait.
+    local wait = debt(key, window, max) * window / max
+    tell(wait <= patience and math.floor((patience - wait) * max / window) + 1 or 0, wait)
   elseif kind == 's' then
     local used = sliding(key, window)
     tell(max - used, used > 0 and window or 0)
