@@ -234,7 +234,7 @@ async fn it_takes_as_long_to_be_wrong_as_to_be_unknown() {
     });
     let ratio = medians[0] / medians[1];
     // Hashing is nearly all of it: whoever forgot that for one of them is off by a hundred times.
-    assert!((0.67..1.5).contains(&ratio), "{medians:?}");
+    assert!((0.5..2.0).contains(&ratio), "{medians:?}");
 }
 
 // Threats: A4.
