@@ -129,10 +129,10 @@ pub async fn needs<B: MessageBody + 'static>(
     match allowed {
         Ok(caller) => {
             request.extensions_mut().insert(caller.clone());
-            let pattern = request.match_pattern().unwrap_or_default();
-            let is_keyed = request.headers().contains_key(idempotency::HEADER)
-                && !idempotency::is_never_kept(&pattern);
-            if request.method() == Method::POST && is_keyed {
+            let is_keyed = request.method() == Method::POST
+                && request.headers().contains_key(idempotency::HEADER)
+                && !idempotency::is_never_kept(&request.match_pattern().unwrap_or_default());
+            if is_keyed {
                 return idempotency::once(&caller, request, next).await;
             }
             Ok(next.call(request).await?.map_into_left_body())

@@ -53,8 +53,7 @@ fn is_granted(tenant: &Tenant, channel: &Channel) -> bool {
 }
 
 fn granted_model(catalog: &Catalog, tenant: &Tenant, model: &Model) -> GrantedModel {
-    let routes = model.routes.iter().filter(|route| route.enabled);
-    let channels = routes.filter_map(|route| catalog.channel(route.channel));
+    let channels = catalog.channels_of(model);
     let channels = channels.filter(|channel| is_granted(tenant, channel));
     let mut channels: Vec<String> = channels.map(|channel| channel.name.clone()).collect();
     channels.sort();

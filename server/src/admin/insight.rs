@@ -78,14 +78,9 @@ fn used_by(catalog: &Catalog, key: &ProxyKey) -> Vec<Scope> {
         now_ms: now_ms(),
     };
     let mut scopes = BTreeSet::new();
-    for model in catalog.models() {
-        let named = asker.model(catalog, &model.name);
-        if !named.is_ok_and(|named| named.id == model.id) {
-            continue;
-        }
+    for model in asker.models(catalog) {
         scopes.insert(Scope::Model(model.id));
-        let routes = model.routes.iter().filter(|route| route.enabled);
-        let channels = routes.filter_map(|route| catalog.channel(route.channel));
+        let channels = catalog.channels_of(model);
         let channels = channels.filter(|channel| asker.may_use(channel));
         scopes.extend(channels.map(|channel| Scope::Channel(channel.id)));
     }

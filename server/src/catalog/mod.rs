@@ -246,6 +246,12 @@ impl Catalog {
         self.budgets.on(scope)
     }
 
+    /// The channels that a model's enabled routes lead to, in their order.
+    pub fn channels_of<'c>(&'c self, model: &'c Model) -> impl Iterator<Item = &'c Arc<Channel>> {
+        let routes = model.routes.iter().filter(|route| route.enabled);
+        routes.filter_map(|route| self.channel(route.channel))
+    }
+
     /// Whose a thing with limits or budgets is: a tenant's, or the platform's.
     pub fn owner_of(&self, scope: Scope) -> Option<TenantId> {
         match scope {

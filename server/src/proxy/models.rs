@@ -29,10 +29,7 @@ struct Entry<'a> {
 
 /// All models that the asker may use, by name.
 pub fn list(catalog: &Catalog, asker: Asker<'_>) -> Value {
-    let mut models: Vec<&Arc<Model>> = catalog
-        .models()
-        .filter(|model| is_usable(catalog, asker, model))
-        .collect();
+    let mut models: Vec<&Arc<Model>> = asker.models(catalog).collect();
     models.sort_by(|a, b| a.name.cmp(&b.name));
     let entries: Vec<Entry<'_>> = models
         .into_iter()
@@ -45,13 +42,6 @@ pub fn list(catalog: &Catalog, asker: Asker<'_>) -> Value {
 pub fn one(catalog: &Catalog, asker: Asker<'_>, name: &str) -> Result<Value, routing::Error> {
     let model = asker.model(catalog, name)?;
     Ok(json!(entry(catalog, asker, model)))
-}
-
-/// The model that its name means to the asker, and not one that it is shadowed by.
-fn is_usable(catalog: &Catalog, asker: Asker<'_>, model: &Arc<Model>) -> bool {
-    asker
-        .model(catalog, &model.name)
-        .is_ok_and(|found| found.id == model.id)
 }
 
 fn entry<'a>(catalog: &'a Catalog, asker: Asker<'_>, model: &'a Arc<Model>) -> Entry<'a> {

@@ -70,6 +70,14 @@ impl Asker<'_> {
         }
     }
 
+    /// All models that the asker may use: those that their names mean to it, and not what these shadow.
+    pub fn models(self, catalog: &Catalog) -> impl Iterator<Item = &Arc<Model>> {
+        catalog.models().filter(move |model| {
+            self.model(catalog, &model.name)
+                .is_ok_and(|found| found.id == model.id)
+        })
+    }
+
     /// The channel that a name means to the asker.
     pub fn channel<'c>(&self, catalog: &'c Catalog, name: &str) -> Result<&'c Arc<Channel>, Error> {
         let channel = catalog

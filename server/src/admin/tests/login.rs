@@ -71,6 +71,21 @@ pub(super) fn cookie_of(answer: &Answer) -> String {
     pair.to_owned()
 }
 
+/// The id of the key that signs access tokens now, and the key itself as PKCS #8.
+pub(super) async fn signing_key(test: &TestStores) -> (uuid::Uuid, Vec<u8>) {
+    let stored = store::signing_keys::newest(&test.stores.config.read).await;
+    let stored = &stored.expect("keys")[0];
+    let place = crate::secrets::Place {
+        table: "signing_keys",
+        column: "sealed",
+        row: stored.id,
+        tenant: None,
+    };
+    let opened = Sealer::new(&[7; 32]).open(&stored.sealed, place);
+    let document = base64::prelude::BASE64_STANDARD.decode(opened.expect("it opens").expose());
+    (stored.id, document.expect("base64"))
+}
+
 fn refreshing(cookie: &str) -> TestRequest {
     plain(Method::POST, "/sign-in/refresh").insert_header((header::COOKIE, cookie.to_owned()))
 }
@@ -373,24 +388,11 @@ async fn forged_access_tokens_are_nobodys() {
         forged.push(format!("{}.{}.{}", parts[0], encoded(&claims), parts[2]));
     }
     // Signed by the right key, with a claim that is missing, mistyped, over or for somebody else.
-    let stored = store::signing_keys::newest(&test.stores.config.read).await;
-    let stored = &stored.expect("keys")[0];
-    let place = crate::secrets::Place {
-        table: "signing_keys",
-        column: "sealed",
-        row: stored.id,
-        tenant: None,
-    };
-    let opened = Sealer::new(&[7; 32])
-        .open(&stored.sealed, place)
-        .expect("it opens");
-    let document_ = base64::prelude::BASE64_STANDARD
-        .decode(opened.expose())
-        .expect("base64");
+    let (key_id, document_) = signing_key(&test).await;
     let key = jsonwebtoken::EncodingKey::from_ed_der(&document_);
     let mut right = jsonwebtoken::Header::new(jsonwebtoken::Algorithm::EdDSA);
     right.typ = Some("at+jwt".to_owned());
-    right.kid = Some(stored.id.to_string());
+    right.kid = Some(key_id.to_string());
     let signed = |header: &jsonwebtoken::Header, claims: &Value| {
         jsonwebtoken::encode(header, claims, &key).expect("a token")
     };

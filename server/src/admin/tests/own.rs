@@ -5,15 +5,26 @@ use super::{
     *,
 };
 
+/// The person of the platform's file with a password, as a developer.
+async fn a_developer<S>(test: &TestStores, app: &S)
+where
+    S: Service<
+            actix_http::Request,
+            Response = ServiceResponse<actix_web::body::BoxBody>,
+            Error = actix_web::Error,
+        >,
+{
+    answer(app, document(PLATFORM, "")).await;
+    somebody(test).await;
+    let developer = "tenants: [{name: acme, users: [{email: a@acme.example, role: developer}]}]";
+    answer(app, document(developer, "")).await;
+}
+
 #[actix_rt::test]
 async fn developers_have_keys_of_their_own_and_no_hand_on_others() {
     for test in all().await {
         let app = app!(&test);
-        answer(&app, document(PLATFORM, "")).await;
-        somebody(&test).await;
-        let developer =
-            "tenants: [{name: acme, users: [{email: a@acme.example, role: developer}]}]";
-        answer(&app, document(developer, "")).await;
+        a_developer(&test, &app).await;
         let token = token_of(&whole(&app, signing_in(EMAIL, PASSWORD)).await);
         let post = |path: &str, order: Value| by(&token, Method::POST, path).set_json(order);
         let order = json!({"name": "mine", "models": ["m"], "ip_allow": ["10.0.0.0/8"]});
@@ -87,11 +98,7 @@ async fn developers_have_keys_of_their_own_and_no_hand_on_others() {
 async fn what_is_ones_own_comes_in_pages() {
     for test in all().await {
         let app = app!(&test);
-        answer(&app, document(PLATFORM, "")).await;
-        somebody(&test).await;
-        let developer =
-            "tenants: [{name: acme, users: [{email: a@acme.example, role: developer}]}]";
-        answer(&app, document(developer, "")).await;
+        a_developer(&test, &app).await;
         let mut token = String::new();
         for at in 0..5 {
             token = token_of(&whole(&app, signing_in(EMAIL, PASSWORD)).await);

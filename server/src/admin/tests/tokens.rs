@@ -8,10 +8,9 @@ use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use sea_orm::ConnectionTrait as _;
 
 use super::{
-    login::{EMAIL, PASSWORD, by, signing_in, somebody, token_of, whole},
+    login::{EMAIL, PASSWORD, by, signing_in, signing_key, somebody, token_of, whole},
     *,
 };
-use crate::store;
 
 /// Longer than a key signs.
 const SIGNED_LONG_AGO: &str = "UPDATE signing_keys SET created_ms = created_ms - 2678400000";
@@ -57,18 +56,7 @@ async fn a_key_that_a_token_brings_along_signs_nothing() {
     };
     let header = read(parts[0]);
     // Of the right key nobody else knows more than what is public.
-    let stored = store::signing_keys::newest(&test.stores.config.read).await;
-    let stored = &stored.expect("keys")[0];
-    let place = crate::secrets::Place {
-        table: "signing_keys",
-        column: "sealed",
-        row: stored.id,
-        tenant: None,
-    };
-    let opened = Sealer::new(&[7; 32]).open(&stored.sealed, place);
-    let document_ = base64::prelude::BASE64_STANDARD
-        .decode(opened.expect("it opens").expose())
-        .expect("base64");
+    let (_, document_) = signing_key(&test).await;
     let right = Ed25519KeyPair::from_pkcs8(&document_).expect("a key");
     let public = right.public_key().as_ref();
     let own = Ed25519KeyPair::generate().expect("a key");
