@@ -215,17 +215,22 @@ pub struct CreatedInvitation {
     pub mailed: bool,
 }
 
-/// That somebody takes an invitation. Who has an account already does so signed in, and gives neither name nor password.
+/// That somebody takes an invitation. Who has an account already does so signed in, or with its password and second factor.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Acceptance {
     /// What stands behind `#` in the link.
     pub token: Sensitive,
+    /// Of somebody new.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
+    /// For a new account, or of the one that there is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password: Option<Sensitive>,
+    /// Of the second factor, where the account has one: six digits, or a recovery code.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<Sensitive>,
 }
 
 /// That somebody sets another password.

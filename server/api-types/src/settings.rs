@@ -26,13 +26,13 @@ pub struct RuntimeSettings {
 /// What may be done at all.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = RunMode))]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "kebab-case")]
 pub enum Mode {
     #[default]
     Normal,
     /// Management changes nothing but these settings; calls of programs go on.
     ReadOnly,
-    /// As `read_only`, and every instance says on `/ready` that it takes no calls, so that whatever stands before it sends none; calls
+    /// As `read-only`, and every instance says on `/ready` that it takes no calls, so that whatever stands before it sends none; calls
     /// that come all the same are served.
     Drain,
 }

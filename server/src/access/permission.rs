@@ -46,6 +46,7 @@ macro_rules! permissions {
 permissions! {
     InTenants TenantsRead = "tenants:read", "See tenants.";
     OnPlatform TenantsWrite = "tenants:write", "Make, change, suspend and delete tenants, with the limits and budgets that stand on them.";
+    OnPlatform TenantsView = "tenants:view", "See what a tenant's owner sees, as far as one may see it anyway; the tenant's audit log says so.";
     InTenants UsersRead = "users:read", "See users, their roles and groups.";
     InTenants UsersWrite = "users:write", "Change users and take them out of a tenant; nobody gives a role that allows more than their own.";
     OnPlatform UsersCreate = "users:create", "Put people into tenants without asking them.";

@@ -76,7 +76,11 @@ pub fn of_platform_role(role: PlatformRole) -> Permissions {
         PlatformRole::PlatformAdmin => true,
         PlatformRole::PlatformViewer => {
             let looks = permission.only_looks() && permission != Permission::BodiesRead;
-            looks || permission == Permission::AuditVerify
+            looks
+                || matches!(
+                    permission,
+                    Permission::AuditVerify | Permission::TenantsView
+                )
         }
     })
 }

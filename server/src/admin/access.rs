@@ -25,7 +25,7 @@ use weir_api_types::{manage::PlatformRole, settings::Mode};
 use super::{
     State,
     error::{ApiError, Code},
-    idempotency,
+    idempotency, view,
 };
 use crate::{
     access::{Author, Caller, Permission, Permissions, Reach, Subject, of_platform_role},
@@ -34,7 +34,7 @@ use crate::{
     tenancy::{RequestId, TenantId, address, key},
 };
 
-/// In which tenant somebody who is in several calls.
+/// In which tenant, by its name or id, somebody who is in several calls.
 const TENANT: &str = "x-weir-tenant";
 /// Shortest admin token, in bytes: what is shorter could be guessed.
 pub const MIN_TOKEN_BYTES: usize = 32;
@@ -87,11 +87,23 @@ impl fmt::Display for Needs {
     }
 }
 
-/// Lets a caller through who may do this somewhere, and has shown lately who they are where the route is for `is_fresh` ones alone.
-/// Where it is that they may, the handler asks.
+/// What is special about a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mark {
+    /// Nothing.
+    Plain,
+    /// It is for those alone who have shown lately who they are ([`crate::access::FRESH_MS`]).
+    Fresh,
+    /// It takes a password or a code. It is done each time that it is asked, and nothing of it is kept for an `Idempotency-Key`:
+    /// whoever reads the database has no digest of those.
+    Secret,
+}
+
+/// Lets a caller through who may do this somewhere, and has shown lately who they are where the route is marked so. Where it is that
+/// they may, the handler asks.
 pub async fn needs<B: MessageBody + 'static>(
     needs: Needs,
-    is_fresh: bool,
+    mark: Mark,
     request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<EitherBody<B>>, Error> {
@@ -107,10 +119,13 @@ pub async fn needs<B: MessageBody + 'static>(
         }
         return Ok(next.call(request).await?.map_into_left_body());
     }
-    let caller = identify(request.request()).await;
-    let caller = match caller {
+    let caller = match identify(request.request()).await {
         Ok(_) if is_closed(&request) => Err(closed()),
-        caller => caller,
+        Ok(caller) => match request.app_data::<web::Data<State>>() {
+            Some(state) => view::seen(request.request(), state, caller).await,
+            None => Err(unknown()),
+        },
+        Err(error) => Err(error),
     };
     let allowed = caller.and_then(|caller| match needs {
         Needs::To(permission) if !caller.may(permission) => {
@@ -120,7 +135,7 @@ pub async fn needs<B: MessageBody + 'static>(
         _ => Ok(caller),
     });
     let allowed = allowed.and_then(|caller| {
-        if is_fresh {
+        if mark == Mark::Fresh {
             fresh(&caller)?;
         }
         paced(&caller, &request)?;
@@ -131,7 +146,7 @@ pub async fn needs<B: MessageBody + 'static>(
             request.extensions_mut().insert(caller.clone());
             let is_keyed = request.method() == Method::POST
                 && request.headers().contains_key(idempotency::HEADER)
-                && !idempotency::is_never_kept(&request.match_pattern().unwrap_or_default());
+                && mark != Mark::Secret;
             if is_keyed {
                 return idempotency::once(&caller, request, next).await;
             }
@@ -222,16 +237,19 @@ impl FromRequest for Author {
 
 fn author(request: &HttpRequest) -> Result<Author, ApiError> {
     let state = request.app_data::<web::Data<State>>().ok_or_else(unknown)?;
-    let extensions = request.extensions();
-    let caller = extensions.get::<Caller>().ok_or_else(unknown)?;
+    let caller = request.extensions().get::<Caller>().cloned();
+    let caller = caller.ok_or_else(unknown)?;
+    Ok(author_of_caller(request, state, &caller))
+}
+
+/// The author of what a caller does.
+pub fn author_of_caller(request: &HttpRequest, state: &State, caller: &Caller) -> Author {
     let (kind, id, name) = match &caller.subject {
         Subject::AdminToken => ("admin_token", None, ""),
         Subject::ServiceToken { id, name } => ("service_token", Some(*id), &**name),
         Subject::User { id, email, .. } => ("user", Some(id.0), &**email),
     };
-    let (name, subject) = (name.to_owned(), (kind, id));
-    drop(extensions);
-    Ok(author_of(request, state, subject.0, subject.1, &name))
+    author_of(request, state, kind, id, name)
 }
 
 /// The author of what a request does, whoever that is.
@@ -294,11 +312,19 @@ pub async fn identify(request: &HttpRequest) -> Result<Caller, ApiError> {
     if token.starts_with(key::SERVICE_PREFIX) {
         return service_token(state, token).await;
     }
-    let named = request.headers().get(TENANT);
-    let named = named
-        .map(|name| name.to_str().map_err(|_| unknown()))
-        .transpose()?;
-    person(state, token, named).await
+    person(state, token, tenant_in(request, TENANT)?).await
+}
+
+/// The tenant that a header names: by its name in UTF-8, or by its id, as browsers send no more than Latin-1.
+pub fn tenant_in<'a>(request: &'a HttpRequest, header: &str) -> Result<Option<&'a str>, ApiError> {
+    let mut lines = request.headers().get_all(header);
+    let line = lines.next();
+    if lines.next().is_some() {
+        let detail = format!("{header} stands there once.");
+        return Err(ApiError::new(Code::InvalidQuery, detail));
+    }
+    let text = line.map(|line| std::str::from_utf8(line.as_bytes()));
+    text.transpose().map_err(|_| ApiError::not_found("tenant"))
 }
 
 /// Whoever is signed in with this access token, in the tenant that they name. Role and session are as the store has them now.
@@ -336,7 +362,11 @@ async fn person(state: &State, token: &str, named: Option<&str>) -> Result<Calle
         return Err(unknown());
     }
     let place = match (named, places.as_slice()) {
-        (Some(name), places) => places.iter().find(|(_, known, _)| known == name),
+        (Some(name), places) => {
+            let id = Uuid::parse_str(name).ok();
+            let mut places = places.iter();
+            places.find(|(tenant, known, _)| known == name || Some(tenant.0) == id)
+        }
         (None, [only]) => Some(only),
         (None, _) => None,
     };

@@ -87,7 +87,7 @@ fn preflight(origin: &HeaderValue) -> HttpResponse {
         ))
         .insert_header((
             header::ACCESS_CONTROL_ALLOW_HEADERS,
-            "authorization, content-type, if-match, idempotency-key, x-weir-tenant",
+            "authorization, content-type, if-match, idempotency-key, x-weir-tenant, x-weir-view-as",
         ))
         .insert_header((header::ACCESS_CONTROL_MAX_AGE, "600"))
         .finish()

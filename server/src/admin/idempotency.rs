@@ -33,21 +33,6 @@ const MAX_KEY_BYTES: usize = 255;
 /// What answers show once, wherever it stands in them.
 const SHOWN_ONCE: [&str; 6] = ["value", "url", "uri", "secret", "codes", "access_token"];
 
-/// Below the root: what takes a password or a code. Whoever reads the database has no digest of those, and each is looked at.
-const NEVER_KEPT: [&str; 5] = [
-    "/me/password",
-    "/me/proof",
-    "/me/second-factor",
-    "/me/second-factor/confirm",
-    "/me/second-factor/remove",
-];
-
-/// Whether a route is done each time that it is asked.
-pub fn is_never_kept(path: &str) -> bool {
-    let path = path.strip_prefix("/v1/admin").unwrap_or(path);
-    NEVER_KEPT.contains(&path)
-}
-
 type Answered<B> = Result<ServiceResponse<EitherBody<B>>, Error>;
 
 /// Passes a request on, unless it came before.

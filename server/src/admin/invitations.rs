@@ -8,7 +8,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use uuid::Uuid;
 use weir_api_types::{
     manage::Page,
-    people::{Acceptance, CreatedInvitation, InvitationItem, NewInvitation},
+    people::{Acceptance, CreatedInvitation, Credentials, InvitationItem, NewInvitation},
 };
 
 use super::{
@@ -16,6 +16,7 @@ use super::{
     body::Order,
     error::{ApiError, Code},
     list::{self, ByName},
+    login,
 };
 use crate::{
     access::{Author, Caller, Permissions, Subject, of_platform_role},
@@ -173,6 +174,7 @@ pub async fn accept(
         token,
         name,
         password,
+        code,
     } = order.0;
     let over = || ApiError::new(Code::LinkOver, "Ask for another one.");
     let digest = key::digest(token.expose().as_bytes());
@@ -181,18 +183,24 @@ pub async fn accept(
     let link = link.ok_or_else(over)?;
     let known = store::users::of_email(db, &link.email).await?;
     // Hashing takes its time, and nobody waits for it in a transaction.
-    let hashed = match (known, &password) {
-        (Some(_), None) => None,
-        (None, Some(password)) => Some(state.login.passwords.hash("password", password).await?),
-        (None, None) => return Err(ApiError::field("password", "is needed for a new account")),
-        (Some(_), Some(_)) => {
-            let message = "is not asked for: there is an account, sign in with it first";
-            return Err(ApiError::field("password", message));
+    let hashed = match (known, password) {
+        (Some(known), None) => {
+            is_themselves(&request, known).await?;
+            None
         }
+        // Whoever is nowhere else cannot sign in before.
+        (Some(_), Some(password)) => {
+            let shown = Credentials {
+                email: link.email.clone(),
+                password,
+                code,
+            };
+            login::proven(&request, &state, shown, login::Place::Coming).await?;
+            None
+        }
+        (None, Some(password)) => Some(state.login.passwords.hash("password", &password).await?),
+        (None, None) => return Err(ApiError::field("password", "is needed for a new account")),
     };
-    if let Some(known) = known {
-        is_themselves(&request, known).await?;
-    }
     let mut change = Change::begin(&state.stores).await?;
     let db = change.transaction();
     // Of two at once, one.
@@ -220,7 +228,7 @@ pub async fn accept(
     Ok(HttpResponse::NoContent().finish())
 }
 
-/// Somebody who has an account takes the invitation signed in, so that it is theirs alone to take.
+/// An invitation is theirs alone to take whose account it is for.
 async fn is_themselves(request: &HttpRequest, known: UserId) -> Result<(), ApiError> {
     let caller = access::identify(request).await?;
     match caller.subject {

@@ -175,7 +175,7 @@ pub async fn change_password(
 ) -> Result<HttpResponse, ApiError> {
     let (me, session) = person(&caller)?;
     let PasswordChange { current, new } = order.0;
-    prove(&state, me, session, &current, "current").await?;
+    prove(&state, &author, me, session, &current, "current").await?;
     let hashed = state.login.passwords.hash("new", &new).await?;
     let transaction = state.stores.config.begin_write().await?;
     let stored = store::users::one(&transaction, me).await?;
@@ -194,22 +194,24 @@ pub async fn change_password(
 /// `POST /v1/admin/me/proof`: some routes are open for a while.
 pub async fn prove_again(
     caller: Caller,
+    author: Author,
     order: Order<Proof>,
     state: web::Data<State>,
 ) -> Result<HttpResponse, ApiError> {
     let (me, session) = person(&caller)?;
-    prove(&state, me, session, &order.0.password, "password").await?;
+    prove(&state, &author, me, session, &order.0.password, "password").await?;
     Ok(HttpResponse::NoContent().finish())
 }
 
 /// `POST /v1/admin/me/second-factor`: a seed for an app. In force once a code of it was confirmed.
 pub async fn begin_factor(
     caller: Caller,
+    author: Author,
     order: Order<Proof>,
     state: web::Data<State>,
 ) -> Result<web::Json<Seed>, ApiError> {
     let (me, session) = person(&caller)?;
-    prove(&state, me, session, &order.0.password, "password").await?;
+    prove(&state, &author, me, session, &order.0.password, "password").await?;
     let kept = sign_ins::find(&state.stores.config.read, me).await?;
     if kept.totp_on {
         let detail = "There is a second factor: take that away first.";
@@ -267,7 +269,7 @@ pub async fn remove_factor(
     state: web::Data<State>,
 ) -> Result<HttpResponse, ApiError> {
     let (me, session) = person(&caller)?;
-    prove(&state, me, session, &order.0.password, "password").await?;
+    prove(&state, &author, me, session, &order.0.password, "password").await?;
     let on = serde_json::json!({"second_factor": true});
     let done = audit::differs("user", None, email(&caller), Some(&on), Some(&off()))?;
     let transaction = state.stores.config.begin_write().await?;
@@ -352,7 +354,8 @@ fn off() -> serde_json::Value {
 
 /// That it is still them: a session may be hours old, and its screen unlocked. Wrong ones wait as at sign-in.
 async fn prove(
-    state: &State,
+    state: &web::Data<State>,
+    author: &Author,
     me: UserId,
     session: Uuid,
     password: &Sensitive,
@@ -363,6 +366,8 @@ async fn prove(
     let begun = tried.begin(&state.stores, now_ms()).await?;
     begun.map_err(|wait_ms| ApiError::wait(wait_ms, "There were too many tries."))?;
     if !state.login.passwords.is(password, kept.password).await? {
+        let (author, email) = (author.clone(), author.name.clone());
+        login::tell_failed(state, author, "failed_proof", email, "password");
         return Err(ApiError::field(field, "is wrong"));
     }
     tried.succeeded(&state.stores).await?;

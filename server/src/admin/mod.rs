@@ -44,6 +44,7 @@ mod tenants;
 mod thing;
 mod usage;
 mod users;
+pub mod view;
 
 use std::{sync::Arc, time::Duration};
 
@@ -150,6 +151,8 @@ pub struct State {
     pub system: System,
     /// How often callers may use a route.
     pub pace: pace::Pace,
+    /// Who views as a tenant.
+    pub looks: view::Looks,
     /// The way to people, if there is one.
     pub mail: Option<Mail>,
     pub login: login::Login,

@@ -22,8 +22,7 @@ use utoipa_swagger_ui::{Config, Url};
 use weir_api_types::{manage::Page, orders::Detail, problem::Problem};
 
 use super::{
-    access::Needs,
-    idempotency,
+    access::{Mark, Needs},
     routes::{Route, TABLE},
 };
 
@@ -184,7 +183,8 @@ fn made() -> Value {
 }
 
 const INTRODUCTION: &str = "Send `authorization: Bearer` with an access token of a sign-in, a service token or the admin token; \
-people who are in several tenants name one in `x-weir-tenant`. Lists come in pages: `next_cursor` is what `cursor` asks for the next one. \
+people who are in several tenants name one in `x-weir-tenant`. Whoever has `tenants:view` and names a tenant in `x-weir-view-as` is \
+answered as its owner would be, and changes nothing. Lists come in pages: `next_cursor` is what `cursor` asks for the next one. \
 A `PATCH` changes the fields that it has and leaves the others; `If-Match` with the `ETag` of an earlier answer makes sure \
 that nobody else changed it meanwhile (412). Errors are problem documents (RFC 9457) with a stable `code`.";
 
@@ -217,8 +217,8 @@ fn operation(route: &Route, schemas: &mut BTreeMap<String, RefOr<Schema>>) -> Op
         let meaning = "The `ETag` that it had; 412 if it has another one by now.";
         operation = operation.parameter(header("If-Match", meaning));
     }
-    let is_kept = !idempotency::is_never_kept(route.path);
-    if route.method == "POST" && route.needs != Needs::Nothing && is_kept {
+    let is_kept = route.method == "POST" && route.mark != Mark::Secret;
+    if is_kept && route.needs != Needs::Nothing {
         let meaning = "Of this request; it comes again with the same one, and is not done again. At most 255 bytes.";
         operation = operation.parameter(header("Idempotency-Key", meaning));
     }
@@ -315,7 +315,7 @@ fn permissions(document: &mut Value) {
         let path = format!("{ROOT}{}", route.path);
         if let Some(operation) = document["paths"][path][method].as_object_mut() {
             operation.insert(PERMISSION.to_owned(), route.needs.to_string().into());
-            if route.is_fresh {
+            if route.mark == Mark::Fresh {
                 operation.insert(FRESH.to_owned(), true.into());
             }
         }

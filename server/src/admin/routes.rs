@@ -40,7 +40,7 @@ use weir_api_types::{
 };
 
 use super::{
-    access::{self, Needs},
+    access::{self, Mark, Needs},
     admin_key, audit, bodies, bounds,
     channels::{self, Channels},
     error, granted,
@@ -66,8 +66,7 @@ pub struct Route {
     /// Below `/v1/admin`.
     pub path: &'static str,
     pub needs: Needs,
-    /// Whether it is for those alone who have shown lately who they are ([`crate::access::FRESH_MS`]).
-    pub is_fresh: bool,
+    pub mark: Mark,
     /// What it does, in a sentence.
     pub summary: &'static str,
     /// What its query may say.
@@ -92,12 +91,15 @@ macro_rules! needs {
     };
 }
 
-macro_rules! is_fresh {
+macro_rules! mark {
     () => {
-        false
+        Mark::Plain
     };
     (fresh) => {
-        true
+        Mark::Fresh
+    };
+    (secret) => {
+        Mark::Secret
     };
 }
 
@@ -133,7 +135,7 @@ macro_rules! answer {
 
 macro_rules! routes {
     ($($path:literal { $(
-        $method:ident $needs:ident $($fresh:ident)? => $handler:path, $summary:literal
+        $method:ident $needs:ident $($mark:ident)? => $handler:path, $summary:literal
             $(, ? $query:ty)* $(, $format:ident $body:ty)? => $status:literal $($shape:ident $answer:ty)?;
     )+ })+) => {
         /// All routes.
@@ -142,7 +144,7 @@ macro_rules! routes {
                 method: stringify!($method),
                 path: $path,
                 needs: needs!($needs),
-                is_fresh: is_fresh!($($fresh)?),
+                mark: mark!($($mark)?),
                 summary: $summary,
                 query: &[$(openapi::params::<$query>),*],
                 order: order!($($format $body)?),
@@ -156,7 +158,7 @@ macro_rules! routes {
             scope$(.service(
                 web::resource($path)
                     $(.route(web::method(Method::$method).to($handler).wrap(from_fn(
-                        |request, next| access::needs(needs!($needs), is_fresh!($($fresh)?), request, next),
+                        |request, next| access::needs(needs!($needs), mark!($($mark)?), request, next),
                     ))))+
                     .default_service(web::to(error::method_not_allowed)),
             ))+
@@ -206,23 +208,23 @@ routes! {
         PATCH Caller => me::change, "Change one's own name, department or contact.", json MePatch => 200 one Me;
     }
     "/me/password" {
-        POST Caller => me::change_password, "Another password for oneself; all other sessions end.",
+        POST Caller secret => me::change_password, "Another password for oneself; all other sessions end.",
             json PasswordChange => 204;
     }
     "/me/proof" {
-        POST Caller => me::prove_again, "Show once more who one is: some things are for a session alone in which that was lately.",
+        POST Caller secret => me::prove_again, "Show once more who one is: some things are for a session alone in which that was lately.",
             json Proof => 204;
     }
     "/me/second-factor" {
-        POST Caller => me::begin_factor, "A seed for a second factor, in force once it is confirmed.",
+        POST Caller secret => me::begin_factor, "A seed for a second factor, in force once it is confirmed.",
             json Proof => 200 one Seed;
     }
     "/me/second-factor/confirm" {
-        POST Caller => me::confirm_factor, "Put the second factor in force; the recovery codes are shown this once.",
+        POST Caller secret => me::confirm_factor, "Put the second factor in force; the recovery codes are shown this once.",
             json FactorCode => 200 one RecoveryCodes;
     }
     "/me/second-factor/remove" {
-        POST Caller => me::remove_factor, "Be asked for no second factor any longer.", json Proof => 204;
+        POST Caller secret => me::remove_factor, "Be asked for no second factor any longer.", json Proof => 204;
     }
     "/me/sessions" {
         GET Caller => me::list_sessions, "One's own sessions, the latest used first.", ? PageQuery => 200 page SessionItem;

@@ -57,6 +57,7 @@ fn state(test: &TestStores) -> web::Data<State> {
         is_up: Box::new(|_| true),
         system: Box::new(|| Box::pin(async { SystemStatus::default() })),
         pace: super::pace::Pace::new(1_000_000),
+        looks: super::view::Looks::default(),
         mail: None,
         login: super::login::Login {
             passwords: super::login::Passwords::new().expect("threads"),
@@ -168,6 +169,7 @@ mod settings;
 mod taller;
 mod things;
 mod tokens;
+mod view;
 
 fn document(text: &str, query: &str) -> TestRequest {
     request(Method::POST, &format!("/resources/apply{query}"))

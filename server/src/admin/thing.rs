@@ -35,7 +35,7 @@ use crate::{
         self, Change,
         catalog::{Slice, Times},
     },
-    tenancy::{Person, TenantId, name},
+    tenancy::{Person, TenantId, UserId, name},
 };
 
 /// A kind of thing, and what is its own about it.
@@ -327,10 +327,10 @@ pub async fn delete<T: Thing>(
         )?);
     }
     let deleted = async |change: &mut Change| {
-        for person in &people {
-            change.deletes(Kind::User, person.id.0).await?;
-            store::users::delete(change.transaction(), person.id).await?;
-        }
+        let people: Vec<UserId> = people.iter().map(|person| person.id).collect();
+        let ids: Vec<Uuid> = people.iter().map(|id| id.0).collect();
+        change.deletes_all(Kind::User, &ids).await?;
+        store::users::delete(change.transaction(), &people).await?;
         change.deletes(T::KIND, id).await?;
         T::delete(change.transaction(), owner, id).await
     };

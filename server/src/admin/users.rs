@@ -198,7 +198,7 @@ pub async fn delete(
     let deleted = async |change: &mut Change| {
         if is_gone {
             change.deletes(Kind::User, id.0).await?;
-            store::users::delete(change.transaction(), id).await?;
+            store::users::delete(change.transaction(), &[id]).await?;
         } else {
             for tenant in &gone {
                 for (kind, row) in store::users::theirs(change.transaction(), *tenant, id).await? {

@@ -323,6 +323,7 @@ fn admin_state(
         is_up: Box::new(move |channel| up.health.is_up(channel, now_ms())),
         system,
         pace: admin::pace::Pace::new(config.management.calls_per_minute),
+        looks: admin::view::Looks::default(),
         mail: match &config.smtp_url {
             Some(url) => Some(Mail::over(url, &config.mail_from)?),
             None => None,

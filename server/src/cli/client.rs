@@ -8,13 +8,19 @@ use std::{path::PathBuf, time::Duration};
 use anyhow::{Context as _, bail};
 use awc::{
     ClientRequest,
-    http::{Method, Uri, header},
+    http::{
+        Method, Uri,
+        header::{self, HeaderValue},
+    },
 };
 use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
 use weir_api_types::{manage::Page, problem::Problem};
 
-use super::wire::Secure;
+use super::{
+    exit::{Exit, Failure},
+    wire::Secure,
+};
 use crate::secrets::Secret;
 
 /// Applying a large file takes its time.
@@ -48,6 +54,9 @@ pub struct Target {
     /// In which of several tenants somebody who is signed in calls.
     #[arg(long, env = "WEIR_TENANT", value_name = "NAME")]
     pub acting_in: Option<String>,
+    /// As whose owner one of the platform's people looks; nothing is changed so.
+    #[arg(long, env = "WEIR_VIEW_AS", value_name = "TENANT")]
+    pub view_as: Option<String>,
 }
 
 /// A client of one server.
@@ -56,7 +65,8 @@ pub struct Client {
     /// Without a slash at its end; the scheme is always `http`, as TLS is made below.
     base: String,
     token: Option<Secret>,
-    acting_in: Option<String>,
+    /// Headers that say in which tenant.
+    tenants: Vec<(&'static str, HeaderValue)>,
 }
 
 /// An answer that was a success.
@@ -70,10 +80,19 @@ impl Target {
     pub fn client(&self) -> anyhow::Result<Client> {
         let token = self.token()?;
         let client = Client::new(&self.url, Some(token))?;
-        Ok(Client {
-            acting_in: self.acting_in.clone(),
-            ..client
-        })
+        let mut tenants = Vec::new();
+        for (name, tenant) in [
+            ("x-weir-tenant", &self.acting_in),
+            ("x-weir-view-as", &self.view_as),
+        ] {
+            if let Some(tenant) = tenant {
+                // Names have any letters, and go in UTF-8.
+                let value = HeaderValue::from_bytes(tenant.as_bytes());
+                let value = value.with_context(|| format!("{tenant:?} is no tenant's name"))?;
+                tenants.push((name, value));
+            }
+        }
+        Ok(Client { tenants, ..client })
     }
 
     fn token(&self) -> anyhow::Result<Secret> {
@@ -120,7 +139,7 @@ impl Client {
             http,
             base: format!("http://{host}:{port}{path}"),
             token,
-            acting_in: None,
+            tenants: Vec::new(),
         })
     }
 
@@ -174,8 +193,8 @@ impl Client {
 
     fn request(&self, method: Method, path: &str) -> ClientRequest {
         let mut request = self.http.request(method, format!("{}{path}", self.base));
-        if let Some(tenant) = &self.acting_in {
-            request = request.insert_header(("x-weir-tenant", tenant.as_str()));
+        for (name, value) in &self.tenants {
+            request = request.insert_header((*name, value.clone()));
         }
         match &self.token {
             Some(token) => request.bearer_auth(token.expose()),
@@ -188,13 +207,20 @@ impl Client {
             Some(body) => request.send_body(body).await,
             None => request.send().await,
         };
-        let mut answer = sent
-            .map_err(|error| anyhow::anyhow!("{error}"))
-            .with_context(|| format!("no answer from {}", self.base))?;
+        let away = |said| Failure {
+            exit: Exit::TryAgain,
+            said,
+        };
+        let mut answer =
+            sent.map_err(|error| away(format!("no answer from {}: {error}", self.base)))?;
         let body = answer.body().limit(MAX_ANSWER_BYTES).await;
-        let body = body.map_err(|error| anyhow::anyhow!("the answer broke off: {error}"))?;
+        let body = body.map_err(|error| away(format!("the answer broke off: {error}")))?;
         if !answer.status().is_success() {
-            bail!(failure(answer.status().as_u16(), &body));
+            let status = answer.status().as_u16();
+            bail!(Failure {
+                exit: Exit::of_status(status),
+                said: told(status, &body),
+            });
         }
         let complete = answer.headers().get("x-weir-usage-complete");
         Ok(Answer {
@@ -228,7 +254,7 @@ pub fn with_query(path: &str, words: &[(&str, Option<&str>)]) -> String {
 }
 
 /// What the server said in so many words, with its request id.
-fn failure(status: u16, body: &[u8]) -> String {
+fn told(status: u16, body: &[u8]) -> String {
     let Ok(problem) = serde_json::from_slice::<Problem>(body) else {
         let said: String = String::from_utf8_lossy(body).chars().take(200).collect();
         return format!("the server answered {status}: {said}");
@@ -302,11 +328,11 @@ mod tests {
     fn a_failure_is_told_in_the_servers_words() {
         let body = br#"{"type":"t","title":"t","status":422,"detail":"2 fields are refused; see errors.","code":"invalid_fields","request_id":"01","errors":[{"path":"a","message":"m"},{"path":"b","message":"n"}]}"#;
         assert_eq!(
-            failure(422, body),
+            told(422, body),
             "2 fields are refused; see errors. (invalid_fields, request 01)\n  m (a)\n  n (b)"
         );
         assert_eq!(
-            failure(502, b"bad gateway"),
+            told(502, b"bad gateway"),
             "the server answered 502: bad gateway"
         );
     }

@@ -26,7 +26,7 @@ pub enum Command {
     List(NamedArgs),
     /// Invite somebody; the link works once and for them alone.
     Create(CreateArgs),
-    /// Take one: standard input has the link, or what stands behind its #, and for somebody new a password, a line each.
+    /// Take one: standard input has the link, or what stands behind its #, and with --name or --with-password the password, a line each.
     Accept(AcceptArgs),
     /// Take one back.
     Delete(DeleteArgs),
@@ -59,6 +59,12 @@ pub struct AcceptArgs {
     /// What you are called; without it you have an account already, and WEIR_TOKEN is of that.
     #[arg(long)]
     name: Option<String>,
+    /// You have an account, and show its password instead: whoever is in no tenant cannot sign in before.
+    #[arg(long, conflicts_with = "name")]
+    with_password: bool,
+    /// Six digits of your second factor, or a recovery code.
+    #[arg(long, requires = "with_password")]
+    code: Option<String>,
     #[command(flatten)]
     target: Target,
 }
@@ -87,12 +93,13 @@ pub async fn run(command: Command) -> anyhow::Result<()> {
 }
 
 async fn accept(args: AcceptArgs) -> anyhow::Result<()> {
-    let (link, password) = match args.name {
-        Some(_) => {
+    let is_signed_in = args.name.is_none() && !args.with_password;
+    let (link, password) = match is_signed_in {
+        false => {
             let [link, password] = passwords([Hidden("Link"), Hidden("Password")])?;
             (link, Some(Sensitive::new(password)))
         }
-        None => {
+        true => {
             let [link] = passwords([Hidden("Link")])?;
             (link, None)
         }
@@ -101,11 +108,11 @@ async fn accept(args: AcceptArgs) -> anyhow::Result<()> {
         token: Sensitive::new(token_of(&link)),
         name: args.name,
         password,
+        code: args.code.map(Sensitive::new),
     };
-    // Somebody new has no token yet.
-    let client = match order.name {
-        Some(_) => Client::new(&args.target.url, None)?,
-        None => args.target.client()?,
+    let client = match is_signed_in {
+        false => Client::new(&args.target.url, None)?,
+        true => args.target.client()?,
     };
     let path = format!("{PATH}/accept");
     client.send_json(Method::POST, &path, &order).await?;

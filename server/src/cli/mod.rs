@@ -14,6 +14,7 @@ mod client;
 mod completions;
 mod credentials;
 mod doctor;
+mod exit;
 mod health;
 mod invitations;
 mod keys;
@@ -40,6 +41,7 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::{Parser, Subcommand};
 
 pub use client::{Client, Target};
+pub use exit::Exit;
 pub use serve::ServeArgs;
 
 /// A multi-tenant gateway between a company's programs and the LLM vendors.
@@ -153,14 +155,6 @@ pub enum Command {
     Version,
 }
 
-/// How a command ended when nothing failed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Done {
-    Well,
-    /// `diff` found differences.
-    Differs,
-}
-
 /// A file to read, `-` for standard input.
 #[derive(Debug, Clone, clap::Args)]
 pub struct FileArg {
@@ -174,20 +168,19 @@ pub fn main() -> ExitCode {
     let command = Cli::parse().command;
     let done = match command {
         // The server makes its own runtime and workers.
-        Command::Serve(args) => crate::app::serve(args).map(|()| Done::Well),
+        Command::Serve(args) => crate::app::serve(args).map(|()| Exit::Done),
         command => actix_rt::System::new().block_on(run(command)),
     };
     match done {
-        Ok(Done::Well) => ExitCode::SUCCESS,
-        Ok(Done::Differs) => ExitCode::from(2),
+        Ok(exit) => exit.into(),
         Err(error) => {
             eprintln!("weir: {}", output::printable(&format!("{error:#}")));
-            ExitCode::FAILURE
+            Exit::of(&error).into()
         }
     }
 }
 
-async fn run(command: Command) -> anyhow::Result<Done> {
+async fn run(command: Command) -> anyhow::Result<Exit> {
     match command {
         Command::Serve(_) => unreachable!("serve has its own runtime"),
         Command::Apply(args) => resources::apply(args).await?,
@@ -231,7 +224,7 @@ async fn run(command: Command) -> anyhow::Result<Done> {
         Command::Completions(args) => completions::write(&args)?,
         Command::Version => println!("weir {}", env!("CARGO_PKG_VERSION")),
     }
-    Ok(Done::Well)
+    Ok(Exit::Done)
 }
 
 #[cfg(test)]
@@ -261,9 +254,9 @@ mod tests {
 
     #[test]
     fn the_page_of_the_commands_is_current() {
-        let mut page = String::from(
-            "# Command line\n\nMade from `server/src/cli` by `WEIR_UPDATE_DOCS=1 cargo test -p weir --lib the_page_of`; do not edit.\n\n\
-             Exit codes: 0 done; 1 it failed; 2 `diff` found differences, or the command line itself is wrong.\n\n",
+        let mut page = format!(
+            "# Command line\n\nMade from `server/src/cli` by `WEIR_UPDATE_DOCS=1 cargo test -p weir --lib the_page_of`; do not edit.\n\n{}\n",
+            Exit::page()
         );
         described(&Cli::command(), "", &mut page);
         assert_current("docs/cli.md", &format!("{}\n", page.trim_end()));
@@ -321,7 +314,7 @@ mod tests {
             "weir password-reset take",
             "weir logs --key laptop --status 5xx --min-ms 100 --output csv",
             "weir logs show 0b6ee0d1-7a6c-4a9b-9c36-0a4f8c9b7d3e",
-            "weir settings change --set mode=read_only",
+            "weir settings change --set mode=read-only",
             "weir status --output json",
             "weir completions bash",
             "weir usage --by credential,error --details",

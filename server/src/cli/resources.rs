@@ -14,7 +14,7 @@ use weir_api_types::{
 };
 
 use super::{
-    Done, FileArg,
+    Exit, FileArg,
     client::{Target, with_query},
     output::{self, Format, OutputArg},
 };
@@ -76,14 +76,14 @@ pub async fn apply(args: ApplyArgs) -> anyhow::Result<()> {
 }
 
 /// Shows what applying a file would change.
-pub async fn diff(args: DiffArgs) -> anyhow::Result<Done> {
+pub async fn diff(args: DiffArgs) -> anyhow::Result<Exit> {
     let wanted = load(&args.file.file)?;
     let applied = send(&args.target, &wanted, args.prune, true).await?;
     show(&applied, args.output.output)?;
     Ok(if applied.changes.is_empty() {
-        Done::Well
+        Exit::Done
     } else {
-        Done::Differs
+        Exit::Differs
     })
 }
 

@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use super::{
     client::{Client, Target},
+    exit::{Exit, Failure},
     output::{self, OutputArg},
     resources,
 };
@@ -201,7 +202,10 @@ impl Kind {
             .collect();
         match ids.as_slice() {
             [id] => Ok(format!("{}/{id}", self.path)),
-            [] => bail!("there is no {} {one:?}", self.name),
+            [] => bail!(Failure {
+                exit: Exit::Absent,
+                said: format!("there is no {} {one:?}", self.name),
+            }),
             ids => bail!(
                 "{one:?} is the name of more than one {}: say --tenant, or give an id of {}",
                 self.name,

@@ -219,7 +219,7 @@ impl Writing<'_> {
         }
         for person in gone(&before.people, &after.people) {
             self.change.deletes(Kind::User, person.id.0).await?;
-            store::users::delete(self.change.transaction(), person.id).await?;
+            store::users::delete(self.change.transaction(), &[person.id]).await?;
         }
         for role in gone(&before.roles, &after.roles) {
             let (_, tokens) = store::roles::holders(self.change.transaction(), role.id.0).await?;

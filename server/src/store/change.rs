@@ -78,10 +78,17 @@ impl Change {
     /// Names an entry that will be gone, and what the database deletes or changes along with it. To be called before the
     /// row goes.
     pub async fn deletes(&mut self, kind: Kind, id: Uuid) -> Result<()> {
-        for (kind, id, deleted) in along::with(&self.transaction, kind, id).await? {
+        self.deletes_all(kind, &[id]).await
+    }
+
+    /// The same for many of one kind.
+    pub async fn deletes_all(&mut self, kind: Kind, ids: &[Uuid]) -> Result<()> {
+        for (kind, id, deleted) in along::with(&self.transaction, kind, ids).await? {
             self.name(kind, id, deleted);
         }
-        self.name(kind, id, true);
+        for id in ids {
+            self.name(kind, *id, true);
+        }
         Ok(())
     }
 

@@ -59,6 +59,9 @@ pub use page::{Listed, Page};
 
 use crate::tenancy::TenantId;
 
+/// Ids in one question: each is a bound value.
+const IDS_PER_QUERY: usize = 1_000;
+
 /// Both databases, and word of what this process changed in them. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Stores {

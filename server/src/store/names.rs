@@ -9,11 +9,8 @@ use sea_orm::{
 use uuid::Uuid;
 use weir_entity::{channel, credential, group, model, proxy_key, role, tenant, user};
 
-use super::{Result, Scope};
+use super::{IDS_PER_QUERY, Result, Scope};
 use crate::tenancy::TenantId;
-
-/// Ids in one question: each is a bound value.
-const IDS_PER_QUERY: usize = 1_000;
 
 /// What has a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -15,15 +15,12 @@ use weir_api_types::{
 use weir_entity::{group, group_member, membership, role, tenant, user};
 
 use super::{
-    Columns, Error, Listed, Page, Result, Scope,
+    Columns, Error, IDS_PER_QUERY, Listed, Page, Result, Scope,
     names::{self, Named},
     roles::{self, RoleNames},
 };
 use crate::catalog::Kind;
 use crate::tenancy::{MemberRole, Membership, Person, TenantId, UserId};
-
-/// Ids in one question: each is a bound value.
-const IDS_PER_QUERY: usize = 1_000;
 
 /// Everybody.
 pub async fn all(db: &impl ConnectionTrait) -> Result<Vec<Person>> {
@@ -225,9 +222,13 @@ pub async fn put(db: &impl ConnectionTrait, person: &Person, now_ms: i64) -> Res
     put_groups(db, person).await
 }
 
-/// Deletes a person, and with them their memberships and keys.
-pub async fn delete(db: &impl ConnectionTrait, id: UserId) -> Result<()> {
-    user::Entity::delete_by_id(id.0).exec(db).await?;
+/// Deletes people, and with them their memberships and keys.
+pub async fn delete(db: &impl ConnectionTrait, ids: &[UserId]) -> Result<()> {
+    for ids in ids.chunks(IDS_PER_QUERY) {
+        let ids = ids.iter().map(|id| id.0);
+        let these = user::Entity::delete_many().filter(user::Column::Id.is_in(ids));
+        these.exec(db).await?;
+    }
     Ok(())
 }
 

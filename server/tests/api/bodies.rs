@@ -300,7 +300,7 @@ both_stores!(
         )
         .await;
         assert_eq!(detail["has_bodies"], false, "{detail}");
-        let told = failed(&cli(&bench, &["logs", "bodies", &last]).await, 1);
+        let told = failed(&cli(&bench, &["logs", "bodies", &last]).await, 3);
         assert!(told.contains("no such kept body"), "{told}");
     }
 );

@@ -140,7 +140,7 @@ both_stores!(things_are_made_shown_changed_and_deleted_by_name, |bench| {
     let yaml = succeeded(&cli(&bench, &["tenants", "show", "umbrella", "-o", "yaml"]).await);
     assert!(yaml.contains("time_zone: Asia/Tokyo"), "{yaml}");
 
-    let absent = failed(&cli(&bench, &["tenants", "show", "nobody"]).await, 1);
+    let absent = failed(&cli(&bench, &["tenants", "show", "nobody"]).await, 3);
     assert!(absent.contains("there is no tenant"), "{absent}");
     let refused = failed(
         &cli(
@@ -148,7 +148,7 @@ both_stores!(things_are_made_shown_changed_and_deleted_by_name, |bench| {
             &["tenants", "change", "umbrella", "--set", "colour=red"],
         )
         .await,
-        1,
+        5,
     );
     assert!(refused.contains("colour"), "{refused}");
     succeeded(&cli(&bench, &["channels", "delete", "second"]).await);
@@ -222,7 +222,7 @@ both_stores!(
         assert_eq!(ready().await, 503);
         let refused = failed(
             &cli(&bench, &["groups", "create", "late", "--tenant", "acme"]).await,
-            1,
+            6,
         );
         assert!(refused.contains("read_only"), "{refused}");
         assert_eq!(

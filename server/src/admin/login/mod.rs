@@ -75,37 +75,8 @@ pub async fn sign_in(
     state: web::Data<State>,
 ) -> Result<HttpResponse, ApiError> {
     safe(&request, &state)?;
-    let Credentials {
-        email,
-        password,
-        code,
-    } = order.0;
     let address = access::address(&request, &state);
-    let account = resources::email(&email).unwrap_or_default();
-    let tried = Try::new(&account, address);
-    let user = store::users::of_email(&state.stores.config.read, &account).await?;
-    let begun = tried.begin(&state.stores, user, now_ms()).await?;
-    begun.map_err(|wait_ms| ApiError::wait(wait_ms, "There were too many tries."))?;
-    let person = match who(&state, user, &password).await? {
-        Ok(person) => person,
-        Err(wrong) => {
-            tried.failed(&state.stores, now_ms()).await?;
-            if user.is_some() {
-                tell_failed(&request, &state, account, wrong);
-            }
-            return Err(ApiError::new(Code::SignInFailed, "Try again."));
-        }
-    };
-    let shown = match second_factor(&state, &tried, person.id, code.as_ref()).await {
-        Ok(shown) => shown,
-        Err(error) => {
-            if error.code() == Code::SignInFailed {
-                tell_failed(&request, &state, account, "code");
-            }
-            return Err(error);
-        }
-    };
-    tried.succeeded(&state.stores).await?;
+    let (person, shown) = proven(&request, &state, order.0, Place::Needed).await?;
     let shown = Shown {
         by: shown,
         at_ms: now_ms(),
@@ -114,19 +85,70 @@ pub async fn sign_in(
     begin(&request, &state, &person, address, shown).await
 }
 
-/// Has the audit log say that somebody tried to be who they are not, or mistyped. Beside the answer: how long that takes must not
-/// tell whose address is known. Tries are few, as they wait.
-fn tell_failed(
+/// Whether somebody has to be somewhere already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    Needed,
+    /// They are on their way into a tenant.
+    Coming,
+}
+
+/// Whoever shows that an account is theirs, and what they have shown, in words for the audit log. What is wrong is told alike, waits
+/// alike, and is in the audit log.
+pub async fn proven(
     request: &HttpRequest,
     state: &web::Data<State>,
+    shown: Credentials,
+    place: Place,
+) -> Result<(Person, &'static str), ApiError> {
+    let Credentials {
+        email,
+        password,
+        code,
+    } = shown;
+    let account = resources::email(&email).unwrap_or_default();
+    let tried = Try::new(&account, access::address(request, state));
+    let user = store::users::of_email(&state.stores.config.read, &account).await?;
+    let begun = tried.begin(&state.stores, user, now_ms()).await?;
+    begun.map_err(|wait_ms| ApiError::wait(wait_ms, "There were too many tries."))?;
+    let tell = |wrong| {
+        let author = access::author_of(request, state, "process", None, "sign-in");
+        tell_failed(state, author, "failed_sign_in", account.clone(), wrong);
+    };
+    let person = match who(state, user, &password, place).await? {
+        Ok(person) => person,
+        Err(wrong) => {
+            tried.failed(&state.stores, now_ms()).await?;
+            if user.is_some() {
+                tell(wrong);
+            }
+            return Err(ApiError::new(Code::SignInFailed, "Try again."));
+        }
+    };
+    let shown = second_factor(state, &tried, person.id, code.as_ref()).await;
+    if let Err(error) = &shown
+        && error.code() == Code::SignInFailed
+    {
+        tell("code");
+    }
+    let shown = shown?;
+    tried.succeeded(&state.stores).await?;
+    Ok((person, shown))
+}
+
+/// Has the audit log say that somebody tried to be who they are not, or mistyped. Beside the answer: how long that takes must not
+/// tell whose address is known. Tries are few, as they wait.
+pub fn tell_failed(
+    state: &web::Data<State>,
+    author: Author,
+    what: &'static str,
     account: String,
     wrong: &'static str,
 ) {
-    let author = access::author_of(request, state, "process", None, "sign-in");
     let state = state.clone();
     actix_web::rt::spawn(async move {
         let told = serde_json::json!({"wrong": wrong});
-        let done = store::audit::one("failed_sign_in", None, &account, &told);
+        let done = store::audit::one(what, None, &account, &told);
         if let Err(error) = store::audit::note(&state.stores, &state.sealer, &author, &[done]).await
         {
             tracing::error!(%error, "a failed sign-in could not be noted");
@@ -139,6 +161,7 @@ async fn who(
     state: &State,
     user: Option<UserId>,
     password: &Sensitive,
+    place: Place,
 ) -> Result<Result<Person, &'static str>, ApiError> {
     let db = &state.stores.config.read;
     // As many questions for nobody as for somebody: that is time, too.
@@ -148,6 +171,7 @@ async fn who(
     let is_right = state.login.passwords.is(password, kept.password).await?;
     Ok(match person {
         Some(person) if is_right && !person.enabled => Err("nothing: switched off"),
+        Some(person) if is_right && place == Place::Coming => Ok(person),
         Some(person) if is_right => match store::users::is_somewhere(db, &person, None).await? {
             true => Ok(person),
             false => Err("nothing: suspended"),

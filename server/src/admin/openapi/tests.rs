@@ -177,7 +177,11 @@ fn the_page_of_the_api_is_current() {
                 true => String::new(),
                 false => format!(" Query: {}.", query.join(", ")),
             };
-            let lately = if route.is_fresh { ", shown lately" } else { "" };
+            let lately = if route.mark == Mark::Fresh {
+                ", shown lately"
+            } else {
+                ""
+            };
             page.push_str(&format!(
                 "| `{} {path}` | {}{query} | `{}`{lately} | {taken} | {answer} |\n",
                 route.method, route.summary, route.needs

@@ -305,6 +305,22 @@ async fn wrong_tries_exports_and_how_somebody_came_in_are_told() {
             (&json!(email), &json!("password"))
         );
         assert!(!failed[0].to_string().contains(right));
+        // So is what somebody shows once more who is signed in.
+        let there = login::whole(&app, login::signing_in(email, right)).await;
+        let proof = login::by(&login::token_of(&there), Method::POST, "/me/proof");
+        let proof = proof.set_json(json!({"password": "wrong"}));
+        assert_eq!(login::whole(&app, proof).await.0, 422);
+        let failed = async {
+            loop {
+                let rows = of("failed_proof").await;
+                if !rows.is_empty() {
+                    return rows;
+                }
+            }
+        };
+        let failed = tokio::time::timeout(Duration::from_secs(10), failed).await;
+        let failed = failed.expect("it is told");
+        assert_eq!(failed[0]["actor_name"], email, "{failed:?}");
         let came = of("session").await;
         assert_eq!(came[0]["after"]["by"], "password", "{came:?}");
         let exports = of("export").await;

@@ -1,12 +1,14 @@
 //! What is left of a tenant that is deleted.
 
 use sea_orm::{ConnectionTrait as _, Statement};
+use weir_api_types::resources::Role;
 
 use super::{
     login::{PASSWORD, by, cookie_of, plain, signing_in, token_of, whole},
     *,
 };
 use crate::{
+    catalog::Kind,
     clock::now_ms,
     secrets::{Place, Secret},
     store::{
@@ -17,7 +19,7 @@ use crate::{
             book,
         },
     },
-    tenancy::TenantId,
+    tenancy::{MemberRole, Membership, Person, TenantId},
 };
 
 const CANARY: &str = "canary4711";
@@ -169,6 +171,55 @@ async fn nothing_of_a_deleted_tenant_is_left_but_what_was_used_and_done() {
             let (_, list) = answer(&app, request(Method::GET, &path)).await;
             assert_eq!(list["data"], json!([]), "{path}: {list}");
         }
+    }
+}
+
+/// More people than one question of the store may name.
+#[actix_rt::test]
+async fn a_large_tenant_goes_whole() {
+    for test in all().await {
+        let app = app!(&test);
+        let file = "tenants: [{name: large}, {name: beside, users: [{email: both@x.example}]}]";
+        assert_eq!(answer(&app, document(file, "")).await.0, 200);
+        let db = &test.stores.config;
+        let id = store::tenants::named(&db.read, "large").await;
+        let id = id.expect("a look").expect("the tenant");
+        let change = store::Change::begin(&test.stores).await.expect("begun");
+        for at in 0..1_200 {
+            let email = match at {
+                0 => "both@x.example".to_owned(),
+                at => format!("p{at}@x.example"),
+            };
+            let known = store::users::of_email(change.transaction(), &email).await;
+            let stored = match known.expect("a look") {
+                Some(known) => store::users::one(change.transaction(), known).await,
+                None => Ok(None),
+            };
+            let mut person = stored.expect("a look").unwrap_or(Person::new(email));
+            person.memberships.push(Membership {
+                tenant: id,
+                role: MemberRole::BuiltIn(Role::Developer),
+                groups: Vec::new(),
+            });
+            let put = store::users::put(change.transaction(), &person, 0).await;
+            put.expect("put");
+        }
+        let mut change = change;
+        change.changed(Kind::Tenant, id.0);
+        change.commit().await.expect("committed");
+        let path = format!("/tenants/{}", id.0);
+        let (_, impact) = answer(&app, request(Method::GET, &format!("{path}/impact"))).await;
+        let people = json!({"kind": "user", "count": 1_199});
+        let goes = impact["goes_along"].as_array().expect("what goes");
+        assert!(goes.contains(&people), "{impact}");
+        let (status, body) = answer(&app, request(Method::DELETE, &path)).await;
+        assert_eq!(status, 204, "{body}");
+        let (_, left) = answer(&app, request(Method::GET, "/users")).await;
+        let left: Vec<&Value> = left["data"].as_array().expect("people").iter().collect();
+        assert_eq!(left.len(), 1, "{left:?}");
+        assert_eq!(left[0]["email"], "both@x.example");
+        let verdict = answer(&app, request(Method::GET, "/audit-log/verify")).await;
+        assert!(verdict.1["bad_row"].is_null(), "{verdict:?}");
     }
 }
 

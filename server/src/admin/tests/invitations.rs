@@ -1,9 +1,13 @@
 //! Becoming a member by one's own word, and setting another password.
 
+use sea_orm::ConnectionTrait as _;
+
 use super::{
-    login::{PASSWORD, by, cookie_of, plain, signing_in, somebody, token_of, whole},
+    login::{EMAIL, PASSWORD, by, cookie_of, plain, signing_in, somebody, token_of, whole},
+    proofs::forget_failures,
     *,
 };
+use crate::store;
 
 fn token_in(url: &Value) -> String {
     let url = url.as_str().expect("a URL");
@@ -179,4 +183,93 @@ async fn a_link_to_another_password_works_once_and_ends_what_was_there() {
         let (_, made) = answer(&app, request(Method::POST, "/invitations").set_json(&order)).await;
         assert_eq!(whole(&app, set(&token_in(&made["url"]), new)).await.0, 410);
     }
+}
+
+/// Whose only tenant is suspended cannot sign in, and so shows who they are with the invitation itself.
+// Threats: A3, T9.
+#[actix_rt::test]
+async fn whoever_is_nowhere_takes_an_invitation_with_their_password() {
+    for test in all().await {
+        let app = app!(&test);
+        answer(&app, document(PLATFORM, "")).await;
+        let user = somebody(&test).await;
+        let token = token_of(&whole(&app, signing_in(EMAIL, PASSWORD)).await);
+        let factor = |path: &str, order: Value| {
+            by(&token, Method::POST, &format!("/me/second-factor{path}")).set_json(order)
+        };
+        let (_, seed, _) = whole(&app, factor("", json!({"password": PASSWORD}))).await;
+        let confirm = factor("/confirm", json!({"code": code_of(&seed)}));
+        let (status, codes, _) = whole(&app, confirm).await;
+        assert_eq!(status, 200, "{codes}");
+        let recovery = &codes["codes"][0];
+        let (_, suspended) = answer(
+            &app,
+            document("tenants: [{name: acme, enabled: false}]", ""),
+        )
+        .await;
+        assert_eq!(whole(&app, signing_in(EMAIL, PASSWORD)).await.0, 401);
+        let order = json!({"tenant": "other", "email": EMAIL, "role": "viewer"});
+        let (status, made) =
+            answer(&app, request(Method::POST, "/invitations").set_json(&order)).await;
+        assert_eq!(status, 201, "{made} {suspended}");
+        let link = token_in(&made["url"]);
+        let right = json!({"token": link, "password": PASSWORD, "code": recovery});
+        let with = |field: &str, value: Value| {
+            let mut order = right.clone();
+            order[field] = value;
+            order
+        };
+        for (order, status, code) in [
+            (json!({"token": link}), 401, "unauthorized"),
+            (with("password", json!("wrong")), 401, "sign_in_failed"),
+            (with("code", Value::Null), 401, "second_factor_needed"),
+            (with("code", json!("000000")), 401, "sign_in_failed"),
+            (with("token", json!("wl-guessed")), 410, "link_over"),
+        ] {
+            let (answered, body, _) = whole(&app, accepting(&order)).await;
+            let said = (answered, body["code"].as_str().unwrap_or_default());
+            assert_eq!(said, (status, code), "{order}: {body}");
+        }
+        // Nor does anybody who is switched off.
+        let switch = |on: bool| {
+            let sql = format!("UPDATE users SET enabled = {on}");
+            let db = test.stores.config.write.clone();
+            async move { db.execute_unprepared(&sql).await.expect("SQL") }
+        };
+        switch(false).await;
+        assert_eq!(whole(&app, accepting(&right)).await.0, 401);
+        switch(true).await;
+        // Guesses wait as at sign-in, even the right one.
+        let guesses = (0..20).map(|_| with("password", json!("wrong")));
+        let guesses: Vec<_> = guesses.collect();
+        let guesses = guesses.iter().map(|order| whole(&app, accepting(order)));
+        let guesses = futures_util::future::join_all(guesses).await;
+        assert!(guesses.iter().any(|one| one.0 == 429), "{guesses:?}");
+        assert_eq!(whole(&app, accepting(&right)).await.0, 429);
+        forget_failures(&test).await;
+        let taken = whole(&app, accepting(&right)).await;
+        assert_eq!(taken.0, 204, "{taken:?}");
+        let places = store::users::places(&test.stores.config.read, user).await;
+        let places = places.expect("places");
+        assert_eq!(places[0].1, "other");
+        let asked = whole(&app, signing_in(EMAIL, PASSWORD)).await;
+        assert_eq!(asked.1["code"], "second_factor_needed", "they are back");
+    }
+}
+
+/// The code of now for a seed that was shown.
+fn code_of(seed: &Value) -> String {
+    let secret = seed["secret"].as_str().expect("a secret").to_owned();
+    let bytes = totp_rs::Secret::Encoded(secret).to_bytes().expect("a seed");
+    let totp = totp_rs::TOTP::new(
+        totp_rs::Algorithm::SHA1,
+        6,
+        0,
+        30,
+        bytes,
+        None,
+        String::new(),
+    );
+    let now = crate::clock::now_ms() / 1_000;
+    totp.expect("TOTP").generate(now.unsigned_abs())
 }

@@ -439,3 +439,34 @@ async fn sign_in_over_plain_http_from_elsewhere_says_why_it_cannot_work() {
     );
     assert!(body["detail"].to_string().contains("tls_cert") && !headers.contains_key("set-cookie"));
 }
+
+#[actix_rt::test]
+async fn a_tenant_of_any_letters_is_named_in_utf_8_or_by_its_id() {
+    let test = sqlite().await;
+    let app = app!(&test);
+    answer(&app, document(PLATFORM, "")).await;
+    let second = "tenants: [{name: 研发部, users: [{email: a@acme.example, role: admin}]}]";
+    assert_eq!(answer(&app, document(second, "")).await.0, 200);
+    somebody(&test).await;
+    let token = token_of(&whole(&app, signing_in(EMAIL, PASSWORD)).await);
+    let (_, me, _) = whole(&app, by(&token, Method::GET, "/me")).await;
+    let tenants = me["person"]["tenants"].as_array().expect("tenants");
+    assert_eq!((tenants.len(), &me["tenant"]), (2, &Value::Null), "{me}");
+    for tenant in tenants {
+        let name = tenant["name"].as_str().expect("a name");
+        for word in [name, tenant["id"].as_str().expect("an id")] {
+            let value = header::HeaderValue::from_bytes(word.as_bytes()).expect("a header");
+            let named = by(&token, Method::GET, "/me").insert_header(("x-weir-tenant", value));
+            let (status, me, _) = whole(&app, named).await;
+            assert_eq!((status, &me["tenant"]), (200, &json!(name)), "{word}: {me}");
+        }
+    }
+    for (value, status) in [(&b"\xff"[..], 404), (&b"nobody"[..], 404)] {
+        let value = header::HeaderValue::from_bytes(value).expect("a header");
+        let named = by(&token, Method::GET, "/me").insert_header(("x-weir-tenant", value));
+        assert_eq!(whole(&app, named).await.0, status);
+    }
+    let twice = by(&token, Method::GET, "/me").append_header(("x-weir-tenant", "acme"));
+    let twice = twice.append_header(("x-weir-tenant", "other"));
+    assert_eq!(whole(&app, twice).await.0, 400);
+}

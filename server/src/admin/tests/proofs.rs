@@ -4,7 +4,11 @@ use totp_rs::{Algorithm, TOTP};
 
 use sea_orm::ConnectionTrait as _;
 
-use super::{super::routes::TABLE, login::*, *};
+use super::{
+    super::{access::Mark, routes::TABLE},
+    login::*,
+    *,
+};
 use crate::{access::FRESH_MS, clock::now_ms, store, tenancy::UserId};
 
 /// From elsewhere each time: it is the codes that are counted, and not the passwords from one place.
@@ -196,7 +200,7 @@ async fn an_old_session_does_nothing_of_much_harm_before_its_owner_shows_who_the
         let user = somebody(&test).await;
         run(&test, "UPDATE users SET platform_role = 'platform_admin'").await;
         let signed_in = whole(&app, signing_in(EMAIL, PASSWORD)).await;
-        let fresh = TABLE.iter().filter(|route| route.is_fresh);
+        let fresh = TABLE.iter().filter(|route| route.mark == Mark::Fresh);
         let mut asked: Vec<(Method, String, Value)> = fresh
             .map(|route| {
                 let method = Method::from_bytes(route.method.as_bytes()).expect("a method");
@@ -246,7 +250,7 @@ async fn an_old_session_does_nothing_of_much_harm_before_its_owner_shows_who_the
         assert_eq!(whole(&app, prove(PASSWORD)).await.0, 204);
         let after = codes(&token).await;
         assert!(after.iter().all(|code| *code != needed), "{after:?}");
-        let export = TABLE.iter().filter(|route| route.is_fresh);
+        let export = TABLE.iter().filter(|route| route.mark == Mark::Fresh);
         let export = export
             .into_iter()
             .position(|route| route.path == "/resources");

@@ -7,7 +7,10 @@ use weir_api_types::{
     resources::{Role, RoleName},
 };
 
-use super::{super::routes::TABLE, *};
+use super::{
+    super::{access::Mark, routes::TABLE},
+    *,
+};
 use crate::{
     access::{Permission, Permissions, of_platform_role, of_role},
     admin::openapi,
@@ -460,7 +463,11 @@ fn the_page_of_permissions_is_current() {
         crate::access::FRESH_MS / 60_000
     ));
     for route in TABLE {
-        let lately = if route.is_fresh { "lately" } else { "" };
+        let lately = if route.mark == Mark::Fresh {
+            "lately"
+        } else {
+            ""
+        };
         page.push_str(&format!(
             "| `{} /v1/admin{}` | `{}` | {lately} |\n",
             route.method, route.path, route.needs

@@ -60,7 +60,7 @@ async fn read_only_lets_nothing_be_changed_but_the_switch_itself() {
     let app = app!(&test);
     answer(&app, document(PLATFORM, "")).await;
     let settings = |mode: &str| patch(json!({ "mode": mode }));
-    assert_eq!(answer(&app, settings("read_only")).await.0, 200);
+    assert_eq!(answer(&app, settings("read-only")).await.0, 200);
     let order =
         || request(Method::POST, "/groups").set_json(json!({"tenant": "acme", "name": "g"}));
     let (status, refused) = answer(&app, order()).await;

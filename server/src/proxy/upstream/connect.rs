@@ -118,7 +118,7 @@ impl Service<ConnectInfo<Uri>> for Connect {
         Box::pin(async move {
             let target = target.ok_or(ConnectError::Unresolved)?;
             let limit = exchange::connect_timeout().unwrap_or(DEFAULT_CONNECT_TIMEOUT);
-            let wire = timeout(limit, open(&target, tls))
+            let wire = timeout(limit, open(&target, tls, resolve))
                 .await
                 .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
             let wire = wire.map_err(ConnectError::Io)?;
@@ -128,7 +128,12 @@ impl Service<ConnectInfo<Uri>> for Connect {
     }
 }
 
-async fn open(target: &Target, tls: Arc<rustls::ClientConfig>) -> io::Result<Wire> {
+/// A connection to the target. `resolve` is asked once, and what it says is what is checked and dialled.
+async fn open(
+    target: &Target,
+    tls: Arc<rustls::ClientConfig>,
+    resolve: impl AsyncFnOnce(&Target) -> io::Result<Vec<SocketAddr>>,
+) -> io::Result<Wire> {
     let addresses = permitted(target, resolve(target).await?)?;
     let stream = dial(&addresses).await?;
     stream.set_nodelay(true)?;
@@ -326,15 +331,48 @@ mod tests {
             "168.63.129.16",
             "fd00:ec2::254",
         ] {
-            let opened = open(&target(host, port, true), Arc::clone(&tls)).await;
+            let opened = open(&target(host, port, true), Arc::clone(&tls), resolve).await;
             // Some spellings are no address to some resolvers.
             assert!(opened.is_err(), "{host}");
         }
         let silent = timeout(Duration::from_millis(50), trap.accept()).await;
         assert!(silent.is_err(), "somebody came");
         // An operator's word leads anywhere.
-        let opened = open(&target("127.0.0.1", port, false), tls).await;
+        let opened = open(&target("127.0.0.1", port, false), tls, resolve).await;
         assert!(opened.is_ok());
+    }
+
+    /// A name server that says something else each time it is asked (TTL 0) is asked once for a connection, and again for the next.
+    /// Threats: S2.
+    #[tokio::test]
+    async fn a_name_that_flips_between_checks_leads_nowhere_else() {
+        let good = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let good_address = good.local_addr().unwrap();
+        let trap = TcpListener::bind("127.0.0.2:0").await.unwrap();
+        let trap_address = trap.local_addr().unwrap();
+        let tls = tls_config(&[]).unwrap();
+        let asked = std::cell::Cell::new(0);
+        let flips = async |_: &Target| {
+            asked.set(asked.get() + 1);
+            Ok(match asked.get() % 2 {
+                1 => vec![good_address],
+                _ => vec![trap_address],
+            })
+        };
+        let trusted = target("flips.example", good_address.port(), false);
+        let wire = open(&trusted, Arc::clone(&tls), flips).await.unwrap();
+        assert_eq!(asked.get(), 1);
+        assert_eq!(wire.tcp().peer_addr().unwrap(), good_address);
+        // Public while it was checked first, private now: the next connection asks again, and is refused before anything is dialled.
+        let public = "1.1.1.1:443".parse().unwrap();
+        let guarded = target("flips.example", 443, true);
+        assert!(permitted(&guarded, vec![public]).is_ok());
+        let inward = async |_: &Target| Ok(vec![trap_address]);
+        let opened = open(&guarded, tls, inward).await;
+        let refused = opened.expect_err("it is refused").kind();
+        assert_eq!(refused, io::ErrorKind::PermissionDenied);
+        let silent = timeout(Duration::from_millis(50), trap.accept()).await;
+        assert!(silent.is_err(), "somebody came");
     }
 
     /// A name that leads to a public and to a private address is refused whole.

@@ -16,11 +16,8 @@ use super::rows::{self, Broken};
 use crate::{
     catalog::{Entry, Kind},
     secrets::Sealer,
-    store::{Result, roles},
+    store::{IDS_PER_QUERY, Result, roles},
 };
-
-/// Ids in one question: each is a bound value.
-const IDS_PER_QUERY: usize = 1_000;
 
 /// Which entries of a kind are read.
 #[derive(Clone, Copy)]

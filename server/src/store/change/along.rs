@@ -3,7 +3,10 @@
 use sea_orm::{ConnectionTrait, Statement};
 use uuid::Uuid;
 
-use crate::{catalog::Kind, store::Result};
+use crate::{
+    catalog::Kind,
+    store::{IDS_PER_QUERY, Result},
+};
 
 /// Where the ids of what hangs on an entry stand, what they are, and whether they go with it. Of the references that
 /// `weir_migration` makes with `belongs_to`, those between entries of the catalog; what is part of an entry goes unnamed.
@@ -59,28 +62,39 @@ pub fn references(kind: Kind) -> &'static [(&'static str, Kind, bool)] {
     }
 }
 
-/// What hangs on an entry, and what hangs on that; whether it goes.
+/// What hangs on entries of one kind, and what hangs on that; whether it goes.
 pub async fn with(
     db: &impl ConnectionTrait,
     kind: Kind,
-    id: Uuid,
+    ids: &[Uuid],
 ) -> Result<Vec<(Kind, Uuid, bool)>> {
     let mut found = Vec::new();
-    let mut going = vec![(kind, id)];
-    while let Some((kind, id)) = going.pop() {
+    let mut going = vec![(kind, ids.to_vec())];
+    while let Some((kind, ids)) = going.pop() {
         for (from, kind, goes) in references(kind) {
-            let sql = format!("SELECT {from} = $1");
-            let rows = Statement::from_sql_and_values(db.get_database_backend(), sql, [id.into()]);
-            for row in db.query_all_raw(rows).await? {
-                let id = row.try_get("", "id")?;
-                found.push((*kind, id, *goes));
-                if *goes && !references(*kind).is_empty() {
-                    going.push((*kind, id));
-                }
+            let hanging = on(db, from, &ids).await?;
+            found.extend(hanging.iter().map(|id| (*kind, *id, *goes)));
+            if *goes && !references(*kind).is_empty() {
+                going.push((*kind, hanging));
             }
         }
     }
     Ok(found)
+}
+
+/// The ids of what hangs on these by one reference.
+async fn on(db: &impl ConnectionTrait, from: &str, ids: &[Uuid]) -> Result<Vec<Uuid>> {
+    let mut hanging = Vec::new();
+    for ids in ids.chunks(IDS_PER_QUERY) {
+        let marks: Vec<String> = (1..=ids.len()).map(|at| format!("${at}")).collect();
+        let sql = format!("SELECT {from} IN ({})", marks.join(", "));
+        let values = ids.iter().map(|id| (*id).into());
+        let rows = Statement::from_sql_and_values(db.get_database_backend(), sql, values);
+        for row in db.query_all_raw(rows).await? {
+            hanging.push(row.try_get("", "id")?);
+        }
+    }
+    Ok(hanging)
 }
 
 /// How many things of which kind would go with an entry.
@@ -89,7 +103,7 @@ pub async fn dependants(
     kind: Kind,
     id: Uuid,
 ) -> Result<Vec<(Kind, u64)>> {
-    let mut going: Vec<(Kind, Uuid)> = with(db, kind, id)
+    let mut going: Vec<(Kind, Uuid)> = with(db, kind, &[id])
         .await?
         .into_iter()
         .filter_map(|(kind, id, goes)| goes.then_some((kind, id)))

@@ -8,12 +8,9 @@ use weir_entity::usage_event;
 use super::event_rows;
 use crate::{
     limits::{Account, Window, spent_by},
-    store::{Error, Result},
+    store::{Error, IDS_PER_QUERY, Result},
     tenancy::{RequestId, Scope, limit::Spending},
 };
-
-/// Ids in one question: each is a bound value.
-const IDS_PER_QUERY: usize = 1_000;
 
 /// What is booked for an account in a window. Windows begin and end with quarter hours.
 pub async fn spent(db: &impl ConnectionTrait, account: Account, window: Window) -> Result<u64> {

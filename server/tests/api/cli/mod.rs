@@ -179,7 +179,7 @@ both_stores!(a_key_is_made_used_disabled_and_then_stops, |bench| {
     assert_eq!(chat("gpt-test").await.unwrap().status(), 200);
     succeeded(&cli(&bench, &["keys", "delete", id]).await);
     assert_eq!(chat("gpt-test").await.unwrap().status(), 401);
-    let gone = failed(&cli(&bench, &["keys", "disable", id]).await, 1);
+    let gone = failed(&cli(&bench, &["keys", "disable", id]).await, 3);
     assert!(gone.contains("not_found"), "{gone}");
 });
 
@@ -275,7 +275,7 @@ both_stores!(
             today.len() == "2026-01-01".len() && today.starts_with("20"),
             "{by_day:?}"
         );
-        let bad = failed(&cli(&bench, &["usage", "--tz", "Mars/Olympus"]).await, 1);
+        let bad = failed(&cli(&bench, &["usage", "--tz", "Mars/Olympus"]).await, 5);
         assert!(
             bad.contains("is not an IANA name such as Asia/Shanghai (time_zone)"),
             "{bad}"
@@ -301,13 +301,15 @@ both_stores!(
                 "wa-wrong-token-that-is-long-enough".to_owned(),
             ),
         ];
-        let said = failed(&weir(&wrong, &["keys", "list"]).await, 1);
+        let said = failed(&weir(&wrong, &["keys", "list"]).await, 4);
         assert!(said.contains("unauthorized"), "{said}");
         let dead = [
             ("WEIR_URL".to_owned(), "http://127.0.0.1:1".to_owned()),
             token(),
         ];
-        let said = failed(&weir(&dead, &["export"]).await, 1);
+        // Containers know 0 and 1 alone.
+        failed(&weir(&dead, &["health"]).await, 1);
+        let said = failed(&weir(&dead, &["export"]).await, 6);
         assert!(said.contains("no answer from http://127.0.0.1:1"), "{said}");
     }
 );

@@ -436,7 +436,7 @@ async fn no_secret_is_told(kind: Store, format: &str) {
     assert!(!told.contains("no_healthy_upstream"), "each was asked");
     // A file that is refused has its secrets in the wrong places.
     let file = wrong_resources(stores.folder.path(), &planted);
-    let said = failed(&server.weir(&["apply", "-f", &file]).await, 1);
+    let said = failed(&server.weir(&["apply", "-f", &file]).await, 5);
     assert_eq!(planted.in_text(&said), Vec::<String>::new());
 
     // All that can be asked for, and all that is kept.
