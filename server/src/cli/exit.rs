@@ -58,7 +58,7 @@ impl Exit {
             }
             Self::NotAllowed => "the token is not known, or may not do this (401, 403)",
             Self::Refused => {
-                "the order cannot be done as it stands: a field is wrong, a name is taken, somebody was faster (other 4xx)"
+                "a file or an order cannot be done as it stands: a field is wrong, a name is taken, somebody was faster (other 4xx)"
             }
             Self::TryAgain => {
                 "the server cannot be reached, or asks to be asked again later (429, 502, 503, 504)"

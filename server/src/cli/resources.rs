@@ -16,6 +16,7 @@ use weir_api_types::{
 use super::{
     Exit, FileArg,
     client::{Target, with_query},
+    exit::Failure,
     output::{self, Format, OutputArg},
 };
 use crate::resources::read;
@@ -130,7 +131,11 @@ pub(super) fn read_expanding<T: DeserializeOwned>(path: &Path) -> anyhow::Result
 
 fn refused(path: &Path, errors: &[FieldError]) -> anyhow::Error {
     let lines: Vec<String> = errors.iter().map(|error| format!("\n  {error}")).collect();
-    anyhow::anyhow!("{} is refused:{}", path.display(), lines.concat())
+    let failure = Failure {
+        exit: Exit::Refused,
+        said: format!("{} is refused:{}", path.display(), lines.concat()),
+    };
+    failure.into()
 }
 
 async fn send(

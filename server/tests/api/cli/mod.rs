@@ -14,7 +14,7 @@ use crate::{
     both_stores,
     support::{
         Bench, Binary, Store, Stores,
-        binary::{failed, succeeded, token, weir},
+        binary::{failed, succeeded, token, weir, weir_with_input},
         gateway::{KEY, hello},
     },
 };
@@ -111,7 +111,7 @@ async fn a_file_is_checked_without_a_server_and_refused_with_line_and_reason() {
         told,
         "The file is well-formed, and all its variables are set.\n"
     );
-    let unset = failed(&weir(&[], &["validate", "-f", &good]).await, 1);
+    let unset = failed(&weir(&[], &["validate", "-f", &good]).await, 5);
     assert!(unset.contains("SOME_KEY"), "{unset}");
 
     for (text, reason) in [
@@ -131,7 +131,7 @@ async fn a_file_is_checked_without_a_server_and_refused_with_line_and_reason() {
         ("models: [\n", "line "),
     ] {
         let file = write(folder.path(), "bad.yaml", text);
-        let said = failed(&weir(&[], &["validate", "-f", &file]).await, 1);
+        let said = failed(&weir(&[], &["validate", "-f", &file]).await, 5);
         assert!(
             said.contains("bad.yaml is refused:") && said.contains(reason),
             "{text}: {said}"
