@@ -2,14 +2,16 @@
 
 use std::collections::BTreeMap;
 
+use reqwest::Method;
 use serde_json::{Value, json};
+use uuid::Uuid;
 use weir_entity::usage_event;
 
 use crate::{
     both_stores,
     support::{
         Bench, Books,
-        gateway::{OTHER_KEY, hello, hello_stream},
+        gateway::{KEY, OTHER_KEY, hello, hello_stream},
         stores::ADMIN_TOKEN,
         weir,
     },
@@ -297,4 +299,109 @@ async fn assert_the_filters_part_the_whole(bench: &Bench, expected: Sums) {
             .await
             .is_empty()
     );
+}
+
+const FIRST: &str = "sk-first-bill-0123456789";
+const SECOND: &str = "sk-second-bill-9876543210";
+
+both_stores!(
+    /// Each credential of a pool may be a bill of its own.
+    each_credential_has_its_own_sums_and_operators_alone_are_told,
+    |bench| {
+        let pool = format!("[{{name: first, value: {FIRST}}}, {{name: second, value: {SECOND}}}]");
+        bench.apply(&format!("channels: [{{name: vendor, credentials: {pool}}}]")).await;
+        // The pool takes turns, so that one has a call more than the other.
+        let calls = [
+            (KEY, "/v1/chat/completions", "gpt-test", 200),
+            (OTHER_KEY, "/v1/chat/completions", "gpt-test", 200),
+            (KEY, "/v1/chat/completions", "gpt-same", 200),
+            (KEY, "/v1/chat/completions", "gpt-test", 200),
+            (OTHER_KEY, "/v1/chat/completions", "gpt-same", 200),
+            (KEY, "/v1/chat/completions", "no-such-model", 404),
+            (KEY, "/proxy/dedicated/v1/chat/completions", "house-model", 200),
+        ];
+        for (key, path, model, status) in calls {
+            let call = bench.http.post(format!("{}{path}", bench.url)).bearer_auth(key);
+            let answer = call.json(&hello(model)).send().await.unwrap();
+            assert_eq!(answer.status(), status, "{path} {model}");
+            answer.bytes().await.unwrap();
+        }
+        let books = bench.books().await;
+        let known = credentials(&bench).await;
+        let told = rows(&bench, &["--by", "credential"]).await;
+        let mut names: Vec<&str> = told.iter().map(|row| row["credential"].as_str().unwrap()).collect();
+        names.sort_unstable();
+        assert_eq!(names, known.keys().collect::<Vec<_>>());
+        assert_eq!(sums(&told), of_events(&books));
+        for row in &told {
+            let name = row["credential"].as_str().unwrap();
+            let events = books.events.iter().filter(|event| event.credential_id == known[name]);
+            let own = Books { events: events.cloned().collect(), rollups: Vec::new() };
+            assert_eq!(sums(std::slice::from_ref(row)), of_events(&own), "{name}");
+            let attempts = own.calls().count() as i64;
+            let cost = own.events.iter().map(|event| event.cost_nanos).sum::<i64>();
+            assert_eq!((row["attempts"].as_i64(), nanos(&row["attempts_cost_usd"])), (Some(attempts), cost), "{name}");
+        }
+        // The vendor sees it alike, and bills one for more than the other.
+        let bill = bench.vendor.totals_by_credential();
+        let mut requests = Vec::new();
+        for (name, value) in [("first", FIRST), ("second", SECOND)] {
+            let row = told.iter().find(|row| row["credential"] == name).unwrap();
+            let tokens = [&row["input_tokens"], &row["output_tokens"]].map(Value::as_u64);
+            assert_eq!(tokens, [bill[value].input, bill[value].output].map(Some), "{name}");
+            requests.push(row["requests"].as_i64().unwrap());
+            // By name and by id.
+            let id = known[name].unwrap().to_string();
+            for credential in [name, &id] {
+                let of_it = rows(&bench, &["--by", "model", "--credential", credential]).await;
+                assert_eq!(sums(&of_it), sums(std::slice::from_ref(row)), "{credential}");
+            }
+        }
+        requests.sort_unstable();
+        assert_eq!(requests, [2, 3]);
+        assert_tenants_are_told_of_no_credential(&bench).await;
+    }
+);
+
+/// Ids by what reports call credentials; what went out with none is called nothing.
+async fn credentials(bench: &Bench) -> BTreeMap<String, Option<Uuid>> {
+    let channels = bench.admin(Method::GET, "/channels").send().await.unwrap();
+    let channels: Value = channels.json().await.unwrap();
+    let channels = channels["data"].as_array().unwrap().iter();
+    let pools = channels.flat_map(|channel| channel["credentials"].as_array().unwrap());
+    let ids = pools.map(|credential| {
+        let id = credential["id"].as_str().unwrap();
+        let name = credential["name"].as_str().unwrap_or(id);
+        (name.to_owned(), Some(id.parse::<Uuid>().unwrap()))
+    });
+    ids.chain([(String::new(), None)]).collect()
+}
+
+/// Not by asking for them, nor for what went out with one; and no operator sees more who views as a tenant.
+async fn assert_tenants_are_told_of_no_credential(bench: &Bench) {
+    let order = json!({"tenant": "acme", "name": "owner", "role": "owner"});
+    let made = bench.admin(Method::POST, "/service-tokens").json(&order);
+    let made: Value = made.send().await.unwrap().json().await.unwrap();
+    let token = made["value"].as_str().unwrap();
+    for (words, wanted) in [
+        ("by=credential", 422),
+        ("by=model,credential", 422),
+        ("by=model&credential=first", 422),
+        ("by=model&credential=nobodys", 422),
+        ("by=model", 200),
+    ] {
+        let path = format!("/usage?{words}");
+        let url = format!("{}/v1/admin{path}", bench.admin_url);
+        let theirs = bench.http.get(url).bearer_auth(token);
+        let seen = bench.admin(Method::GET, &path);
+        for asked in [theirs, seen.header("x-weir-view-as", "acme")] {
+            let answer = asked.send().await.unwrap();
+            assert_eq!(answer.status(), wanted, "{words}");
+            let answer: Value = answer.json().await.unwrap();
+            if wanted == 422 {
+                let error = json!({"path": "by", "message": "credentials are told apart for operators alone"});
+                assert_eq!(answer["errors"], json!([error]), "{words}");
+            }
+        }
+    }
 }

@@ -38,6 +38,30 @@ pub enum Twist {
     PublicKeyAsSecret,
     /// Says in the answer to the browser that somebody else answers.
     AnswersForAnother,
+    /// Its configuration has another address for this one, see [`Provider::twist_towards`].
+    Names(Endpoint),
+    /// Whoever asks there is sent on to that address with this status, and has the right answer along with it.
+    Redirects(Endpoint, u16),
+}
+
+/// Where it is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Endpoint {
+    Configuration,
+    Authorization,
+    Token,
+    Keys,
+}
+
+impl Endpoint {
+    fn path(self) -> &'static str {
+        match self {
+            Self::Configuration => "/.well-known/openid-configuration",
+            Self::Authorization => "/authorize",
+            Self::Token => "/token",
+            Self::Keys => "/keys",
+        }
+    }
 }
 
 /// Answers until it is dropped.
@@ -50,6 +74,8 @@ struct State {
     /// Claims of whoever is signed in.
     person: Value,
     twist: Twist,
+    /// Where a twist leads that leads elsewhere.
+    elsewhere: String,
     key: Ed25519KeyPair,
     other: Ed25519KeyPair,
     /// Codes that were given out and not used, with what they are for.
@@ -64,6 +90,7 @@ impl Provider {
         let state = Arc::new(Mutex::new(State {
             person: json!({}),
             twist: Twist::None,
+            elsewhere: String::new(),
             key: Ed25519KeyPair::generate().unwrap(),
             other: Ed25519KeyPair::generate().unwrap(),
             codes: Vec::new(),
@@ -89,6 +116,12 @@ impl Provider {
 
     pub fn twist(&self, twist: Twist) {
         self.state.lock().twist = twist;
+    }
+
+    /// The same for a twist that leads elsewhere.
+    pub fn twist_towards(&self, twist: Twist, elsewhere: &str) {
+        let mut state = self.state.lock();
+        (state.twist, state.elsewhere) = (twist, elsewhere.to_owned());
     }
 
     /// How often it was asked for anything.
@@ -117,8 +150,8 @@ async fn serve(mut stream: TcpStream, state: Arc<Mutex<State>>, issuer: String) 
     state.lock().questions += 1;
     let target = head.split(' ').nth(1).unwrap();
     let url = Url::parse(&format!("{issuer}{target}")).unwrap();
-    let (status, location, answer) = match url.path() {
-        "/.well-known/openid-configuration" => (200, None, configuration(&issuer)),
+    let (mut status, mut location, answer) = match url.path() {
+        "/.well-known/openid-configuration" => (200, None, configuration(&state.lock(), &issuer)),
         "/keys" => (200, None, keys(&state.lock())),
         "/authorize" => (302, Some(authorize(&state, &url, &issuer)), json!({})),
         "/token" => match token(&state, &head, &body, &issuer) {
@@ -131,6 +164,9 @@ async fn serve(mut stream: TcpStream, state: Arc<Mutex<State>>, issuer: String) 
         },
         _ => (404, None, json!({})),
     };
+    if let Some((by, elsewhere)) = redirect(&state.lock(), url.path()) {
+        (status, location) = (by, Some(elsewhere));
+    }
     let answer = answer.to_string();
     let location = location
         .map(|url| format!("location: {url}\r\n"))
@@ -147,12 +183,26 @@ fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
     Some(lines.find(|(known, _)| known.eq_ignore_ascii_case(name))?.1)
 }
 
-fn configuration(issuer: &str) -> Value {
+/// Where it sends whoever asks at this path, if it does, and with which status.
+fn redirect(state: &State, path: &str) -> Option<(u16, String)> {
+    match state.twist {
+        Twist::Redirects(endpoint, status) if endpoint.path() == path => {
+            Some((status, state.elsewhere.clone()))
+        }
+        _ => None,
+    }
+}
+
+fn configuration(state: &State, issuer: &str) -> Value {
+    let address = |endpoint: Endpoint| match state.twist {
+        Twist::Names(other) if other == endpoint => state.elsewhere.clone(),
+        _ => format!("{issuer}{}", endpoint.path()),
+    };
     json!({
         "issuer": issuer,
-        "authorization_endpoint": format!("{issuer}/authorize"),
-        "token_endpoint": format!("{issuer}/token"),
-        "jwks_uri": format!("{issuer}/keys"),
+        "authorization_endpoint": address(Endpoint::Authorization),
+        "token_endpoint": address(Endpoint::Token),
+        "jwks_uri": address(Endpoint::Keys),
         "authorization_response_iss_parameter_supported": true,
     })
 }
