@@ -30,6 +30,8 @@ pub struct Model {
     pub groups: Option<Json>,
     /// The person who invited; with them it goes. None: a token did.
     pub inviter_id: Option<Uuid>,
+    /// The service token that invited. None: a person did, or the admin token.
+    pub inviter_token_id: Option<Uuid>,
     /// Who invited, in words.
     #[sea_orm(column_type = "Text")]
     pub invited_by: String,

@@ -101,6 +101,7 @@ async fn tenants_and_their_people(db: &DatabaseConnection) {
     round_trip!(db, one_time_link, id: ID, kind: "invitation".into(), digest: vec![0xff; 32],
         email: "li@acme.example".into(), user_id: None, tenant_id: Some(ID),
         role: Some("developer".into()), groups: Some(document()), inviter_id: Some(ID),
+        inviter_token_id: Some(ID),
         invited_by: "zhang@acme.example".into(), proves_email: false, expires_ms: 1,
         used_ms: None, created_ms: 1);
     round_trip!(db, membership, id: ID, tenant_id: ID, user_id: ID, role: "developer".into(),

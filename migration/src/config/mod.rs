@@ -37,6 +37,7 @@ mod m0030_idempotency_keys;
 mod m0031_roles;
 mod m0032_identity_providers;
 mod m0033_lists;
+mod m0034_links;
 
 use sea_orm_migration::prelude::*;
 
@@ -80,6 +81,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0031_roles::Migration),
             Box::new(m0032_identity_providers::Migration),
             Box::new(m0033_lists::Migration),
+            Box::new(m0034_links::Migration),
         ]
     }
 

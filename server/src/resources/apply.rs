@@ -1,6 +1,6 @@
 //! Making it so: the plan and its execution in one transaction.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use sea_orm::ConnectionTrait;
 use weir_api_types::{apply::Applied, problem::FieldError, resources::Resources};
@@ -20,7 +20,7 @@ use crate::{
         audit::Done,
         catalog::{self, Reading, Slice},
     },
-    tenancy::{Person, TenantId, key::Digest},
+    tenancy::{Person, TenantId, UserId, key::Digest},
 };
 
 /// How a file is applied.
@@ -57,6 +57,7 @@ pub async fn apply(
     let now_ms = now_ms();
     let before = read(change.transaction(), sealer).await?;
     let merged = merge::merge(&before, wanted, options.prune, now_ms).map_err(Error::Refused)?;
+    keep_owners(&before, &merged.picture)?;
     let changes = plan::changes(&before, &merged.picture);
     if options.dry_run {
         let version = change.version() - 1;
@@ -76,6 +77,27 @@ pub async fn apply(
         changes,
         generated: merged.generated,
     })
+}
+
+/// A tenant that somebody owns is left with an owner, whoever the file's is (threats.md, T2).
+fn keep_owners(before: &Picture, after: &Picture) -> Result<(), Error> {
+    let owned = |picture: &Picture| -> BTreeSet<TenantId> {
+        let people = picture.people.values();
+        people.flat_map(Person::owns).collect()
+    };
+    let (was, is) = (owned(before), owned(after));
+    let left = was.difference(&is);
+    let left = left.filter_map(|tenant| after.tenants.get(tenant));
+    let errors: Vec<FieldError> = left
+        .map(|tenant| {
+            let message = format!("{} would be left without an owner", tenant.name);
+            FieldError::new("tenants", message)
+        })
+        .collect();
+    match errors.is_empty() {
+        true => Ok(()),
+        false => Err(Error::Refused(errors)),
+    }
 }
 
 /// Puts what is changed into the audit log.
@@ -217,10 +239,9 @@ impl Writing<'_> {
             self.change.deletes(Kind::Channel, channel.id.0).await?;
             store::channels::delete(self.change.transaction(), channel.owner, channel.id).await?;
         }
-        for person in gone(&before.people, &after.people) {
-            self.change.deletes(Kind::User, person.id.0).await?;
-            store::users::delete(self.change.transaction(), &[person.id]).await?;
-        }
+        let people = gone(&before.people, &after.people).map(|person| person.id);
+        let people: Vec<UserId> = people.collect();
+        store::users::delete(self.change, &people).await?;
         for role in gone(&before.roles, &after.roles) {
             let (_, tokens) = store::roles::holders(self.change.transaction(), role.id.0).await?;
             if tokens > 0 && after.tenants.contains_key(&role.tenant) {

@@ -44,6 +44,22 @@ pub async fn delete(db: &impl ConnectionTrait, tenant: TenantId, id: GroupId) ->
     Ok(())
 }
 
+/// Those of these groups that the tenant has, in their order.
+pub async fn those_of(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+    ids: &[GroupId],
+) -> Result<Vec<GroupId>> {
+    let query = Entity::find()
+        .select_only()
+        .column(Column::Id)
+        .filter(Column::TenantId.eq(tenant.0))
+        .filter(Column::Id.is_in(ids.iter().map(|id| id.0)));
+    let there: Vec<Uuid> = query.into_tuple().all(db).await?;
+    let kept = ids.iter().copied().filter(|id| there.contains(&id.0));
+    Ok(kept.collect())
+}
+
 /// A page of the groups of one tenant, or of all.
 pub async fn list(
     db: &impl ConnectionTrait,

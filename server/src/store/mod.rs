@@ -24,6 +24,7 @@ pub mod limits;
 pub mod models;
 pub mod names;
 pub mod one_time_links;
+pub mod operators;
 pub mod page;
 pub mod roles;
 pub mod sealed;

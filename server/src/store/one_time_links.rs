@@ -1,8 +1,8 @@
 //! Invitations, and links to another password.
 
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait as _, ConnectionTrait, EntityTrait as _, PaginatorTrait as _,
-    QueryFilter as _,
+    ActiveValue::Set, ColumnTrait as _, Condition, ConnectionTrait, EntityTrait as _,
+    PaginatorTrait as _, QueryFilter as _,
 };
 use uuid::Uuid;
 use weir_api_types::people::InvitationItem;
@@ -26,8 +26,8 @@ pub enum Purpose {
         tenant: TenantId,
         role: MemberRole,
         groups: Vec<GroupId>,
-        /// The person who invited, if it was one.
-        inviter: Option<UserId>,
+        /// Who invited, and has to be able to for as long as it waits.
+        inviter: Inviter,
         /// Who invited, in words.
         invited_by: String,
         /// Whether nobody but the address's owner, or an operator, has seen it.
@@ -35,6 +35,16 @@ pub enum Purpose {
     },
     /// To set another password.
     Reset { user: UserId },
+}
+
+/// Who asked somebody in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Inviter {
+    /// Whoever has the admin token.
+    Operator,
+    Person(UserId),
+    /// A service token, by its id.
+    Token(Uuid),
 }
 
 /// A link.
@@ -63,6 +73,7 @@ pub async fn insert(
         role: Set(None),
         groups: Set(None),
         inviter_id: Set(None),
+        inviter_token_id: Set(None),
         invited_by: Set(String::new()),
         proves_email: Set(true),
         expires_ms: Set(link.expires_ms),
@@ -86,7 +97,11 @@ pub async fn insert(
                 MemberRole::Own(id) => id.to_string(),
             }));
             row.groups = Set(Some(document(groups)?));
-            row.inviter_id = Set(inviter.map(|inviter| inviter.0));
+            match inviter {
+                Inviter::Operator => {}
+                Inviter::Person(id) => row.inviter_id = Set(Some(id.0)),
+                Inviter::Token(id) => row.inviter_token_id = Set(Some(*id)),
+            }
             row.invited_by = Set(invited_by.clone());
             row.proves_email = Set(*proves_email);
         }
@@ -117,6 +132,17 @@ pub async fn take(db: &impl ConnectionTrait, id: Uuid, now_ms: i64) -> Result<bo
         .filter(Column::Id.eq(id))
         .filter(Column::UsedMs.is_null());
     Ok(update.exec(db).await?.rows_affected == 1)
+}
+
+/// Deletes links that are over and were made before; how many.
+pub async fn prune(db: &impl ConnectionTrait, before_ms: i64, now_ms: i64) -> Result<u64> {
+    let is_over = Condition::any()
+        .add(Column::UsedMs.is_not_null())
+        .add(Column::ExpiresMs.lte(now_ms));
+    let delete = Entity::delete_many()
+        .filter(Column::CreatedMs.lt(before_ms))
+        .filter(is_over);
+    Ok(delete.exec(db).await?.rows_affected)
 }
 
 /// Withdraws all of somebody's links to another password.
@@ -225,7 +251,11 @@ fn link(row: Model) -> Result<Link> {
                 tenant: tenant.into(),
                 role: role(row.role.as_deref())?,
                 groups: groups.unwrap_or_default(),
-                inviter: row.inviter_id.map(Into::into),
+                inviter: match (row.inviter_id, row.inviter_token_id) {
+                    (Some(id), _) => Inviter::Person(id.into()),
+                    (None, Some(id)) => Inviter::Token(id),
+                    (None, None) => Inviter::Operator,
+                },
                 invited_by: row.invited_by.clone(),
                 proves_email: row.proves_email,
             }

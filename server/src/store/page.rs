@@ -195,7 +195,7 @@ impl Page {
 }
 
 /// Whether a column has a text in it, whatever the case of its letters.
-fn contains<C: ColumnTrait>(backend: DbBackend, column: C, piece: &str) -> SimpleExpr {
+pub(super) fn contains<C: ColumnTrait>(backend: DbBackend, column: C, piece: &str) -> SimpleExpr {
     let column = Expr::col((column.entity_name(), column));
     let both: [SimpleExpr; 2] = [column, Expr::val(pattern(piece))];
     match backend {

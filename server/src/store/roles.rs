@@ -87,19 +87,46 @@ pub async fn list(
     let Listed { data: rows, next } = page.named(db, query, columns).await?;
     let tenants: Vec<Uuid> = rows.iter().map(|row| row.tenant_id).collect();
     let tenants = names::of(db, Named::Tenant, &tenants).await?;
-    let mut items = Vec::with_capacity(rows.len());
-    for row in rows {
-        let (people, tokens) = holders(db, row.id).await?;
-        items.push(RoleItem {
-            id: row.id,
-            tenant: tenants.get(&row.tenant_id).cloned().unwrap_or_default(),
-            name: row.name.clone(),
-            created_at: moment(row.created_ms),
-            holders: people + tokens,
-            permissions: read(row).permissions.words(),
-        });
+    let ids: Vec<Uuid> = rows.iter().map(|row| row.id).collect();
+    let holders = counted(db, &ids).await?;
+    let item = |row: Model| RoleItem {
+        id: row.id,
+        tenant: tenants.get(&row.tenant_id).cloned().unwrap_or_default(),
+        name: row.name.clone(),
+        created_at: moment(row.created_ms),
+        holders: holders.get(&row.id).copied().unwrap_or_default(),
+        permissions: read(row).permissions.words(),
+    };
+    let data = rows.into_iter().map(item).collect();
+    Ok(Listed { data, next })
+}
+
+/// How many people and service tokens have each of these roles.
+async fn counted(db: &impl ConnectionTrait, ids: &[Uuid]) -> Result<HashMap<Uuid, u64>> {
+    let mut counts = HashMap::new();
+    let people = membership::Entity::find()
+        .select_only()
+        .column(membership::Column::RoleId)
+        .column_as(membership::Column::Id.count(), "count")
+        .filter(membership::Column::RoleId.is_in(ids.iter().copied()))
+        .group_by(membership::Column::RoleId)
+        .into_tuple::<(Uuid, i64)>();
+    let tokens = service_token::Entity::find()
+        .select_only()
+        .column(service_token::Column::RoleId)
+        .column_as(service_token::Column::Id.count(), "count")
+        .filter(service_token::Column::RoleId.is_in(ids.iter().copied()))
+        .group_by(service_token::Column::RoleId)
+        .into_tuple::<(Uuid, i64)>();
+    for (id, count) in people
+        .all(db)
+        .await?
+        .into_iter()
+        .chain(tokens.all(db).await?)
+    {
+        *counts.entry(id).or_default() += count.unsigned_abs();
     }
-    Ok(Listed { data: items, next })
+    Ok(counts)
 }
 
 /// How many people and how many service tokens have a role.
@@ -148,6 +175,14 @@ impl RoleNames {
             return Ok(Self(HashMap::new()));
         }
         Ok(Self(names::of(db, Named::Role, &own).await?))
+    }
+
+    /// Whether it is there.
+    pub fn has(&self, role: MemberRole) -> bool {
+        match role {
+            MemberRole::BuiltIn(_) => true,
+            MemberRole::Own(id) => self.0.contains_key(&id.0),
+        }
     }
 
     /// One that is gone has its id for a name.

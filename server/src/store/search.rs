@@ -52,6 +52,10 @@ pub async fn search(
     };
     let mut values: Vec<Value> = vec![pattern(text).into()];
     let mut wheres = format!("{name} {like} $1 ESCAPE '!'");
+    // People are called by their names, too.
+    if kind == Kind::User {
+        wheres = format!("({wheres} OR t.name {like} $1 ESCAPE '!')");
+    }
     if let Ok(id) = Uuid::parse_str(text) {
         values.push(id.into());
         wheres = format!("({wheres} OR t.id = ${})", values.len());

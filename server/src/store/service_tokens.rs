@@ -101,7 +101,24 @@ pub async fn usable(
     now_ms: i64,
 ) -> Result<Option<Known>> {
     let query = Entity::find().filter(Column::Digest.eq(digest.to_vec()));
-    let Some(row) = query.one(db).await? else {
+    known(db, query.one(db).await?, now_ms).await
+}
+
+/// The token of this id, if it may be used now.
+pub async fn usable_by_id(
+    db: &impl ConnectionTrait,
+    id: Uuid,
+    now_ms: i64,
+) -> Result<Option<Known>> {
+    known(db, Entity::find_by_id(id).one(db).await?, now_ms).await
+}
+
+async fn known(
+    db: &impl ConnectionTrait,
+    row: Option<Model>,
+    now_ms: i64,
+) -> Result<Option<Known>> {
+    let Some(row) = row else {
         return Ok(None);
     };
     let is_over = row.expires_ms.is_some_and(|expires| expires <= now_ms);

@@ -4,6 +4,7 @@ use sea_orm::{
     ActiveValue::Set, ColumnTrait as _, ConnectionTrait, EntityTrait as _, QueryFilter as _,
     sea_query::OnConflict,
 };
+use uuid::Uuid;
 use weir_api_types::manage::TenantItem;
 use weir_entity::tenant::{ActiveModel, Column, Entity};
 
@@ -86,4 +87,17 @@ pub async fn is_enabled(db: &impl ConnectionTrait, id: TenantId) -> Result<bool>
 pub async fn named(db: &impl ConnectionTrait, name: &str) -> Result<Option<TenantId>> {
     let row = Entity::find_by_name(name).one(db).await?;
     Ok(row.map(|row| row.id.into()))
+}
+
+/// The tenant that a word is the id or else the name of, and its name.
+pub async fn of_word(db: &impl ConnectionTrait, word: &str) -> Result<Option<(TenantId, String)>> {
+    let of_id = match Uuid::parse_str(word) {
+        Ok(id) => Entity::find_by_id(id).one(db).await?,
+        Err(_) => None,
+    };
+    let row = match of_id {
+        Some(row) => Some(row),
+        None => Entity::find_by_name(word).one(db).await?,
+    };
+    Ok(row.map(|row| (row.id.into(), row.name)))
 }

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use sea_orm::{
     ActiveValue::Set, ColumnTrait as _, Condition, ConnectionTrait, EntityTrait as _,
     PaginatorTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _, QueryTrait as _,
-    Statement, sea_query::OnConflict,
+    Select, Statement, sea_query::OnConflict,
 };
 use uuid::Uuid;
 use weir_api_types::{
@@ -15,8 +15,9 @@ use weir_api_types::{
 use weir_entity::{group, group_member, membership, role, tenant, user};
 
 use super::{
-    Columns, Error, IDS_PER_QUERY, Listed, Page, Result, Scope,
+    Change, Columns, Error, IDS_PER_QUERY, Listed, Page, Result, Scope,
     names::{self, Named},
+    page::contains,
     roles::{self, RoleNames},
 };
 use crate::catalog::Kind;
@@ -67,12 +68,27 @@ pub async fn of_email(db: &impl ConnectionTrait, email: &str) -> Result<Option<U
 
 /// The people of a tenant who own it and can sign in.
 pub async fn owners(db: &impl ConnectionTrait, tenant: TenantId) -> Result<u64> {
-    let query = membership::Entity::find()
+    Ok(owning(tenant).count(db).await?)
+}
+
+/// Where the people are reached who own a tenant and can sign in.
+pub async fn addresses_of_owners(
+    db: &impl ConnectionTrait,
+    tenant: TenantId,
+) -> Result<Vec<String>> {
+    let query = owning(tenant)
+        .select_only()
+        .column(user::Column::Email)
+        .order_by_asc(user::Column::Email);
+    Ok(query.into_tuple().all(db).await?)
+}
+
+fn owning(tenant: TenantId) -> Select<membership::Entity> {
+    membership::Entity::find()
         .inner_join(user::Entity)
         .filter(membership::Column::TenantId.eq(tenant.0))
         .filter(membership::Column::Role.eq(Role::Owner.as_str()))
-        .filter(user::Column::Enabled.eq(true));
-    Ok(query.count(db).await?)
+        .filter(user::Column::Enabled.eq(true))
 }
 
 /// What is somebody's in one tenant: their keys, and the limits and budgets that stand on them there.
@@ -222,12 +238,14 @@ pub async fn put(db: &impl ConnectionTrait, person: &Person, now_ms: i64) -> Res
     put_groups(db, person).await
 }
 
-/// Deletes people, and with them their memberships and keys.
-pub async fn delete(db: &impl ConnectionTrait, ids: &[UserId]) -> Result<()> {
+/// Deletes people, and with them their memberships and keys, and names all that goes.
+pub async fn delete(change: &mut Change, ids: &[UserId]) -> Result<()> {
+    let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
+    change.deletes_all(Kind::User, &ids).await?;
     for ids in ids.chunks(IDS_PER_QUERY) {
-        let ids = ids.iter().map(|id| id.0);
+        let ids = ids.iter().copied();
         let these = user::Entity::delete_many().filter(user::Column::Id.is_in(ids));
-        these.exec(db).await?;
+        these.exec(change.transaction()).await?;
     }
     Ok(())
 }
@@ -259,6 +277,10 @@ pub async fn list(
     }
     if role.is_some() || scope != Scope::Platform {
         query = query.filter(user::Column::Id.in_subquery(members.into_query()));
+    }
+    let mut page = page.clone();
+    if let Some(piece) = page.piece.take() {
+        query = query.filter(called(db, &piece));
     }
     let columns = Columns {
         id: user::Column::Id,
@@ -311,6 +333,13 @@ pub async fn list(
     };
     let data = people.into_iter().map(item).collect();
     Ok(Listed { data, next })
+}
+
+/// That an address or a name has the piece in it.
+pub(super) fn called(db: &impl ConnectionTrait, piece: &str) -> Condition {
+    let of = |column| contains(db.get_database_backend(), column, piece);
+    let either = Condition::any().add(of(user::Column::Email));
+    either.add(of(user::Column::Name))
 }
 
 fn assemble(
@@ -412,7 +441,7 @@ async fn put_groups(db: &impl ConnectionTrait, person: &Person) -> Result<()> {
 }
 
 /// A word that this build does not know gives nothing.
-fn platform_role(word: &str) -> Option<PlatformRole> {
+pub(super) fn platform_role(word: &str) -> Option<PlatformRole> {
     let mut all = PlatformRole::ALL.into_iter();
     all.find(|role| role.as_str() == word)
 }

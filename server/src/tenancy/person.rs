@@ -62,6 +62,15 @@ impl Person {
         }
     }
 
+    /// The tenants that they own and can act in.
+    pub fn owns(&self) -> impl Iterator<Item = TenantId> {
+        let owned = self
+            .memberships
+            .iter()
+            .filter(|place| self.enabled && place.role == MemberRole::BuiltIn(Role::Owner));
+        owned.map(|place| place.tenant)
+    }
+
     /// The place in a tenant, if there is one.
     pub fn membership(&self, tenant: TenantId) -> Option<&Membership> {
         self.memberships
