@@ -7,7 +7,7 @@ use weir_api_types::manage::{AuditItem, AuditVerdict};
 use super::{
     client::{Target, with_query},
     listing::{ListArgs, Narrowed, OwnedArgs, Words, show},
-    output,
+    output::{self, Format, OutputArg},
 };
 
 const PATH: &str = "/v1/admin/audit-log";
@@ -70,6 +70,8 @@ pub struct VerifyArgs {
     #[arg(long, requires = "seq")]
     head: Option<String>,
     #[command(flatten)]
+    output: OutputArg,
+    #[command(flatten)]
     target: Target,
 }
 
@@ -83,8 +85,15 @@ pub async fn run(command: Command) -> anyhow::Result<()> {
             let path = with_query(&format!("{PATH}/verify"), &words);
             let answer = args.target.client()?.get(&path).await?;
             let verdict: AuditVerdict = answer.json()?;
+            let format = args.output.output;
+            if format != Format::Table {
+                output::one(format, &serde_json::to_value(&verdict)?)?;
+            }
             if let (Some(row), Some(reason)) = (verdict.bad_row, verdict.reason) {
                 bail!("row {row} of the audit log: {reason}");
+            }
+            if format != Format::Table {
+                return Ok(());
             }
             // The head alone on standard output, so that a script can keep it.
             eprintln!(

@@ -2,6 +2,7 @@
 
 use awc::http::Method;
 use clap::{Args, Subcommand};
+use serde_json::json;
 use weir_api_types::log::BodyLogPatch;
 
 use super::{
@@ -59,7 +60,9 @@ pub async fn run(command: Command) -> anyhow::Result<()> {
         Command::Forget(args) => {
             let path = with_query(PATH, &[("tenant", args.tenant.as_deref())]);
             args.target.client()?.delete(&path).await?;
-            output::print("What was said in calls is forgotten.\n")
+            let now = json!({"tenant": args.tenant, "forgotten": true});
+            let words = "What was said in calls is forgotten.\n";
+            output::done(args.output.output, &now, words)
         }
     }
 }

@@ -18,6 +18,7 @@ pub const LIMITS: Kind = Kind {
     path: "/v1/admin/limits",
     name: "limit",
     named_by: "id",
+    names_its_tenant: false,
 };
 
 /// So are budgets.
@@ -25,6 +26,7 @@ pub const BUDGETS: Kind = Kind {
     path: "/v1/admin/budgets",
     name: "budget",
     named_by: "id",
+    names_its_tenant: false,
 };
 
 /// What can be done with limits.

@@ -8,6 +8,7 @@ use std::{path::PathBuf, time::Duration};
 use anyhow::{Context as _, bail};
 use awc::{
     ClientRequest,
+    error::PayloadError,
     http::{
         Method, Uri,
         header::{self, HeaderValue},
@@ -19,12 +20,15 @@ use weir_api_types::{manage::Page, problem::Problem};
 
 use super::{
     exit::{Exit, Failure},
+    lost::Lost,
     wire::Secure,
 };
 use crate::secrets::Secret;
 
 /// Applying a large file takes its time.
 const TIMEOUT: Duration = Duration::from_secs(120);
+/// Sooner than that, so that it is told apart from an answer that does not come.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 /// Largest answer: an export of a large platform.
 const MAX_ANSWER_BYTES: usize = 256 * 1024 * 1024;
 /// Rows asked for at a time.
@@ -129,7 +133,12 @@ impl Client {
             Some("http") => (builder.finish(), 80),
             Some("https") => {
                 let connector = awc::Connector::new().connector(Secure::new()?);
-                (builder.connector(connector.timeout(TIMEOUT)).finish(), 443)
+                (
+                    builder
+                        .connector(connector.timeout(CONNECT_TIMEOUT))
+                        .finish(),
+                    443,
+                )
             }
             _ => bail!("{url:?} begins with neither http:// nor https://"),
         };
@@ -203,25 +212,32 @@ impl Client {
     }
 
     async fn send(&self, request: ClientRequest, body: Option<Vec<u8>>) -> anyhow::Result<Answer> {
+        let is_read = *request.get_method() == Method::GET;
         let sent = match body {
             Some(body) => request.send_body(body).await,
             None => request.send().await,
         };
-        let away = |said| Failure {
-            exit: Exit::TryAgain,
-            said,
-        };
-        let mut answer =
-            sent.map_err(|error| away(format!("no answer from {}: {error}", self.base)))?;
+        let mut answer = sent.map_err(|error| {
+            let said = format!("no answer from {}: {error}", self.base);
+            Lost::of_request(&error).failure(is_read, said)
+        })?;
+        let status = answer.status();
+        let length = answer.headers().get(header::CONTENT_LENGTH);
+        let length: Option<usize> = length.and_then(|length| length.to_str().ok()?.parse().ok());
         let body = answer.body().limit(MAX_ANSWER_BYTES).await;
-        let body = body.map_err(|error| away(format!("the answer broke off: {error}")))?;
-        if !answer.status().is_success() {
-            let status = answer.status().as_u16();
-            bail!(Failure {
-                exit: Exit::of_status(status),
-                said: told(status, &body),
-            });
+        // Awc takes a connection that ends too early for the end of the answer.
+        let body = body.and_then(|body| match length {
+            Some(length) if body.len() < length => Err(PayloadError::Incomplete(None)),
+            _ => Ok(body),
+        });
+        if !status.is_success() {
+            // The status is known even where what was said with it is lost.
+            bail!(refused(status.as_u16(), &body.unwrap_or_default()));
         }
+        let body = body.map_err(|error| {
+            let said = format!("no whole answer from {}: {error}", self.base);
+            Lost::of_answer(&error).failure(is_read, said)
+        })?;
         let complete = answer.headers().get("x-weir-usage-complete");
         Ok(Answer {
             complete: complete.map(|value| value == "true"),
@@ -254,10 +270,11 @@ pub fn with_query(path: &str, words: &[(&str, Option<&str>)]) -> String {
 }
 
 /// What the server said in so many words, with its request id.
-fn told(status: u16, body: &[u8]) -> String {
+fn refused(status: u16, body: &[u8]) -> Failure {
+    let exit = Exit::of_status(status);
     let Ok(problem) = serde_json::from_slice::<Problem>(body) else {
         let said: String = String::from_utf8_lossy(body).chars().take(200).collect();
-        return format!("the server answered {status}: {said}");
+        return Failure::new(exit, format!("the server answered {status}: {said}"));
     };
     let mut said = format!("{} ({}", problem.detail, problem.code);
     if !problem.request_id.is_empty() {
@@ -269,7 +286,8 @@ fn told(status: u16, body: &[u8]) -> String {
             said.push_str(&format!("\n  {error}"));
         }
     }
-    said
+    let code = Some(problem.code);
+    Failure { exit, said, code }
 }
 
 fn encode(text: &str) -> String {
@@ -327,13 +345,17 @@ mod tests {
     #[test]
     fn a_failure_is_told_in_the_servers_words() {
         let body = br#"{"type":"t","title":"t","status":422,"detail":"2 fields are refused; see errors.","code":"invalid_fields","request_id":"01","errors":[{"path":"a","message":"m"},{"path":"b","message":"n"}]}"#;
+        let failure = refused(422, body);
         assert_eq!(
-            told(422, body),
+            failure.said,
             "2 fields are refused; see errors. (invalid_fields, request 01)\n  m (a)\n  n (b)"
         );
         assert_eq!(
-            told(502, b"bad gateway"),
-            "the server answered 502: bad gateway"
+            (failure.exit, failure.code.as_deref()),
+            (Exit::Refused, Some("invalid_fields"))
         );
+        let failure = refused(502, b"bad gateway");
+        assert_eq!(failure.said, "the server answered 502: bad gateway");
+        assert_eq!((failure.exit, failure.code), (Exit::TryAgain, None));
     }
 }

@@ -100,10 +100,11 @@ pub async fn run(command: Command) -> anyhow::Result<()> {
         }
         Command::Delete(args) => {
             let (client, path) = args.of.pool().await?;
-            client
-                .delete(&format!("{path}/{}", args.credential))
-                .await?;
-            output::print(&format!("credential {} is deleted.\n", args.credential))
+            let path = format!("{path}/{}", args.credential);
+            client.delete(&path).await?;
+            let now = json!({"id": args.credential, "deleted": true});
+            let words = format!("credential {} is deleted.\n", args.credential);
+            output::done(args.of.output.output, &now, &words)
         }
         Command::Validate(args) => {
             let (client, path) = args.of.pool().await?;

@@ -33,7 +33,7 @@ impl Exit {
         match status {
             401 | 403 => Self::NotAllowed,
             404 | 410 => Self::Absent,
-            429 | 502..=504 => Self::TryAgain,
+            408 | 429 | 502..=504 => Self::TryAgain,
             400..=499 => Self::Refused,
             _ => Self::Failed,
         }
@@ -41,9 +41,7 @@ impl Exit {
 
     /// That of whatever went wrong.
     pub fn of(error: &anyhow::Error) -> Self {
-        let failures = error.chain().filter_map(|cause| cause.downcast_ref());
-        let mut exits = failures.map(|failure: &Failure| failure.exit);
-        exits.next().unwrap_or(Self::Failed)
+        Failure::within(error).map_or(Self::Failed, |failure| failure.exit)
     }
 
     /// What it says, for the page of the commands.
@@ -51,7 +49,9 @@ impl Exit {
     fn meaning(self) -> &'static str {
         match self {
             Self::Done => "done",
-            Self::Failed => "it failed, in a way that has no code of its own",
+            Self::Failed => {
+                "it failed, in a way that has no code of its own; of a change whose answer was lost it says that it may have been done"
+            }
             Self::Differs => "`diff` found differences, or the command line itself is wrong",
             Self::Absent => {
                 "what the command is about is not there, or not for you to see; a link is over"
@@ -61,7 +61,7 @@ impl Exit {
                 "a file or an order cannot be done as it stands: a field is wrong, a name is taken, somebody was faster (other 4xx)"
             }
             Self::TryAgain => {
-                "the server cannot be reached, or asks to be asked again later (429, 502, 503, 504)"
+                "trying again is safe and may help: there was no connection, the answer to a question was lost, or the server says so (408, 429, 502, 503, 504)"
             }
         }
     }
@@ -87,6 +87,21 @@ pub struct Failure {
     pub exit: Exit,
     /// What is wrong, for whoever reads it.
     pub said: String,
+    /// The server's code of it, where it answered with one.
+    pub code: Option<String>,
+}
+
+impl Failure {
+    /// One that the server has no code of.
+    pub fn new(exit: Exit, said: String) -> Self {
+        let code = None;
+        Self { exit, said, code }
+    }
+
+    /// The one in an error, however deep it lies.
+    pub fn within(error: &anyhow::Error) -> Option<&Self> {
+        error.chain().find_map(|cause| cause.downcast_ref())
+    }
 }
 
 #[cfg(test)]
@@ -97,15 +112,13 @@ mod tests {
 
     #[test]
     fn what_went_wrong_is_found_however_deep_it_lies() {
-        let failure = Failure {
-            exit: Exit::of_status(404),
-            said: "there is no such key".to_owned(),
-        };
+        let failure = Failure::new(Exit::of_status(404), "there is no such key".to_owned());
         let error = Err::<(), _>(failure).context("one").context("two");
         assert_eq!(Exit::of(&error.expect_err("a failure")), Exit::Absent);
         assert_eq!(Exit::of(&anyhow::anyhow!("no disk")), Exit::Failed);
         for (status, exit) in [
             (401, Exit::NotAllowed),
+            (408, Exit::TryAgain),
             (412, Exit::Refused),
             (429, Exit::TryAgain),
             (500, Exit::Failed),

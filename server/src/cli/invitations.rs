@@ -13,7 +13,7 @@ use super::{
     client::{Client, Target},
     listing::{NamedArgs, show},
     output::{self, Format, OutputArg},
-    sign_in::{Hidden, passwords, token_of},
+    sign_in::{Hidden, passwords, send_with_code, token_of},
 };
 
 const PATH: &str = "/v1/admin/invitations";
@@ -26,7 +26,8 @@ pub enum Command {
     List(NamedArgs),
     /// Invite somebody; the link works once and for them alone.
     Create(CreateArgs),
-    /// Take one: standard input has the link, or what stands behind its #, and with --name or --with-password the password, a line each.
+    /// Take one: standard input has the link, or what stands behind its #, with --name or --with-password the password, and where it is
+    /// asked for a code of your second factor or a recovery code, a line each.
     Accept(AcceptArgs),
     /// Take one back.
     Delete(DeleteArgs),
@@ -62,9 +63,6 @@ pub struct AcceptArgs {
     /// You have an account, and show its password instead: whoever is in no tenant cannot sign in before.
     #[arg(long, conflicts_with = "name")]
     with_password: bool,
-    /// Six digits of your second factor, or a recovery code.
-    #[arg(long, requires = "with_password")]
-    code: Option<String>,
     #[command(flatten)]
     target: Target,
 }
@@ -108,14 +106,15 @@ async fn accept(args: AcceptArgs) -> anyhow::Result<()> {
         token: Sensitive::new(token_of(&link)),
         name: args.name,
         password,
-        code: args.code.map(Sensitive::new),
+        code: None,
     };
     let client = match is_signed_in {
         false => Client::new(&args.target.url, None)?,
         true => args.target.client()?,
     };
     let path = format!("{PATH}/accept");
-    client.send_json(Method::POST, &path, &order).await?;
+    let with_code = |order: &mut Acceptance, code| order.code = Some(code);
+    send_with_code(&client, &path, order, with_code).await?;
     output::print("The invitation is taken: sign in.\n")
 }
 

@@ -19,6 +19,7 @@ const KIND: Kind = Kind {
     path: "/v1/admin/keys",
     name: "key",
     named_by: "name",
+    names_its_tenant: false,
 };
 
 pub const COLUMNS: &[&str] = &[

@@ -23,6 +23,7 @@ pub const CHANNELS: Kind = Kind {
     path: "/v1/admin/channels",
     name: "channel",
     named_by: "name",
+    names_its_tenant: false,
 };
 
 /// Models, as the command line deals with them.
@@ -30,6 +31,7 @@ pub const MODELS: Kind = Kind {
     path: "/v1/admin/models",
     name: "model",
     named_by: "name",
+    names_its_tenant: false,
 };
 
 /// Tenants, as the command line deals with them.
@@ -37,6 +39,7 @@ pub const TENANTS: Kind = Kind {
     path: "/v1/admin/tenants",
     name: "tenant",
     named_by: "name",
+    names_its_tenant: false,
 };
 
 /// Groups, as the command line deals with them.
@@ -44,6 +47,7 @@ pub const GROUPS: Kind = Kind {
     path: "/v1/admin/groups",
     name: "group",
     named_by: "name",
+    names_its_tenant: false,
 };
 
 /// Roles of tenants' own, as the command line deals with them.
@@ -51,6 +55,7 @@ pub const ROLES: Kind = Kind {
     path: "/v1/admin/roles",
     name: "role",
     named_by: "name",
+    names_its_tenant: false,
 };
 
 /// Identity providers, as the command line deals with them.
@@ -58,6 +63,7 @@ pub const IDENTITY_PROVIDERS: Kind = Kind {
     path: "/v1/admin/identity-providers",
     name: "identity provider",
     named_by: "name",
+    names_its_tenant: false,
 };
 
 /// Users, as the command line deals with them.
@@ -65,6 +71,7 @@ pub const USERS: Kind = Kind {
     path: "/v1/admin/users",
     name: "user",
     named_by: "email",
+    names_its_tenant: true,
 };
 
 /// What can be done with channels.
@@ -157,8 +164,20 @@ pub enum Users {
     One(things::Command),
     /// Make a link that works once, with which somebody sets a password.
     ResetLink(OneArgs),
+    /// End all sessions of somebody.
+    SignOut(OneArgs),
+    /// Somebody's second factor.
+    #[command(subcommand)]
+    SecondFactor(Factor),
     /// What would go, or be missed, with somebody.
     Impact(things::OneArgs),
+}
+
+/// What can be done with somebody's second factor.
+#[derive(Debug, Subcommand)]
+pub enum Factor {
+    /// Ask somebody for none any longer, who has lost theirs; all their sessions end.
+    Remove(OneArgs),
 }
 
 /// A list of people.
@@ -247,6 +266,15 @@ pub async fn users(command: Users) -> anyhow::Result<()> {
         Users::ResetLink(args) => {
             let nothing = serde_json::json!({});
             USERS.act(args, "reset-link", &nothing).await
+        }
+        Users::SignOut(args) => {
+            let (now, words) = (("signed_out", true), "is signed out everywhere");
+            USERS.delete_below(args, "sessions", now, words).await
+        }
+        Users::SecondFactor(Factor::Remove(args)) => {
+            let now = ("second_factor", false);
+            let words = "is asked for no second factor any longer";
+            USERS.delete_below(args, "second-factor", now, words).await
         }
     }
 }
@@ -381,7 +409,7 @@ async fn list_users(args: UsersArgs) -> anyhow::Result<()> {
 }
 
 /// `weir providers`
-pub async fn providers(args: ListArgs) -> anyhow::Result<()> {
+pub async fn providers(args: NamedArgs) -> anyhow::Result<()> {
     let columns = [
         "tenant",
         "name",

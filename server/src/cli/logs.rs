@@ -30,9 +30,12 @@ pub struct LogsArgs {
     command: Option<Command>,
     #[command(flatten)]
     query: QueryArgs,
-    /// How many, the newest first.
+    /// How many at most.
     #[arg(short = 'n', long, default_value_t = 50, value_name = "NUMBER")]
     limit: usize,
+    /// In this order; the newest first if not given.
+    #[arg(long, value_parser = ["newest_first", "oldest_first"])]
+    order: Option<String>,
     /// Wait first until what was answered so far is booked, at most so long.
     #[arg(long, value_name = "TIME", num_args = 0..=1, default_missing_value = "5s", default_value = "5s")]
     wait: Span,
@@ -105,6 +108,9 @@ struct QueryArgs {
     /// The time zone of dates, such as Asia/Shanghai.
     #[arg(long = "tz", value_name = "ZONE")]
     time_zone: Option<String>,
+    /// Its own id; the span of time does not matter then.
+    #[arg(long = "id", value_name = "ID")]
+    request_id: Option<String>,
     #[arg(long)]
     tenant: Option<String>,
     #[arg(long)]
@@ -122,6 +128,9 @@ struct QueryArgs {
     credential: Option<String>,
     #[arg(long)]
     endpoint: Option<String>,
+    /// How it came: api, playground or probe.
+    #[arg(long)]
+    source: Option<String>,
     #[arg(long)]
     outcome: Option<String>,
     /// Such as 429, or 5xx.
@@ -177,7 +186,8 @@ pub async fn run(args: LogsArgs) -> anyhow::Result<()> {
         None => {}
     }
     let client = args.target.client()?;
-    let items = found(&client, &args.query, args.limit, &args.wait.to_string()).await?;
+    let (order, wait) = (args.order.as_deref(), args.wait.to_string());
+    let items = found(&client, &args.query, order, args.limit, &wait).await?;
     output::list(args.output.output, &items, COLUMNS, |item| {
         row(item, args.output.output)
     })
@@ -224,6 +234,7 @@ async fn facets(args: &FacetsArgs) -> anyhow::Result<()> {
 async fn found(
     client: &Client,
     query: &QueryArgs,
+    order: Option<&str>,
     limit: usize,
     wait: &str,
 ) -> anyhow::Result<Vec<RequestItem>> {
@@ -233,6 +244,7 @@ async fn found(
         let rows = (limit - items.len()).min(PAGE).to_string();
         let mut words = query.words().to_vec();
         words.extend([
+            ("order", order),
             ("limit", Some(rows.as_str())),
             ("cursor", cursor.as_deref()),
             ("wait", wait.take()),
@@ -252,11 +264,12 @@ async fn found(
 }
 
 impl QueryArgs {
-    fn words(&self) -> [(&'static str, Option<&str>); 21] {
+    fn words(&self) -> [(&'static str, Option<&str>); 23] {
         [
             ("from", self.from.as_deref()),
             ("to", self.to.as_deref()),
             ("time_zone", self.time_zone.as_deref()),
+            ("id", self.request_id.as_deref()),
             ("tenant", self.tenant.as_deref()),
             ("key", self.key.as_deref()),
             ("user", self.user.as_deref()),
@@ -265,6 +278,7 @@ impl QueryArgs {
             ("channel", self.channel.as_deref()),
             ("credential", self.credential.as_deref()),
             ("endpoint", self.endpoint.as_deref()),
+            ("source", self.source.as_deref()),
             ("outcome", self.outcome.as_deref()),
             ("status", self.status.as_deref()),
             ("error", self.error.as_deref()),

@@ -14,7 +14,7 @@ use weir_api_types::{
 use super::{
     client::Target,
     keys::RotateArgs,
-    listing::{ListArgs, show},
+    listing::{ListArgs, NamedArgs, show},
     output,
     sign_in::{Hidden, passwords},
     system::{OneArgs, one},
@@ -26,6 +26,7 @@ const KEYS: Kind = Kind {
     path: "/v1/admin/me/keys",
     name: "key of yours",
     named_by: "name",
+    names_its_tenant: false,
 };
 
 /// `weir me`
@@ -117,7 +118,7 @@ enum Sessions {
 #[derive(Debug, Subcommand)]
 enum Keys {
     /// List your keys.
-    List(ListArgs),
+    List(NamedArgs),
     /// Make a key for yourself; its value is shown this once.
     Create(CreateArgs),
     /// Change a key's name, or switch it off (--set enabled=false).

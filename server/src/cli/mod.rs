@@ -4,7 +4,7 @@
 //! `usage replay` open the stores themselves; `validate` and `health` need neither stores nor rights. Lists come as
 //! table, JSON, YAML or CSV ([`output`]); errors go to standard error.
 //!
-//! Exit codes: 0 done; 1 it failed; 2 `diff` found differences, or the command line itself is wrong.
+//! How a command ended is told by its exit code ([`exit`]).
 
 mod admin;
 mod audit;
@@ -22,7 +22,9 @@ mod listing;
 mod lists;
 mod local;
 mod logs;
+mod lost;
 mod me;
+mod operators;
 mod output;
 mod resources;
 mod secret;
@@ -73,7 +75,7 @@ pub enum Command {
     /// What is said in calls, of tenants who want it kept.
     #[command(subcommand)]
     BodyLog(body_log::Command),
-    /// The platform's own people.
+    /// The first operator, made on the machine itself.
     #[command(subcommand)]
     Admin(admin::Command),
     /// Proxy keys.
@@ -115,11 +117,17 @@ pub enum Command {
     /// Users.
     #[command(subcommand)]
     Users(lists::Users),
+    /// The platform's own people.
+    #[command(subcommand)]
+    Operators(operators::Command),
     /// Invitations into tenants.
     #[command(subcommand)]
     Invitations(invitations::Command),
-    /// Sign in with address and password, and print a token for WEIR_TOKEN.
+    /// Sign in, and print a token for WEIR_TOKEN: standard input has the password, and where it is asked for a code of the second
+    /// factor or a recovery code, a line each.
     SignIn(sign_in::SignInArgs),
+    /// End the session that WEIR_TOKEN is of; no token of it works any longer.
+    SignOut(sign_in::SignOutArgs),
     /// Who a command's token is, and what it may do.
     Me(Box<me::MeArgs>),
     /// The installation's own token, and what a value is.
@@ -134,9 +142,9 @@ pub enum Command {
     /// How an instance is, with all that it leans on.
     Status(system::OneArgs),
     /// What there is, and what went through today.
-    Stats(system::OneArgs),
+    Stats(system::StatsArgs),
     /// Channels, and what their last hour was like.
-    Providers(listing::ListArgs),
+    Providers(listing::NamedArgs),
     /// The living instances, with their versions and how far each is behind.
     Instances(listing::ListArgs),
     /// What was used, by whom, for how much.
@@ -206,8 +214,10 @@ async fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Roles(command) => lists::roles(command).await?,
         Command::IdentityProviders(command) => lists::identity_providers(command).await?,
         Command::Users(command) => lists::users(command).await?,
+        Command::Operators(command) => operators::run(command).await?,
         Command::Invitations(command) => invitations::run(command).await?,
         Command::SignIn(args) => sign_in::sign_in(args).await?,
+        Command::SignOut(args) => sign_in::sign_out(args).await?,
         Command::Me(args) => me::run(*args).await?,
         Command::Security(command) => security::run(command).await?,
         Command::PasswordReset(command) => sign_in::reset(command).await?,
@@ -215,7 +225,7 @@ async fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Search(args) => system::search(args).await?,
         Command::Settings(command) => system::settings(command).await?,
         Command::Status(args) => system::one("/v1/admin/status", args).await?,
-        Command::Stats(args) => system::one("/v1/admin/stats", args).await?,
+        Command::Stats(args) => system::stats(args).await?,
         Command::Providers(args) => lists::providers(args).await?,
         Command::Instances(args) => lists::instances(args).await?,
         Command::Usage(args) => usage::run(args).await?,
@@ -275,16 +285,20 @@ mod tests {
             "weir service-tokens create --tenant acme --name ci --role finance",
             "weir service-tokens create --name scraper --role platform_viewer --output json",
             "weir audit list --tenant acme --output json",
-            "weir audit verify",
+            "weir audit verify --output json",
             "weir tenants create acme --set time_zone=Asia/Shanghai --output json",
             "weir users change a@b.c --tenant acme --set role=admin",
+            "weir users delete a@b.c --tenant acme --output json",
+            "weir users sign-out a@b.c --tenant acme",
+            "weir users second-factor remove a@b.c",
+            "weir operators create op@b.c --set role=platform_viewer",
             "weir groups delete team --tenant acme",
             "weir roles create auditor --tenant acme --set permissions=[audit:read,usage:read]",
             "weir roles permissions",
             "weir body-log keep --days 7 --tenant acme",
             "weir logs bodies 0b6ee0d1-7a6c-4a9b-9c36-0a4f8c9b7d3e",
             "weir secrets rotate --new",
-            "weir secrets status",
+            "weir secrets status --output csv",
             "weir identity-providers create okta -f okta.yaml --tenant acme",
             "weir identity-providers list",
             "weir channels create openai --file channel.yaml",
@@ -294,7 +308,8 @@ mod tests {
             "weir budgets change 0b6ee0d1-7a6c-4a9b-9c36-0a4f8c9b7d3e --set rule.amount=5",
             "weir keys rotate laptop --tenant acme --grace 2h",
             "weir invitations create --email a@b.c --tenant acme --role developer --groups team",
-            "weir sign-in --email a@b.c --code 123456",
+            "weir sign-in --email a@b.c",
+            "weir sign-out",
             "weir me --acting-in acme",
             "weir me change --set contact=x",
             "weir me password",
@@ -302,6 +317,7 @@ mod tests {
             "weir me sessions end 0b6ee0d1-7a6c-4a9b-9c36-0a4f8c9b7d3e",
             "weir me keys create laptop --set models=[gpt-*] --acting-in acme",
             "weir me keys rotate laptop --grace 2h",
+            "weir me keys list --search lap --enabled true --sort name",
             "weir me identities list",
             "weir security validate-key",
             "weir keys create --tenant acme --name old --set sha256=00",
@@ -310,12 +326,17 @@ mod tests {
             "weir logs facets --by model,status --from 2026-01-01",
             "weir logs neighbours 0b6ee0d1-7a6c-4a9b-9c36-0a4f8c9b7d3e --key laptop",
             "weir invitations accept --name x",
+            "weir invitations accept --with-password",
             "weir password-reset request --email a@b.c",
             "weir password-reset take",
             "weir logs --key laptop --status 5xx --min-ms 100 --output csv",
+            "weir logs --source playground --order oldest_first",
+            "weir logs --id 0b6ee0d1-7a6c-4a9b-9c36-0a4f8c9b7d3e",
             "weir logs show 0b6ee0d1-7a6c-4a9b-9c36-0a4f8c9b7d3e",
             "weir settings change --set mode=read-only",
             "weir status --output json",
+            "weir stats --tenant acme",
+            "weir providers --tenant acme --search open --enabled false --sort -created_at",
             "weir completions bash",
             "weir usage --by credential,error --details",
             "weir usage --wait",
@@ -324,7 +345,14 @@ mod tests {
         ] {
             Cli::try_parse_from(line.split(' ')).expect(line);
         }
-        for line in ["weir usage --by colour", "weir apply", "weir serve --watch"] {
+        for line in [
+            "weir usage --by colour",
+            "weir apply",
+            "weir serve --watch",
+            // Secrets are no arguments.
+            "weir sign-in --email a@b.c --code 123456",
+            "weir invitations accept --with-password --code 123456",
+        ] {
             assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{line}");
         }
     }

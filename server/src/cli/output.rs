@@ -72,6 +72,14 @@ pub fn one(format: Format, thing: &Value) -> anyhow::Result<()> {
     print(&text)
 }
 
+/// Tells that something is done: in words, to programs as what it is now.
+pub fn done(format: Format, thing: &Value, words: &str) -> anyhow::Result<()> {
+    match format {
+        Format::Table => print(words),
+        format => one(format, thing),
+    }
+}
+
 fn cell(value: &Value) -> String {
     match value {
         Value::Null => String::new(),

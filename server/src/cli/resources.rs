@@ -131,11 +131,8 @@ pub(super) fn read_expanding<T: DeserializeOwned>(path: &Path) -> anyhow::Result
 
 fn refused(path: &Path, errors: &[FieldError]) -> anyhow::Error {
     let lines: Vec<String> = errors.iter().map(|error| format!("\n  {error}")).collect();
-    let failure = Failure {
-        exit: Exit::Refused,
-        said: format!("{} is refused:{}", path.display(), lines.concat()),
-    };
-    failure.into()
+    let said = format!("{} is refused:{}", path.display(), lines.concat());
+    Failure::new(Exit::Refused, said).into()
 }
 
 async fn send(

@@ -14,10 +14,11 @@ use std::{
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
 use rustix::fs::{FlockOperation, flock};
+use serde::Serialize;
 
 use super::{
     local::{MASTER_KEY_FILE, StoreArgs, load, open, sealer},
-    output,
+    output::{self, Format, OutputArg},
 };
 use crate::{
     access::Author,
@@ -36,7 +37,7 @@ pub enum Command {
     /// Seal everything under another master key, which is made where there is one only.
     Rotate(RotateArgs),
     /// Say how many secrets are sealed under which master key.
-    Status(StoreArgs),
+    Status(StatusArgs),
 }
 
 /// `weir secrets rotate`
@@ -49,15 +50,32 @@ pub struct RotateArgs {
     store: StoreArgs,
 }
 
+/// `weir secrets status`
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    #[command(flatten)]
+    output: OutputArg,
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+/// How many secrets are sealed under one master key.
+#[derive(Debug, Serialize)]
+struct KeyRow {
+    key: String,
+    does: &'static str,
+    secrets: u64,
+}
+
 /// Does what the command says.
 pub async fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Rotate(args) => rotate(args).await,
         Command::Status(args) => {
-            let config = load(args)?;
+            let config = load(args.store)?;
             let sealer = sealer(&config)?;
             let stores = open(&config).await?;
-            let told = tell(&stores, &sealer).await;
+            let told = tell(&stores, &sealer, args.output.output).await;
             stores.close().await;
             told
         }
@@ -81,7 +99,7 @@ async fn rotate(args: RotateArgs) -> anyhow::Result<()> {
     connect::migrate(&stores, Migrate::Never).await?;
     let done = reseal(&stores, &sealer).await;
     let told = match done {
-        Ok(()) => tell(&stores, &sealer).await,
+        Ok(()) => tell(&stores, &sealer, Format::Table).await,
         Err(error) => Err(error),
     };
     stores.close().await;
@@ -116,29 +134,43 @@ async fn reseal(stores: &Stores, sealer: &Sealer) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn tell(stores: &Stores, sealer: &Sealer) -> anyhow::Result<()> {
+async fn tell(stores: &Stores, sealer: &Sealer, format: Format) -> anyhow::Result<()> {
     let counts = sealed::counts(stores).await?;
     let given = sealer.key_ids();
-    let mut text = String::new();
-    for (at, id) in given.iter().enumerate() {
-        let count = counts.get(id).copied().unwrap_or_default();
+    let row = |key: &String, does| KeyRow {
+        key: key.clone(),
+        does,
+        secrets: counts.get(key).copied().unwrap_or_default(),
+    };
+    let known = given.iter().enumerate().map(|(at, key)| {
         let does = if at == 0 { "seals" } else { "opens" };
-        text.push_str(&format!("{id}  {does}  {count} secrets\n"));
+        row(key, does)
+    });
+    let missing = counts.keys().filter(|key| !given.contains(key));
+    let missing: Vec<KeyRow> = missing.map(|key| row(key, "is not given")).collect();
+    let is_missing = !missing.is_empty();
+    let rows: Vec<KeyRow> = known.chain(missing).collect();
+    if format == Format::Table {
+        let lines = rows.iter().map(|row| {
+            let KeyRow { key, does, secrets } = row;
+            format!("{key}  {does}  {secrets} secrets\n")
+        });
+        let mut text: String = lines.collect();
+        if given.len() > 1 && counts.keys().all(|key| *key == given[0]) {
+            text.push_str(
+                "Nothing is sealed under the others. They still let sessions of before go on, open spools of before, and show that the audit log of before is whole: take them away when none of that is needed.\n",
+            );
+        }
+        output::print(&text)?;
+    } else {
+        output::list(format, &rows, &["key", "does", "secrets"], |row| {
+            let does = row.does.to_owned();
+            vec![row.key.clone(), does, row.secrets.to_string()]
+        })?;
     }
-    let missing = counts.iter().filter(|(id, _)| !given.contains(id));
-    let missing: Vec<String> = missing
-        .map(|(id, count)| format!("{id}  is not given  {count} secrets\n"))
-        .collect();
-    text.extend(missing.iter().map(String::as_str));
-    if given.len() > 1 && missing.is_empty() && counts.keys().all(|id| *id == given[0]) {
-        text.push_str(
-            "Nothing is sealed under the others. They still let sessions of before go on, open spools of before, and show that the audit log of before is whole: take them away when none of that is needed.\n",
-        );
-    }
-    output::print(&text)?;
-    match missing.is_empty() {
-        true => Ok(()),
-        false => bail!("secrets are sealed under a master key that is not given"),
+    match is_missing {
+        false => Ok(()),
+        true => bail!("secrets are sealed under a master key that is not given"),
     }
 }
 

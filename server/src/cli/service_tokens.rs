@@ -15,6 +15,7 @@ const KIND: Kind = Kind {
     path: "/v1/admin/service-tokens",
     name: "service token",
     named_by: "name",
+    names_its_tenant: false,
 };
 const COLUMNS: &[&str] = &[
     "id",

@@ -1,16 +1,25 @@
-//! `weir sign-in`, and secrets from standard input.
+//! `weir sign-in`, `weir sign-out`, and secrets from standard input.
 
 use std::io::{BufRead as _, IsTerminal as _};
 
 use anyhow::{Context as _, bail};
 use awc::http::Method;
 use clap::{Args, Subcommand};
+use serde::Serialize;
 use weir_api_types::{
-    people::{Access, Credentials, PasswordReset, ResetRequest},
+    people::{Access, Credentials, PasswordReset, ResetRequest, SessionItem},
     secret::Sensitive,
 };
 
-use super::{client::Client, output};
+use super::{
+    client::{Answer, Client, Target},
+    exit::Failure,
+    output,
+};
+
+/// What the server says to somebody whose second factor is asked for.
+const CODE_NEEDED: &str = "second_factor_needed";
+const SESSIONS: &str = "/v1/admin/me/sessions";
 
 /// `weir sign-in`
 #[derive(Debug, Args)]
@@ -18,11 +27,15 @@ pub struct SignInArgs {
     /// With which address.
     #[arg(long)]
     email: String,
-    /// Six digits of the second factor, or a recovery code.
-    #[arg(long)]
-    code: Option<String>,
     #[command(flatten)]
     server: ServerArgs,
+}
+
+/// `weir sign-out`
+#[derive(Debug, Args)]
+pub struct SignOutArgs {
+    #[command(flatten)]
+    target: Target,
 }
 
 /// A server that nobody is signed in to.
@@ -45,21 +58,53 @@ impl ServerArgs {
     }
 }
 
-/// Prints an access token, alone on standard output. The password is the first line of standard input.
+/// Prints an access token, alone on standard output. The password is the first line of standard input, a code the second.
 pub async fn sign_in(args: SignInArgs) -> anyhow::Result<()> {
     let [password] = passwords([Hidden("Password")])?;
     let order = Credentials {
         email: args.email,
         password: Sensitive::new(password),
-        code: args.code.map(Sensitive::new),
+        code: None,
     };
-    let client = args.server.client()?;
-    let answer = client
-        .send_json(Method::POST, "/v1/admin/sign-in", &order)
-        .await?;
+    let (client, path) = (args.server.client()?, "/v1/admin/sign-in");
+    let with_code = |order: &mut Credentials, code| order.code = Some(code);
+    let answer = send_with_code(&client, path, order, with_code).await?;
     let access: Access = answer.json()?;
     eprintln!("Good for {} s:", access.expires_in);
     output::print(&format!("{}\n", access.access_token))
+}
+
+/// Ends the session that the token is of.
+pub async fn sign_out(args: SignOutArgs) -> anyhow::Result<()> {
+    let client = args.target.client()?;
+    let sessions: Vec<SessionItem> = client.list(SESSIONS, &[]).await?;
+    let own = sessions.iter().find(|session| session.current);
+    let own = own.context("the server knows of no session that the token is of")?;
+    client.delete(&format!("{SESSIONS}/{}", own.id)).await?;
+    output::print("You are signed out.\n")
+}
+
+/// Sends who somebody is. Where a code of their second factor is asked for, that is one more line of standard input, and goes with the
+/// same order once more: the arguments of a process can be read by others (threats.md, D1).
+pub async fn send_with_code<T: Serialize>(
+    client: &Client,
+    path: &str,
+    mut order: T,
+    put: impl FnOnce(&mut T, Sensitive),
+) -> anyhow::Result<Answer> {
+    let error = match client.send_json(Method::POST, path, &order).await {
+        Ok(answer) => return Ok(answer),
+        Err(error) => error,
+    };
+    let said = Failure::within(&error).and_then(|failure| failure.code.as_deref());
+    if said != Some(CODE_NEEDED) {
+        return Err(error);
+    }
+    match passwords([Hidden("Code")]) {
+        Ok([code]) => put(&mut order, Sensitive::new(code)),
+        Err(missing) => return Err(error.context(format!("{missing:#}"))),
+    }
+    client.send_json(Method::POST, path, &order).await
 }
 
 /// What a terminal is asked for, without showing what is typed.

@@ -54,10 +54,26 @@ pub struct ChangeArgs {
     one: OneArgs,
 }
 
+/// `weir stats`
+#[derive(Debug, Args)]
+pub struct StatsArgs {
+    /// Only this tenant's.
+    #[arg(long, value_name = "NAME")]
+    tenant: Option<String>,
+    #[command(flatten)]
+    one: OneArgs,
+}
+
 /// Shows the one thing at a path.
 pub async fn one(path: &str, args: OneArgs) -> anyhow::Result<()> {
     let answer = args.target.client()?.get(path).await?;
     output::one(args.output.output, &answer.json()?)
+}
+
+/// `weir stats`
+pub async fn stats(args: StatsArgs) -> anyhow::Result<()> {
+    let words = [("tenant", args.tenant.as_deref())];
+    one(&with_query("/v1/admin/stats", &words), args.one).await
 }
 
 /// `weir settings`

@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 use awc::http::Method;
 use clap::{Args, Subcommand};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::{
-    client::{Client, Target},
+    client::{Client, Target, with_query},
     exit::{Exit, Failure},
     output::{self, OutputArg},
     resources,
@@ -27,6 +27,8 @@ pub struct Kind {
     pub name: &'static str,
     /// The field that names it.
     pub named_by: &'static str,
+    /// Whether one may be in several tenants, so that a call about it says in which.
+    pub names_its_tenant: bool,
 }
 
 /// What can be done with one thing of any kind.
@@ -47,7 +49,8 @@ pub enum Command {
 pub struct OneArgs {
     /// Its id, or its name.
     one: String,
-    /// The tenant that it is in, where a name alone is not enough.
+    /// The tenant that it is in, where a name alone is not enough. People, who may be in several, are shown, changed or deleted in
+    /// this one alone.
     #[arg(long, value_name = "NAME")]
     tenant: Option<String>,
     #[command(flatten)]
@@ -90,7 +93,8 @@ pub struct CreateArgs {
 pub struct ChangeArgs {
     /// Its id, or its name.
     one: String,
-    /// The tenant that it is in, where a name alone is not enough.
+    /// The tenant that it is in, where a name alone is not enough. People, who may be in several, are shown, changed or deleted in
+    /// this one alone.
     #[arg(long, value_name = "NAME")]
     tenant: Option<String>,
     #[command(flatten)]
@@ -106,10 +110,8 @@ impl Kind {
     pub async fn run(&self, command: Command) -> anyhow::Result<()> {
         match command {
             Command::Show(args) => {
-                let client = args.target.client()?;
-                let path = self
-                    .path_of(&client, args.tenant.as_deref(), &args.one)
-                    .await?;
+                let (client, id) = self.found(&args).await?;
+                let path = self.place(&id, args.tenant.as_deref());
                 output::one(args.output.output, &client.get(&path).await?.json()?)
             }
             Command::Create(args) => {
@@ -125,59 +127,95 @@ impl Kind {
                 output::one(args.output.output, &answer.json()?)
             }
             Command::Change(args) => {
-                let order = args.order.read()?;
+                let mut order = args.order.read()?;
                 if order.is_empty() {
                     bail!("say what to change, by --set or --file");
                 }
-                let client = args.target.client()?;
-                let path = self
-                    .path_of(&client, args.tenant.as_deref(), &args.one)
-                    .await?;
+                let (client, tenant) = (args.target.client()?, args.tenant.as_deref());
+                let id = self.id_of(&client, tenant, &args.one).await?;
+                if let (true, Some(tenant)) = (self.names_its_tenant, tenant) {
+                    order.insert("tenant".to_owned(), tenant.into());
+                }
+                let path = self.place(&id, tenant);
                 let answer = client.send_json(Method::PATCH, &path, &order).await?;
                 output::one(args.output.output, &answer.json()?)
             }
             Command::Delete(args) => {
-                let client = args.target.client()?;
-                let path = self
-                    .path_of(&client, args.tenant.as_deref(), &args.one)
-                    .await?;
-                client.delete(&path).await?;
-                output::print(&format!("{} {} is deleted.\n", self.name, args.one))
+                let (client, id) = self.found(&args).await?;
+                let tenant = args.tenant.as_deref();
+                client.delete(&self.place(&id, tenant)).await?;
+                let words = match tenant.filter(|_| self.names_its_tenant) {
+                    Some(tenant) => format!("is taken out of {tenant}"),
+                    None => "is deleted".to_owned(),
+                };
+                self.tell(&args, &id, ("deleted", true), &words)
             }
         }
     }
 
     /// Does something with one thing below its path, and shows the answer.
     pub async fn act(&self, args: OneArgs, below: &str, order: &Value) -> anyhow::Result<()> {
-        let client = args.target.client()?;
-        let path = self
-            .path_of(&client, args.tenant.as_deref(), &args.one)
-            .await?;
-        let path = format!("{path}/{below}");
+        let (client, id) = self.found(&args).await?;
+        let path = format!("{}/{id}/{below}", self.path);
         let answer = client.send_json(Method::POST, &path, order).await?;
         output::one(args.output.output, &answer.json()?)
     }
 
     /// Shows what stands below one thing's path.
     pub async fn below(&self, args: OneArgs, below: &str) -> anyhow::Result<()> {
-        let client = args.target.client()?;
-        let path = self
-            .path_of(&client, args.tenant.as_deref(), &args.one)
-            .await?;
-        let answer = client.get(&format!("{path}/{below}")).await?;
-        output::one(args.output.output, &answer.json()?)
+        let (client, id) = self.found(&args).await?;
+        let path = format!("{}/{id}/{below}", self.path);
+        output::one(args.output.output, &client.get(&path).await?.json()?)
+    }
+
+    /// Deletes what stands below one thing's path, and tells what the thing is then.
+    pub async fn delete_below(
+        &self,
+        args: OneArgs,
+        below: &str,
+        now: (&str, bool),
+        words: &str,
+    ) -> anyhow::Result<()> {
+        let (client, id) = self.found(&args).await?;
+        let path = format!("{}/{id}/{below}", self.path);
+        client.delete(&path).await?;
+        self.tell(&args, &id, now, words)
     }
 
     /// Switches one on or off.
     pub async fn switch(&self, args: OneArgs, enabled: bool) -> anyhow::Result<()> {
-        let client = args.target.client()?;
-        let path = self
-            .path_of(&client, args.tenant.as_deref(), &args.one)
-            .await?;
-        let order = serde_json::json!({ "enabled": enabled });
+        let (client, id) = self.found(&args).await?;
+        let path = format!("{}/{id}", self.path);
+        let order = json!({ "enabled": enabled });
         client.send_json(Method::PATCH, &path, &order).await?;
-        let state = if enabled { "enabled" } else { "disabled" };
-        output::print(&format!("{} {} is {state}.\n", self.name, args.one))
+        let words = if enabled { "is enabled" } else { "is disabled" };
+        self.tell(&args, &id, ("enabled", enabled), words)
+    }
+
+    /// Tells what one is now: a field, and words.
+    fn tell(
+        &self,
+        args: &OneArgs,
+        id: &str,
+        (field, value): (&str, bool),
+        words: &str,
+    ) -> anyhow::Result<()> {
+        let now = json!({ "id": id, field: value });
+        let words = format!("{} {} {words}.\n", self.name, args.one);
+        output::done(args.output.output, &now, &words)
+    }
+
+    /// Where one stands that is shown, changed or deleted. Without the tenant somebody would be deleted in all of theirs.
+    fn place(&self, id: &str, tenant: Option<&str>) -> String {
+        let tenant = tenant.filter(|_| self.names_its_tenant);
+        with_query(&format!("{}/{id}", self.path), &[("tenant", tenant)])
+    }
+
+    /// The client of a command about one thing, and the thing's id.
+    async fn found(&self, args: &OneArgs) -> anyhow::Result<(Client, String)> {
+        let (client, tenant) = (args.target.client()?, args.tenant.as_deref());
+        let id = self.id_of(&client, tenant, &args.one).await?;
+        Ok((client, id))
     }
 
     /// The path of the one that an id or a name means.
@@ -187,8 +225,18 @@ impl Kind {
         tenant: Option<&str>,
         one: &str,
     ) -> anyhow::Result<String> {
+        let id = self.id_of(client, tenant, one).await?;
+        Ok(format!("{}/{id}", self.path))
+    }
+
+    async fn id_of(
+        &self,
+        client: &Client,
+        tenant: Option<&str>,
+        one: &str,
+    ) -> anyhow::Result<String> {
         if let Ok(id) = one.parse::<Uuid>() {
-            return Ok(format!("{}/{id}", self.path));
+            return Ok(id.to_string());
         }
         let things: Vec<Value> = client.list(self.path, &[("tenant", tenant)]).await?;
         let is_it = |thing: &&Value| {
@@ -201,11 +249,11 @@ impl Kind {
             .filter_map(|thing| thing.get("id")?.as_str())
             .collect();
         match ids.as_slice() {
-            [id] => Ok(format!("{}/{id}", self.path)),
-            [] => bail!(Failure {
-                exit: Exit::Absent,
-                said: format!("there is no {} {one:?}", self.name),
-            }),
+            [id] => Ok((*id).to_owned()),
+            [] => {
+                let said = format!("there is no {} {one:?}", self.name);
+                bail!(Failure::new(Exit::Absent, said))
+            }
             ids => bail!(
                 "{one:?} is the name of more than one {}: say --tenant, or give an id of {}",
                 self.name,
@@ -265,9 +313,11 @@ fn put(order: &mut Map<String, Value>, path: &str, value: Value) -> anyhow::Resu
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
+    use crate::cli::{
+        bounds::{BUDGETS, LIMITS},
+        lists::{CHANNELS, GROUPS, IDENTITY_PROVIDERS, MODELS, ROLES, TENANTS, USERS},
+    };
 
     fn read(set: &[&str]) -> anyhow::Result<Value> {
         let args = OrderArgs {
@@ -275,6 +325,28 @@ mod tests {
             file: None,
         };
         Ok(Value::Object(args.read()?))
+    }
+
+    #[test]
+    fn people_alone_are_meant_in_the_tenant_that_is_named() {
+        let acme = Some("acme & co");
+        assert_eq!(
+            USERS.place("0", acme),
+            "/v1/admin/users/0?tenant=acme%20%26%20co"
+        );
+        assert_eq!(USERS.place("0", None), "/v1/admin/users/0");
+        for kind in [
+            CHANNELS,
+            MODELS,
+            TENANTS,
+            GROUPS,
+            ROLES,
+            IDENTITY_PROVIDERS,
+            LIMITS,
+            BUDGETS,
+        ] {
+            assert_eq!(kind.place("0", acme), format!("{}/0", kind.path));
+        }
     }
 
     #[test]

@@ -286,9 +286,9 @@ async fn signed_in(bench: &Bench, url: &str, way: Way, name: &str, code: Option<
     let email = email(name);
     match way {
         Way::CommandLine => {
-            let mut words = vec!["sign-in", "--email", &email, "--url", url];
-            words.extend(code.map(|code| ["--code", code]).into_iter().flatten());
-            let told = weir_with_input(&[], &words, &format!("{}\n", password(name))).await;
+            let words = ["sign-in", "--email", &email, "--url", url];
+            let lines = format!("{}\n{}\n", password(name), code.unwrap_or_default());
+            let told = weir_with_input(&[], &words, &lines).await;
             succeeded(&told).trim().to_owned()
         }
         Way::Http => {

@@ -2,6 +2,9 @@
 
 mod demo;
 mod doctor;
+mod exits;
+mod output;
+mod people;
 mod tokens;
 mod watch;
 
@@ -26,6 +29,12 @@ async fn cli(bench: &Bench, arguments: &[&str]) -> std::process::Output {
         arguments,
     )
     .await
+}
+
+/// What such a command prints as JSON.
+async fn told(bench: &Bench, arguments: &[&str]) -> Value {
+    let arguments = [arguments, &["--output", "json"]].concat();
+    serde_json::from_str(&succeeded(&cli(bench, &arguments).await)).unwrap()
 }
 
 /// A file beside the stores.
