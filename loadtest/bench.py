@@ -88,6 +88,9 @@ def write(out, found):
     for title, _ in SECTIONS.values():
         if title in found:
             lines += ["", f"## {title}", "", *found[title]]
+    # What others measure, such as `make bench-log`.
+    for title in found.keys() - {title for title, _ in SECTIONS.values()}:
+        lines += ["", f"## {title}", "", *found[title]]
     out.write_text("\n".join([*lines, ""]))
 
 

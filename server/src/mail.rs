@@ -110,6 +110,18 @@ pub fn changed(what: &str) -> Letter {
     }
 }
 
+/// That somebody changes where a tenant's calls go, to one of its owners.
+pub fn led_elsewhere(tenant: &str, who: &str) -> Letter {
+    let (tenant, who) = (line(tenant), line(who));
+    Letter {
+        subject: format!("Where calls of {tenant} go was changed"),
+        text: format!(
+            "{who} changes channels or models of {tenant} on Weir.\n\nWhat is changed, now and in the next quarter of an hour, the audit \
+             log says.\n\nIf you do not know of it, look there at once.\n"
+        ),
+    }
+}
+
 /// A name on one line.
 fn line(text: &str) -> String {
     text.chars()

@@ -105,7 +105,7 @@ impl Key {
     fn new(key: &[u8; 32]) -> Self {
         let id = derive(b"weir master key id", key);
         Self {
-            id: id[..6].iter().map(|byte| format!("{byte:02x}")).collect(),
+            id: hex::encode(&id[..6]),
             cipher: Aes256Gcm::new(key.into()),
             spool: Zeroizing::new(derive(b"weir spool records", key)),
             audit: Zeroizing::new(derive(b"weir audit log", key)),
@@ -346,10 +346,7 @@ fn derive(purpose: &[u8], key: &[u8; 32]) -> [u8; 32] {
 
 /// SHA-256 in lower-case hexadecimal, for comparing secrets that must not be shown.
 pub fn fingerprint(bytes: &[u8]) -> String {
-    Sha256::digest(bytes)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    hex::encode(Sha256::digest(bytes))
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ pub mod insight;
 pub mod limit;
 pub mod log;
 pub mod manage;
+pub mod operators;
 pub mod orders;
 pub mod people;
 pub mod problem;

@@ -31,6 +31,8 @@ pub enum Mode {
     #[default]
     Normal,
     /// Management changes nothing but these settings; calls of programs go on.
+    // What an earlier build may have stored.
+    #[serde(alias = "read_only")]
     ReadOnly,
     /// As `read-only`, and every instance says on `/ready` that it takes no calls, so that whatever stands before it sends none; calls
     /// that come all the same are served.
@@ -72,4 +74,22 @@ pub struct SettingsPatch {
     /// `null`: for ever.
     #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub request_days: Option<Option<u32>>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_earlier_build_stored_is_read() {
+        for word in ["read-only", "read_only"] {
+            let stored = serde_json::json!({"mode": word, "strategy": "failover"});
+            let read: RuntimeSettings = serde_json::from_value(stored).expect("settings");
+            assert_eq!(
+                (read.mode, read.strategy),
+                (Mode::ReadOnly, Strategy::Failover)
+            );
+        }
+        assert_eq!(serde_json::json!(Mode::ReadOnly), "read-only");
+    }
 }

@@ -50,7 +50,9 @@ permissions! {
     InTenants UsersRead = "users:read", "See users, their roles and groups.";
     InTenants UsersWrite = "users:write", "Change users and take them out of a tenant; nobody gives a role that allows more than their own.";
     OnPlatform UsersCreate = "users:create", "Put people into tenants without asking them.";
-    OnPlatform UsersReset = "users:reset", "Make links with which people set another password.";
+    OnPlatform UsersReset = "users:reset", "Make links with which people set another password, take a lost second factor away, sign people out.";
+    OnPlatform OperatorsRead = "operators:read", "See who has a role on the platform.";
+    OnPlatform OperatorsWrite = "operators:write", "Give, change and take roles on the platform.";
     InTenants RolesRead = "roles:read", "See the roles that a tenant has made.";
     InTenants RolesWrite = "roles:write", "Make, change and delete roles that allow nothing beyond one's own.";
     InTenants GroupsRead = "groups:read", "See groups.";

@@ -31,7 +31,7 @@ use crate::{
     access::{Author, Caller, Permission, Permissions, Reach, Subject, of_platform_role},
     clock::now_ms,
     store::{roles, service_tokens, sessions, users},
-    tenancy::{RequestId, TenantId, address, key},
+    tenancy::{RequestId, TenantId, address, key, name},
 };
 
 /// In which tenant, by its name or id, somebody who is in several calls.
@@ -108,40 +108,14 @@ pub async fn needs<B: MessageBody + 'static>(
     next: Next<B>,
 ) -> Result<ServiceResponse<EitherBody<B>>, Error> {
     if needs == Needs::Nothing {
-        // Whoever signs in changes nothing but their own session.
-        let refused = match is_closed(&request) && !request.path().starts_with("/v1/admin/sign-") {
-            true => Err(closed()),
-            false => paced_address(&request),
-        };
+        let refused = admit_anybody(&request);
         if let Err(error) = refused {
             let (request, _) = request.into_parts();
             return Ok(ServiceResponse::from_err(error, request).map_into_right_body());
         }
         return Ok(next.call(request).await?.map_into_left_body());
     }
-    let caller = match identify(request.request()).await {
-        Ok(_) if is_closed(&request) => Err(closed()),
-        Ok(caller) => match request.app_data::<web::Data<State>>() {
-            Some(state) => view::seen(request.request(), state, caller).await,
-            None => Err(unknown()),
-        },
-        Err(error) => Err(error),
-    };
-    let allowed = caller.and_then(|caller| match needs {
-        Needs::To(permission) if !caller.may(permission) => {
-            let detail = format!("This needs {permission}.");
-            Err(ApiError::new(Code::Forbidden, detail))
-        }
-        _ => Ok(caller),
-    });
-    let allowed = allowed.and_then(|caller| {
-        if mark == Mark::Fresh {
-            fresh(&caller)?;
-        }
-        paced(&caller, &request)?;
-        Ok(caller)
-    });
-    match allowed {
+    match admit(&request, needs, mark).await {
         Ok(caller) => {
             request.extensions_mut().insert(caller.clone());
             let is_keyed = request.method() == Method::POST
@@ -157,6 +131,43 @@ pub async fn needs<B: MessageBody + 'static>(
             Ok(ServiceResponse::from_err(error, request).map_into_right_body())
         }
     }
+}
+
+/// A route that asks nothing of who calls.
+fn admit_anybody(request: &ServiceRequest) -> Result<(), ApiError> {
+    // Whoever signs in changes nothing but their own session.
+    if is_closed(request) && !request.path().starts_with("/v1/admin/sign-") {
+        return Err(closed());
+    }
+    if view::is_asked(request.request()) {
+        view::only_looks(request.method())?;
+    }
+    paced_address(request)
+}
+
+/// Whoever calls, as they are where they call, if the route is for them.
+async fn admit(request: &ServiceRequest, needs: Needs, mark: Mark) -> Result<Caller, ApiError> {
+    let caller = identify(request.request()).await?;
+    if is_closed(request) {
+        return Err(closed());
+    }
+    let state = request.app_data::<web::Data<State>>().ok_or_else(unknown)?;
+    let view = view::of(request.request(), state, &caller).await?;
+    let caller = view.as_ref().map_or(caller, |view| view.caller.clone());
+    if let Needs::To(permission) = needs
+        && !caller.may(permission)
+    {
+        let detail = format!("This needs {permission}.");
+        return Err(ApiError::new(Code::Forbidden, detail));
+    }
+    if mark == Mark::Fresh {
+        fresh(&caller)?;
+    }
+    paced(&caller, request)?;
+    if let Some(view) = view {
+        view.note(request.request(), state).await?;
+    }
+    Ok(caller)
 }
 
 /// The same where they hand on what lets somebody hand on more.
@@ -312,19 +323,23 @@ pub async fn identify(request: &HttpRequest) -> Result<Caller, ApiError> {
     if token.starts_with(key::SERVICE_PREFIX) {
         return service_token(state, token).await;
     }
-    person(state, token, tenant_in(request, TENANT)?).await
+    person(state, token, tenant_in(request, TENANT)?.as_deref()).await
 }
 
-/// The tenant that a header names: by its name in UTF-8, or by its id, as browsers send no more than Latin-1.
-pub fn tenant_in<'a>(request: &'a HttpRequest, header: &str) -> Result<Option<&'a str>, ApiError> {
+/// The tenant that a header names: by its name in UTF-8, or by its id, as browsers send no more than Latin-1. In the form of names.
+pub fn tenant_in(request: &HttpRequest, header: &str) -> Result<Option<String>, ApiError> {
     let mut lines = request.headers().get_all(header);
     let line = lines.next();
     if lines.next().is_some() {
         let detail = format!("{header} stands there once.");
         return Err(ApiError::new(Code::InvalidQuery, detail));
     }
-    let text = line.map(|line| std::str::from_utf8(line.as_bytes()));
-    text.transpose().map_err(|_| ApiError::not_found("tenant"))
+    let name = line.map(|line| {
+        let text = std::str::from_utf8(line.as_bytes()).ok();
+        let name = text.and_then(|text| name::normal(text).ok());
+        name.ok_or_else(|| ApiError::not_found("tenant"))
+    });
+    name.transpose()
 }
 
 /// Whoever is signed in with this access token, in the tenant that they name. Role and session are as the store has them now.
@@ -364,8 +379,8 @@ async fn person(state: &State, token: &str, named: Option<&str>) -> Result<Calle
     let place = match (named, places.as_slice()) {
         (Some(name), places) => {
             let id = Uuid::parse_str(name).ok();
-            let mut places = places.iter();
-            places.find(|(tenant, known, _)| known == name || Some(tenant.0) == id)
+            let by_id = places.iter().find(|(tenant, ..)| Some(tenant.0) == id);
+            by_id.or_else(|| places.iter().find(|(_, known, _)| known == name))
         }
         (None, [only]) => Some(only),
         (None, _) => None,

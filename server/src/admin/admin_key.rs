@@ -4,7 +4,10 @@ use std::path::PathBuf;
 
 use actix_web::{HttpResponse, web};
 use arc_swap::ArcSwap;
-use weir_api_types::security::{AdminKeyInfo, KeyCheck, KeyToCheck, NewAdminKey};
+use weir_api_types::{
+    secret::Sensitive,
+    security::{AdminKeyInfo, KeyCheck, KeyToCheck, NewAdminKey},
+};
 
 use super::{
     State,
@@ -115,23 +118,33 @@ pub async fn info(_: Caller, state: web::Data<State>) -> web::Json<AdminKeyInfo>
 /// `POST /v1/admin/security/validate-key`: whether a value lets anybody in, and as what. It is not used by that.
 pub async fn validate(
     _: Caller,
+    author: Author,
     order: Order<KeyToCheck>,
     state: web::Data<State>,
 ) -> Result<web::Json<KeyCheck>, ApiError> {
     let value = order.0.key;
+    let check = checked(&state, &value).await?;
+    let told = serde_json::json!({"kind": check.kind, "id": check.id});
+    let done = store::audit::one("key_check", None, "", &told);
+    store::audit::note(&state.stores, &state.sealer, &author, &[done]).await?;
+    Ok(web::Json(check))
+}
+
+/// Whom a value lets in now, if anybody.
+async fn checked(state: &State, value: &Sensitive) -> Result<KeyCheck, ApiError> {
     let digest = key::digest(value.expose().as_bytes());
     if state.token.is(value.expose()) {
-        return Ok(web::Json(KeyCheck::of("admin_token", None)));
+        return Ok(KeyCheck::of("admin_token", None));
     }
     let token = service_tokens::usable(&state.stores.config.read, &digest, now_ms()).await?;
     if let Some(token) = token {
-        return Ok(web::Json(KeyCheck::of("service_token", Some(token.id))));
+        return Ok(KeyCheck::of("service_token", Some(token.id)));
     }
     let catalog = state.catalog.load();
     let known = catalog.key_by_digest(&digest);
     let usable = known.filter(|key| catalog.unusable(key, &digest, now_ms()).is_none());
-    Ok(web::Json(match usable {
+    Ok(match usable {
         Some(key) => KeyCheck::of("proxy_key", Some(key.id.0)),
         None => KeyCheck::default(),
-    }))
+    })
 }

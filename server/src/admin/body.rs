@@ -14,6 +14,8 @@ use crate::strict::Strict;
 const MAX_ORDER_BYTES: usize = 64 * 1024;
 /// Largest configuration file.
 pub(super) const MAX_DOCUMENT_BYTES: usize = 8 * 1024 * 1024;
+/// Most characters that an answer repeats of what was sent.
+const MAX_QUOTED: usize = 64;
 /// A body that is not there by then is given up.
 const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -95,9 +97,32 @@ fn broken(error: &PayloadError) -> ApiError {
 
 /// A field that cannot be what it is; of what was sent an answer repeats a little.
 pub(super) fn refused(path: &str, cause: &serde_json::Error) -> ApiError {
-    let message: String = cause.to_string().chars().take(400).collect();
-    let path: String = path.trim_matches('.').chars().take(200).collect();
+    let message: String = quoting(&cause.to_string()).chars().take(400).collect();
+    let steps = path.trim_matches('.').split('.').map(short);
+    let path: Vec<String> = steps.collect();
+    let path: String = path.join(".").chars().take(200).collect();
     ApiError::fields(vec![FieldError::new(path, message)])
+}
+
+/// What serde says, of which what it quotes first is the caller's.
+fn quoting(message: &str) -> String {
+    let is_mark = |c: char| c == '`' || c == '"';
+    let Some(begin) = message.find(is_mark) else {
+        return message.to_owned();
+    };
+    let (before, quoted) = message.split_at(begin + 1);
+    let end = quoted.rfind(", expected").unwrap_or(quoted.len());
+    let end = quoted[..end].rfind(is_mark).unwrap_or(end);
+    let (quoted, behind) = quoted.split_at(end);
+    format!("{before}{}{behind}", short(quoted))
+}
+
+/// No more of what was sent than tells it (threats.md, H10).
+fn short(text: &str) -> String {
+    match text.char_indices().nth(MAX_QUOTED) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
 }
 
 fn order<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {

@@ -3,13 +3,14 @@
 //! A thing has a list of each. An order makes the list with one more, another or one less, and lays that over what is stored; so
 //! that what holds for the list of a file holds here, and a bound that counts what it counted before keeps what has been used.
 
+mod lists;
+
 use actix_web::{HttpResponse, http::StatusCode, web};
 use sea_orm::ConnectionTrait;
 use uuid::Uuid;
 use weir_api_types::{
     limit::{Budget as BudgetRule, Limit as LimitRule},
     orders::{BudgetPatch, LimitPatch, NewBudget, NewLimit, On},
-    resources::{Channel, Group, Key, Model, Platform, Resources, Tenant, User},
 };
 
 use super::{
@@ -22,13 +23,14 @@ use super::{
 use crate::{
     access::{Author, Caller},
     catalog::{Entry, Kind},
-    resources::{self, Edit, Laid, Picture},
+    resources::{Edit, Picture},
     store::{
         self,
         catalog::{Slice, entries},
     },
     tenancy::{Budget, Limit, Scope, TenantId, limit::Amount, name},
 };
+use lists::{Lists, lay};
 
 /// `POST /v1/admin/limits`
 pub async fn set_limit(
@@ -328,116 +330,6 @@ async fn read(
         _ => {}
     }
     Ok(edit.read(&slice).await?)
-}
-
-/// What a file says of a thing's bounds.
-#[derive(Default)]
-struct Lists {
-    limits: Option<Vec<LimitRule>>,
-    budgets: Option<Vec<BudgetRule>>,
-}
-
-impl Lists {
-    fn limits(rules: Vec<LimitRule>) -> Self {
-        Self {
-            limits: Some(rules),
-            ..Self::default()
-        }
-    }
-
-    fn budgets(rules: Vec<BudgetRule>) -> Self {
-        Self {
-            budgets: Some(rules),
-            ..Self::default()
-        }
-    }
-}
-
-async fn lay(
-    edit: Edit<'_>,
-    before: &Picture,
-    scope: Scope,
-    lists: Lists,
-) -> Result<Laid, ApiError> {
-    let file = file(before, scope, lists);
-    match edit.lay(before, before, &file, "").await {
-        Ok(laid) => Ok(laid),
-        Err(resources::Error::Refused(mut errors)) => {
-            for error in &mut errors {
-                // `tenants[0].keys[0].limits[2].per` is `rule.per` here.
-                let rest = error.path.rsplit_once(']').map_or("", |(_, rest)| rest);
-                error.path = format!("rule{rest}");
-            }
-            Err(ApiError::fields(errors))
-        }
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// The file that says these lists of one thing, and nothing else.
-fn file(picture: &Picture, scope: Scope, lists: Lists) -> Resources {
-    let Lists { limits, budgets } = lists;
-    let name = picture.name_of(scope).unwrap_or_default().to_owned();
-    let owner = picture.owner_of(scope);
-    let owner = picture.tenant_name(owner).map(str::to_owned);
-    let mut tenant = Tenant {
-        name: owner.clone().unwrap_or_default(),
-        ..Tenant::default()
-    };
-    let mut file = Resources::default();
-    match scope {
-        Scope::Platform => {
-            file.platform = Some(Platform { limits });
-            return file;
-        }
-        Scope::Channel(_) => {
-            let channel = Channel {
-                name,
-                tenant: owner,
-                limits,
-                budgets,
-                ..Channel::default()
-            };
-            file.channels = Some(vec![channel]);
-            return file;
-        }
-        Scope::Model(_) => {
-            let model = Model {
-                name,
-                tenant: owner,
-                limits,
-                ..Model::default()
-            };
-            file.models = Some(vec![model]);
-            return file;
-        }
-        Scope::Tenant(_) => (tenant.limits, tenant.budgets) = (limits, budgets),
-        Scope::Group(..) => {
-            tenant.groups = Some(vec![Group {
-                name,
-                limits,
-                budgets,
-            }]);
-        }
-        Scope::User(..) => {
-            tenant.users = Some(vec![User {
-                email: name,
-                limits,
-                budgets,
-                ..User::default()
-            }]);
-        }
-        Scope::Key(..) => {
-            tenant.keys = Some(vec![Key {
-                name,
-                limits,
-                budgets,
-                ..Key::default()
-            }]);
-        }
-    }
-    file.tenants = Some(vec![tenant]);
-    file
 }
 
 /// The limit of an id in a path, if the caller may know of it.

@@ -259,6 +259,7 @@ pub async fn delete_credential(
 /// `POST /v1/admin/channels/{id}/credentials/{credential}/validate`: one cheap call upstream, and what came back.
 pub async fn validate_credential(
     caller: Caller,
+    author: Author,
     ids: web::Path<(String, String)>,
     state: web::Data<State>,
     prober: web::Data<Prober>,
@@ -280,6 +281,10 @@ pub async fn validate_credential(
             ..CredentialCheck::default()
         }));
     };
+    // The secret leaves for its vendor: that is told before.
+    let told = serde_json::json!({"credential": known.name});
+    let done = store::audit::one("credential_check", channel.owner, &channel.name, &told);
+    store::audit::note(&state.stores, &state.sealer, &author, &[done]).await?;
     let check = prober.probe(channel.clone(), secret.clone()).await;
     (state.judge)(known, check.status);
     Ok(web::Json(check))

@@ -59,6 +59,8 @@ pub async fn bounds(
     })
     .await;
     let budgets = scopes.iter().flat_map(|scope| catalog.budgets(*scope));
+    let may_see = caller.may(Permission::BudgetsRead);
+    let budgets = budgets.filter(|_| may_see);
     let budgets = budget_items(&state, budgets.cloned().collect()).await;
     Ok(web::Json(EffectiveBounds {
         binding: binding(&limits, &budgets),

@@ -26,9 +26,9 @@ use crate::{
     store::{
         self, Change,
         catalog::Slice,
-        one_time_links::{self, Link, Purpose},
+        one_time_links::{self, Inviter, Link, Purpose},
         roles::{self, RoleNames},
-        sign_ins,
+        service_tokens, sign_ins,
     },
     tenancy::{
         GroupId, MemberRole, Membership, Person, TenantId, UserId,
@@ -75,14 +75,21 @@ pub async fn create(
     let email = resources::email(&order.email).map_err(|error| ApiError::field("email", error))?;
     let (value, now_ms) = (Value::of_link(), now_ms());
     let transaction = state.stores.config.begin_write().await?;
+    if let Some(known) = store::users::of_email(&transaction, &email).await?
+        && let Some(known) = store::users::one(&transaction, known).await?
+        && known.membership(tenant).is_some()
+    {
+        return Err(ApiError::taken("email", "They are a member already."));
+    }
     let invited = one_time_links::invited_since(&transaction, tenant, now_ms - DAY_MS).await?;
     if invited >= MAX_A_DAY {
         let detail = format!("A tenant invites {MAX_A_DAY} people in a day.");
         return Err(ApiError::wait(DAY_MS / 24, &detail));
     }
     let inviter = match &caller.subject {
-        Subject::User { id, .. } => Some(*id),
-        Subject::AdminToken | Subject::ServiceToken { .. } => None,
+        Subject::User { id, .. } => Inviter::Person(*id),
+        Subject::ServiceToken { id, .. } => Inviter::Token(*id),
+        Subject::AdminToken => Inviter::Operator,
     };
     let link = Link {
         id: Uuid::new_v4(),
@@ -183,23 +190,37 @@ pub async fn accept(
     let link = link.ok_or_else(over)?;
     let known = store::users::of_email(db, &link.email).await?;
     // Hashing takes its time, and nobody waits for it in a transaction.
-    let hashed = match (known, password) {
+    let (shown, hashed) = match (known, password) {
+        (None, None) => return Err(ApiError::field("password", "is needed for a new account")),
+        (_, password) if code.is_some() && (known.is_none() || password.is_none()) => {
+            let message = "goes with the password of an account that there is";
+            return Err(ApiError::field("code", message));
+        }
+        (None, Some(password)) => {
+            let hashed = state.login.passwords.hash("password", &password).await?;
+            ("new password", Some(hashed))
+        }
         (Some(known), None) => {
             is_themselves(&request, known).await?;
-            None
+            ("session", None)
         }
         // Whoever is nowhere else cannot sign in before.
-        (Some(_), Some(password)) => {
+        (Some(known), Some(password)) => {
+            // Before a code is spent on it.
+            let person = joined(db, &link, Some(known), name.as_deref()).await?;
+            person.ok_or_else(over)?;
             let shown = Credentials {
                 email: link.email.clone(),
                 password,
                 code,
             };
-            login::proven(&request, &state, shown, login::Place::Coming).await?;
-            None
+            let coming = login::Place::Coming;
+            let (person, shown) = login::proven(&request, &state, shown, coming).await?;
+            if person.id != known {
+                return Err(over());
+            }
+            (shown, None)
         }
-        (None, Some(password)) => Some(state.login.passwords.hash("password", &password).await?),
-        (None, None) => return Err(ApiError::field("password", "is needed for a new account")),
     };
     let mut change = Change::begin(&state.stores).await?;
     let db = change.transaction();
@@ -219,7 +240,7 @@ pub async fn accept(
     let place = person.membership(tenant);
     let role_names = RoleNames::of(db, place.map(|place| place.role)).await?;
     let role = place.map(|place| role_names.name(place.role));
-    let told = serde_json::json!({"role": role, "by": "invitation"});
+    let told = serde_json::json!({"role": role, "by": "invitation", "shown": shown});
     let done = audit::differs("membership", tenant, &person.email, None, Some(&told))?;
     let author = access::author_of(&request, &state, "user", Some(person.id.0), &person.email);
     store::audit::append(db, &state.sealer, &author, &done).await?;
@@ -240,7 +261,8 @@ async fn is_themselves(request: &HttpRequest, known: UserId) -> Result<(), ApiEr
     }
 }
 
-/// The person with the place that a link gives them; nobody, where whoever made it may not give it any more.
+/// The person with the place that a link gives them; nobody, where whoever made it may not give it any more, or whom it is for is
+/// switched off or has another address by now.
 async fn joined(
     db: &impl sea_orm::ConnectionTrait,
     link: &Link,
@@ -266,6 +288,7 @@ async fn joined(
         None => None,
     };
     let mut person = match stored {
+        Some(person) if !person.enabled || person.email != link.email => return Ok(None),
         Some(person) if person.membership(*tenant).is_some() => {
             let detail = "You are a member of this tenant already.";
             return Err(ApiError::new(Code::NameTaken, detail));
@@ -289,7 +312,8 @@ async fn joined(
     person.memberships.push(Membership {
         tenant: *tenant,
         role: *role,
-        groups: groups.clone(),
+        // Those that are gone by now, so are their places.
+        groups: store::groups::those_of(db, *tenant, groups).await?,
     });
     person.memberships.sort_by_key(|place| place.tenant);
     Ok(Some((*tenant, person)))
@@ -298,18 +322,32 @@ async fn joined(
 /// Whether whoever invited is still there, and may still give the role.
 async fn still_may(
     db: &impl sea_orm::ConnectionTrait,
-    inviter: Option<UserId>,
+    inviter: Inviter,
     tenant: TenantId,
     role: MemberRole,
 ) -> Result<bool, ApiError> {
-    let Some(inviter) = inviter else {
-        return Ok(true);
+    // One of the tenant's own may be gone.
+    let names = RoleNames::of(db, [role]).await?;
+    if !names.has(role) {
+        return Ok(false);
+    }
+    let wanted = roles::permissions(db, tenant, role).await?;
+    let inviter = match inviter {
+        Inviter::Operator => return Ok(true),
+        Inviter::Person(id) => id,
+        Inviter::Token(id) => {
+            let token = service_tokens::usable_by_id(db, id, now_ms()).await?;
+            let Some(token) = token else {
+                return Ok(false);
+            };
+            let is_there = token.role.tenant().is_none_or(|own| own == tenant);
+            return Ok(is_there && token.role.permissions(db).await?.covers(wanted));
+        }
     };
     let person = store::users::one(db, inviter).await?;
     let Some(person) = person.filter(|person| person.enabled) else {
         return Ok(false);
     };
-    let wanted = roles::permissions(db, tenant, role).await?;
     let here = match person.membership(tenant) {
         Some(place) => Some(roles::permissions(db, tenant, place.role).await?),
         None => None,

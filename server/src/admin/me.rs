@@ -354,7 +354,7 @@ fn off() -> serde_json::Value {
 
 /// That it is still them: a session may be hours old, and its screen unlocked. Wrong ones wait as at sign-in.
 async fn prove(
-    state: &web::Data<State>,
+    state: &State,
     author: &Author,
     me: UserId,
     session: Uuid,
@@ -366,8 +366,9 @@ async fn prove(
     let begun = tried.begin(&state.stores, now_ms()).await?;
     begun.map_err(|wait_ms| ApiError::wait(wait_ms, "There were too many tries."))?;
     if !state.login.passwords.is(password, kept.password).await? {
-        let (author, email) = (author.clone(), author.name.clone());
-        login::tell_failed(state, author, "failed_proof", email, "password");
+        let told = serde_json::json!({"wrong": "password"});
+        let done = store::audit::one("failed_proof", None, &author.name, &told);
+        store::audit::note(&state.stores, &state.sealer, author, &[done]).await?;
         return Err(ApiError::field(field, "is wrong"));
     }
     tried.succeeded(&state.stores).await?;

@@ -31,11 +31,14 @@ mod me;
 mod models;
 mod my_keys;
 pub mod openapi;
+mod operators;
+pub mod owners;
 pub mod pace;
 pub mod password_resets;
 mod requests;
 mod resources;
 mod roles;
+mod route;
 mod routes;
 mod service_tokens;
 mod settings;
@@ -61,7 +64,8 @@ pub use access::{Needs, Token};
 pub use admin_key::AdminKey;
 pub use guard::panicked;
 pub use hosts::Hosts;
-pub use routes::{Route, TABLE};
+pub use route::Route;
+pub use routes::TABLE;
 
 use crate::{
     access::{Caller, Reach},
@@ -153,6 +157,8 @@ pub struct State {
     pub pace: pace::Pace,
     /// Who views as a tenant.
     pub looks: view::Looks,
+    /// What owners were told.
+    pub told: owners::Told,
     /// The way to people, if there is one.
     pub mail: Option<Mail>,
     pub login: login::Login,

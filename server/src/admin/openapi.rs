@@ -23,7 +23,8 @@ use weir_api_types::{manage::Page, orders::Detail, problem::Problem};
 
 use super::{
     access::{Mark, Needs},
-    routes::{Route, TABLE},
+    route::Route,
+    routes::TABLE,
 };
 
 /// What every path begins with.
@@ -266,7 +267,9 @@ fn in_path(name: &str) -> Parameter {
 }
 
 /// What is there or gone, and never another.
-const NEVER_CHANGE: [&str; 3] = [
+const NEVER_CHANGE: [&str; 5] = [
+    "/users/{id}/second-factor",
+    "/users/{id}/sessions",
     "/invitations/{id}",
     "/me/sessions/{id}",
     "/me/identities/{id}",

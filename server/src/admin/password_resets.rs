@@ -1,6 +1,8 @@
-//! Other passwords for those who lost theirs: by a link that an operator makes, and that works once.
+//! What operators do for those who lost their password or second factor, or a device: a link to another password that works once, no
+//! second factor any longer, no session.
 
 use actix_web::{HttpRequest, HttpResponse, web};
+use sea_orm::ConnectionTrait;
 use uuid::Uuid;
 use weir_api_types::people::{OneTimeLink, PasswordReset, ResetRequest};
 
@@ -42,11 +44,57 @@ pub async fn create(
     let id = UserId(thing::id(Kind::User, &id)?);
     let person = store::users::one(&state.stores.config.read, id).await?;
     let person = person.ok_or_else(|| ApiError::not_found("user"))?;
-    let (value, expires_ms) = new_link(&state, &author, &person).await?;
+    let transaction = state.stores.config.begin_write().await?;
+    let made = new_link(&transaction, &state, &author, &person).await?;
+    transaction.commit().await.map_err(store::Error::from)?;
+    let (value, expires_ms) = made;
     Ok(HttpResponse::Created().json(OneTimeLink {
         url: state.link("/reset-password", &value),
         expires_at: moment(expires_ms),
     }))
+}
+
+/// `DELETE /v1/admin/users/{id}/second-factor`: for whoever lost it with all codes. All sessions end, and they are told.
+pub async fn forget_factor(
+    _: Caller,
+    author: Author,
+    id: web::Path<String>,
+    state: web::Data<State>,
+) -> Result<HttpResponse, ApiError> {
+    let id = UserId(thing::id(Kind::User, &id)?);
+    let transaction = state.stores.config.begin_write().await?;
+    let person = store::users::one(&transaction, id).await?;
+    let person = person.ok_or_else(|| ApiError::not_found("user"))?;
+    // It is no error that there is none.
+    if !sign_ins::find(&transaction, id).await?.totp_on {
+        return Ok(HttpResponse::NoContent().finish());
+    }
+    sign_ins::forget_factor(&transaction, id, now_ms()).await?;
+    let [on, off] = [true, false].map(|on| serde_json::json!({"second_factor": on}));
+    let done = audit::differs("user", None, &person.email, Some(&on), Some(&off))?;
+    store::audit::append(&transaction, &state.sealer, &author, &done).await?;
+    let reason = "an operator took the second factor away";
+    login::end_sessions_in(&transaction, &state, &author, &person, None, reason).await?;
+    transaction.commit().await.map_err(store::Error::from)?;
+    state.tell(
+        &person.email,
+        "An operator took the second factor of your account on Weir away.",
+    );
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// `DELETE /v1/admin/users/{id}/sessions`
+pub async fn sign_out(
+    _: Caller,
+    author: Author,
+    id: web::Path<String>,
+    state: web::Data<State>,
+) -> Result<HttpResponse, ApiError> {
+    let id = UserId(thing::id(Kind::User, &id)?);
+    let person = store::users::one(&state.stores.config.read, id).await?;
+    let person = person.ok_or_else(|| ApiError::not_found("user"))?;
+    login::end_sessions(&state, &author, &person, None, "ended by an operator").await?;
+    Ok(HttpResponse::NoContent().finish())
 }
 
 /// `POST /v1/admin/password-resets/request`: mails a link to whoever has this address. The answer, and its time, are the same for
@@ -89,14 +137,21 @@ async fn mail_link(
     if !person.enabled || one_time_links::reset_since(db, id, since_ms).await? {
         return Ok(());
     }
-    let (value, _) = new_link(state, author, &person).await?;
+    let transaction = state.stores.config.begin_write().await?;
+    let (value, _) = new_link(&transaction, state, author, &person).await?;
+    transaction.commit().await?;
     mail.send(email, mail::reset(&state.link("/reset-password", &value)))
         .await?;
     Ok(())
 }
 
-/// A link for somebody; those before it work no longer.
-async fn new_link(state: &State, author: &Author, person: &Person) -> store::Result<(Value, i64)> {
+/// A link for somebody, in a transaction; those before it work no longer. Its value, and when it ends, Unix milliseconds.
+pub async fn new_link(
+    transaction: &impl ConnectionTrait,
+    state: &State,
+    author: &Author,
+    person: &Person,
+) -> store::Result<(Value, i64)> {
     let (value, now_ms) = (Value::of_link(), now_ms());
     let link = Link {
         id: Uuid::new_v4(),
@@ -106,11 +161,9 @@ async fn new_link(state: &State, author: &Author, person: &Person) -> store::Res
     };
     let told = serde_json::json!({"expires_at": moment(link.expires_ms)});
     let done = store::audit::one("reset_link", None, &person.email, &told);
-    let transaction = state.stores.config.begin_write().await?;
-    one_time_links::withdraw_resets(&transaction, person.id, now_ms).await?;
-    one_time_links::insert(&transaction, &link, &value.digest(), now_ms).await?;
-    store::audit::append(&transaction, &state.sealer, author, &[done]).await?;
-    transaction.commit().await?;
+    one_time_links::withdraw_resets(transaction, person.id, now_ms).await?;
+    one_time_links::insert(transaction, &link, &value.digest(), now_ms).await?;
+    store::audit::append(transaction, &state.sealer, author, &[done]).await?;
     Ok((value, link.expires_ms))
 }
 

@@ -12,7 +12,7 @@ use weir_api_types::{
 };
 
 use super::{
-    State,
+    State, access,
     body::Order as Body,
     error::{ApiError, Code},
     list::{self, ByName},
@@ -82,6 +82,8 @@ pub async fn change(
     if order.0.name.is_some() {
         unmapped(&state, owner, id).await?;
     }
+    // Whoever has it has more from now on.
+    access::fresh_to_give(&caller, allowed(&order.0))?;
     change
         .lay(if_match, |stored| {
             within(&caller, stored)?;
@@ -128,11 +130,15 @@ async fn unmapped(state: &State, tenant: Option<TenantId>, id: Uuid) -> Result<(
     }
 }
 
+/// What an order says that a role allows.
+fn allowed(role: &Order) -> Permissions {
+    let words = role.permissions.iter().flatten();
+    words.filter_map(|word| word.parse().ok()).collect()
+}
+
 /// Whether a role allows nothing that the caller may not do.
 fn within(caller: &Caller, role: &Order) -> Result<(), ApiError> {
-    let words = role.permissions.iter().flatten();
-    let known: Permissions = words.filter_map(|word| word.parse().ok()).collect();
-    if caller.covers(known) {
+    if caller.covers(allowed(role)) {
         return Ok(());
     }
     Err(above())

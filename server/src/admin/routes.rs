@@ -14,6 +14,7 @@ use weir_api_types::{
         GroupItem, InstanceItem, KeyItem, LimitItem, ModelItem, NewServiceToken, Rights, RoleItem,
         ServiceTokenItem, ServiceTokenPatch, TenantItem, UserItem,
     },
+    operators::{CreatedOperator, NewOperator, OperatorItem, OperatorPatch},
     orders::{
         self, BudgetPatch, ChannelDetail, CredentialCheck, CredentialPatch, KeyDetail, LimitPatch,
         MyKey, MyKeyPatch, NewBudget, NewCredential, NewLimit, Rotation,
@@ -50,128 +51,22 @@ use super::{
     limits, login, me,
     models::{self, Models},
     my_keys,
-    openapi::{self, Body, Params, Wire},
-    password_resets, requests, resources,
+    openapi::{self, Body, Wire},
+    operators, password_resets, requests, resources,
     roles::{self, Roles},
+    route::{Route, answer, mark, needs, order, routes},
     service_tokens, settings, system,
     tenants::{self, Tenants},
     thing, usage, users,
 };
 use crate::access::Permission;
 
-/// A route, and what there is to know of it from outside.
-#[derive(Debug, Clone, Copy)]
-pub struct Route {
-    pub method: &'static str,
-    /// Below `/v1/admin`.
-    pub path: &'static str,
-    pub needs: Needs,
-    pub mark: Mark,
-    /// What it does, in a sentence.
-    pub summary: &'static str,
-    /// What its query may say.
-    pub query: &'static [Params],
-    /// What it takes.
-    pub order: Option<Body>,
-    /// The status of its success.
-    pub status: u16,
-    /// What it answers then.
-    pub answer: Option<Wire>,
-}
-
-macro_rules! needs {
-    (Nothing) => {
-        Needs::Nothing
-    };
-    (Caller) => {
-        Needs::Caller
-    };
-    ($permission:ident) => {
-        Needs::To(Permission::$permission)
-    };
-}
-
-macro_rules! mark {
-    () => {
-        Mark::Plain
-    };
-    (fresh) => {
-        Mark::Fresh
-    };
-    (secret) => {
-        Mark::Secret
-    };
-}
-
-macro_rules! order {
-    () => {
-        None
-    };
-    (json $body:ty) => {
-        Some(Body::json(Wire::of::<$body>()))
-    };
-    (yaml $body:ty) => {
-        Some(Body::yaml(Wire::of::<$body>()))
-    };
-}
-
-macro_rules! answer {
-    () => {
-        None
-    };
-    (page $item:ty) => {
-        Some(Wire::page::<$item>())
-    };
-    (detail $thing:ty) => {
-        Some(Wire::detail::<$thing>())
-    };
-    (list $item:ty) => {
-        Some(Wire::list::<$item>())
-    };
-    (one $answer:ty) => {
-        Some(Wire::of::<$answer>())
-    };
-}
-
-macro_rules! routes {
-    ($($path:literal { $(
-        $method:ident $needs:ident $($mark:ident)? => $handler:path, $summary:literal
-            $(, ? $query:ty)* $(, $format:ident $body:ty)? => $status:literal $($shape:ident $answer:ty)?;
-    )+ })+) => {
-        /// All routes.
-        pub const TABLE: &[Route] = &[$($(
-            Route {
-                method: stringify!($method),
-                path: $path,
-                needs: needs!($needs),
-                mark: mark!($($mark)?),
-                summary: $summary,
-                query: &[$(openapi::params::<$query>),*],
-                order: order!($($format $body)?),
-                status: $status,
-                answer: answer!($($shape $answer)?),
-            },
-        )+)+];
-
-        /// Mounts them. A path says 405 to every method that it has no route for.
-        pub fn mount(scope: Scope) -> Scope {
-            scope$(.service(
-                web::resource($path)
-                    $(.route(web::method(Method::$method).to($handler).wrap(from_fn(
-                        |request, next| access::needs(needs!($needs), mark!($($mark)?), request, next),
-                    ))))+
-                    .default_service(web::to(error::method_not_allowed)),
-            ))+
-        }
-    };
-}
-
 routes! {
     "/openapi.json" {
         GET Nothing => openapi::document, "This document." => 200;
     }
     "/sign-in" {
-        POST Nothing => login::sign_in, "Sign in with address and password; the refresh token comes in a cookie.",
+        POST Nothing secret => login::sign_in, "Sign in with address and password; the refresh token comes in a cookie.",
             json Credentials => 200 one Access;
     }
     "/sign-in/refresh" {
@@ -193,7 +88,7 @@ routes! {
         POST Nothing => login::sign_out, "End the session of the cookie." => 204;
     }
     "/password-resets" {
-        POST Nothing => password_resets::take, "Set another password with a link that works once.",
+        POST Nothing secret => password_resets::take, "Set another password with a link that works once.",
             json PasswordReset => 204;
     }
     "/password-resets/request" {
@@ -201,7 +96,7 @@ routes! {
             json ResetRequest => 202;
     }
     "/invitations/accept" {
-        POST Nothing => invitations::accept, "Take an invitation.", json Acceptance => 204;
+        POST Nothing secret => invitations::accept, "Take an invitation.", json Acceptance => 204;
     }
     "/me" {
         GET Caller => me::show, "Who calls, and what they may do." => 200 one Me;
@@ -310,6 +205,23 @@ routes! {
     "/users/{id}/reset-link" {
         POST UsersReset fresh => password_resets::create, "A link that works once, with which somebody sets a password."
             => 201 one OneTimeLink;
+    }
+    "/users/{id}/second-factor" {
+        DELETE UsersReset fresh => password_resets::forget_factor, "Have sign-in ask somebody for no second factor any longer, and sign them out."
+            => 204;
+    }
+    "/users/{id}/sessions" {
+        DELETE UsersReset => password_resets::sign_out, "Sign somebody out everywhere." => 204;
+    }
+    "/operators" {
+        GET OperatorsRead => operators::list, "List the platform's own people.", ? NamedQuery => 200 page OperatorItem;
+        POST OperatorsWrite fresh => operators::create, "Make somebody an operator of the platform; the link to a password is shown this once.",
+            json NewOperator => 201 one CreatedOperator;
+    }
+    "/operators/{id}" {
+        GET OperatorsRead => operators::show, "Show an operator." => 200 one OperatorItem;
+        PATCH OperatorsWrite fresh => operators::change, "Change an operator.", json OperatorPatch => 200 one OperatorItem;
+        DELETE OperatorsWrite fresh => operators::delete, "Make somebody no operator any more; whoever is in no tenant goes." => 204;
     }
     "/invitations" {
         GET UsersRead => invitations::list, "List invitations that wait.", ? NamedQuery => 200 page InvitationItem;

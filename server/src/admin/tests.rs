@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use actix_web::{
     App,
-    body::to_bytes,
+    body::{BoxBody, to_bytes},
     dev::{Service, ServiceResponse},
     http::{Method, header},
     test::{TestRequest, call_service, init_service},
@@ -58,6 +58,7 @@ fn state(test: &TestStores) -> web::Data<State> {
         system: Box::new(|| Box::pin(async { SystemStatus::default() })),
         pace: super::pace::Pace::new(1_000_000),
         looks: super::view::Looks::default(),
+        told: super::owners::Told::default(),
         mail: None,
         login: super::login::Login {
             passwords: super::login::Passwords::new().expect("threads"),
@@ -99,15 +100,19 @@ fn request(method: Method, path: &str) -> TestRequest {
         .insert_header((header::AUTHORIZATION, format!("Bearer {TOKEN}")))
 }
 
-/// Status and body; the answer's own headers are checked on the way.
-async fn answer<S>(app: &S, request: TestRequest) -> (u16, Value)
-where
-    S: Service<
-            actix_http::Request,
-            Response = ServiceResponse<actix_web::body::BoxBody>,
-            Error = actix_web::Error,
-        >,
+/// The app under test.
+trait Answers:
+    Service<actix_http::Request, Response = ServiceResponse<BoxBody>, Error = actix_web::Error>
 {
+}
+
+impl<S> Answers for S where
+    S: Service<actix_http::Request, Response = ServiceResponse<BoxBody>, Error = actix_web::Error>
+{
+}
+
+/// Status and body; the answer's own headers are checked on the way.
+async fn answer<S: Answers>(app: &S, request: TestRequest) -> (u16, Value) {
     let response = call_service(app, request.to_request()).await;
     let status = response.status().as_u16();
     assert_eq!(
@@ -160,6 +165,7 @@ mod gone;
 mod invitations;
 mod lists;
 mod login;
+mod operators;
 mod own;
 mod own_roles;
 mod proofs;

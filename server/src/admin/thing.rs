@@ -25,7 +25,7 @@ use super::{
     State, audit,
     body::Order as Body,
     error::{ApiError, Code},
-    users,
+    owners, users,
 };
 use crate::{
     access::{Author, Caller, Permission},
@@ -175,6 +175,7 @@ pub async fn make<T: Thing>(
     let file = T::file(order, tenant, name.clone());
     let laid = edit.lay(&before, &before, &file, T::PLACE).await?;
     state.catch_up(laid.version).await;
+    owners::tell(state, T::KIND, owner, author);
     let id = T::find(&laid.picture, owner, &name);
     let id = id.ok_or_else(|| ApiError::not_found(T::KIND.as_str()))?;
     let row = store::catalog::row(&state.stores.config.read, T::KIND, id).await?;
@@ -221,6 +222,7 @@ pub async fn change<T: Thing>(
 pub struct Changing<'a, T: Thing> {
     state: &'a State,
     caller: &'a Caller,
+    author: &'a Author,
     edit: Edit<'a>,
     before: Picture,
     id: Uuid,
@@ -244,6 +246,7 @@ impl<'a, T: Thing> Changing<'a, T> {
             before: edit.read(&slice).await?,
             state,
             caller,
+            author,
             edit,
             id,
             owner,
@@ -279,6 +282,7 @@ impl<'a, T: Thing> Changing<'a, T> {
         let file = T::file(order, tenant, name);
         let laid = self.edit.lay(&before, &renamed, &file, T::PLACE).await?;
         self.state.catch_up(laid.version).await;
+        owners::tell(self.state, T::KIND, owner, self.author);
         let db = &self.state.stores.config.read;
         let row = store::catalog::row(db, T::KIND, id).await?;
         answer::<T>(
@@ -328,14 +332,13 @@ pub async fn delete<T: Thing>(
     }
     let deleted = async |change: &mut Change| {
         let people: Vec<UserId> = people.iter().map(|person| person.id).collect();
-        let ids: Vec<Uuid> = people.iter().map(|id| id.0).collect();
-        change.deletes_all(Kind::User, &ids).await?;
-        store::users::delete(change.transaction(), &people).await?;
+        store::users::delete(change, &people).await?;
         change.deletes(T::KIND, id).await?;
         T::delete(change.transaction(), owner, id).await
     };
     let version = edit.delete::<store::Error>(&done, deleted).await?;
     state.catch_up(version).await;
+    owners::tell(&state, T::KIND, owner, &author);
     T::gone(&state, id).await;
     Ok(HttpResponse::NoContent().finish())
 }
@@ -479,7 +482,5 @@ pub fn tag(thing: &impl Serialize) -> Result<String, ApiError> {
     let text = serde_json::to_vec(thing);
     let text = text.map_err(|error| store::Error::other(format!("a tag: {error}")))?;
     let digest = Sha256::digest(text);
-    let hex = digest.iter().take(TAG_BYTES);
-    let hex: String = hex.map(|byte| format!("{byte:02x}")).collect();
-    Ok(format!("\"{hex}\""))
+    Ok(format!("\"{}\"", hex::encode(&digest[..TAG_BYTES])))
 }

@@ -8,7 +8,7 @@ use sea_orm::ConnectionTrait;
 use weir_api_types::{
     manage::{Page, UserItem},
     orders::User as Order,
-    resources::{Resources, Role, Tenant, User},
+    resources::{Resources, Tenant, User},
 };
 
 use super::{
@@ -27,7 +27,7 @@ use crate::{
         catalog::{Slice, Times},
         roles,
     },
-    tenancy::{MemberRole, Person, TenantId, UserId},
+    tenancy::{Person, TenantId, UserId},
 };
 
 /// Where the person stands in the file of one.
@@ -106,10 +106,13 @@ pub async fn change(
     author: Author,
     id: web::Path<String>,
     if_match: IfMatch,
+    request: HttpRequest,
     order: Body<Order>,
     state: web::Data<State>,
 ) -> Result<HttpResponse, ApiError> {
-    let (id, order) = (id_of(&id)?, order.0);
+    let (id, mut order) = (id_of(&id)?, order.0);
+    let asked = tenant_in(&request)?;
+    order.tenant = order.tenant.or(asked);
     let edit = Edit::begin(&state.stores, &state.sealer, &author).await?;
     let person = find(edit.db(), &caller, id).await?;
     let tenant = tenant_of(&state, &caller, &person, order.tenant.as_deref()).await?;
@@ -194,11 +197,10 @@ pub async fn delete(
     let is_gone = left.memberships.is_empty() && (left.platform_role.is_none() || tenant.is_none());
     let after = (!is_gone).then(|| shown_of(&left));
     let done = audit::differs("user", tenant, &person.email, Some(&before), after.as_ref())?;
-    let owned: Vec<TenantId> = owner_in(&person).filter(|one| gone.contains(one)).collect();
+    let owned: Vec<TenantId> = person.owns().filter(|one| gone.contains(one)).collect();
     let deleted = async |change: &mut Change| {
         if is_gone {
-            change.deletes(Kind::User, id.0).await?;
-            store::users::delete(change.transaction(), &[id]).await?;
+            store::users::delete(change, &[id]).await?;
         } else {
             for tenant in &gone {
                 for (kind, row) in store::users::theirs(change.transaction(), *tenant, id).await? {
@@ -267,8 +269,7 @@ pub async fn keep_owners(
     after: Option<&Person>,
 ) -> Result<(), ApiError> {
     for tenant in owned {
-        let stays = after
-            .is_some_and(|person| person.enabled && owner_in(person).any(|owned| owned == *tenant));
+        let stays = after.is_some_and(|person| person.owns().any(|owned| owned == *tenant));
         if !stays && store::users::owners(db, *tenant).await? == 0 {
             let detail = "Make somebody else an owner first.";
             return Err(ApiError::new(Code::LastOwner, detail));
@@ -277,19 +278,10 @@ pub async fn keep_owners(
     Ok(())
 }
 
-/// The tenants that a person owns and can act in.
-pub fn owner_in(person: &Person) -> impl Iterator<Item = TenantId> {
-    let owned = person
-        .memberships
-        .iter()
-        .filter(|place| person.enabled && place.role == MemberRole::BuiltIn(Role::Owner));
-    owned.map(|place| place.tenant)
-}
-
 fn owned_by(picture: &Picture, id: UserId) -> Vec<TenantId> {
     let person = picture.people.get(&id);
     person
-        .map(|person| owner_in(person).collect())
+        .map(|person| person.owns().collect())
         .unwrap_or_default()
 }
 

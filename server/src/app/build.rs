@@ -324,6 +324,7 @@ fn admin_state(
         system,
         pace: admin::pace::Pace::new(config.management.calls_per_minute),
         looks: admin::view::Looks::default(),
+        told: admin::owners::Told::default(),
         mail: match &config.smtp_url {
             Some(url) => Some(Mail::over(url, &config.mail_from)?),
             None => None,

@@ -177,3 +177,52 @@ async fn a_tenant_sends_so_many_invitations_a_day_and_no_more() {
     server.mail(A_DAY).await;
     assert_eq!(server.count(), A_DAY + 1);
 }
+
+/// Threats: T15.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn owners_are_told_who_changes_where_their_calls_go() {
+    let server = MailServer::start().await;
+    let bench = mailing(&server).await;
+    for (email, role) in [
+        ("boss@acme.example", "owner"),
+        ("second@acme.example", "owner"),
+        ("dev@acme.example", "developer"),
+    ] {
+        let order = json!({"tenant": "acme", "email": email, "role": role});
+        assert_eq!(post(&bench, "/users", order).await.0, 201);
+    }
+    let policies = json!({"policies": {"own_channels": true}});
+    let tenants = bench.admin(Method::GET, "/tenants?q=acme");
+    let tenants: Value = tenants.send().await.unwrap().json().await.unwrap();
+    let path = format!("/tenants/{}", tenants["data"][0]["id"].as_str().unwrap());
+    let allowed = bench
+        .admin(Method::PATCH, &path)
+        .json(&policies)
+        .send()
+        .await;
+    assert_eq!(allowed.unwrap().status(), 200);
+    let order = json!({"tenant": "acme", "name": "ops", "role": "admin"});
+    let (_, token) = post(&bench, "/service-tokens", order).await;
+    let ops = token["value"].as_str().unwrap();
+    let channel = |name: &str| {
+        let url = format!("{}/v1/admin/channels", bench.admin_url);
+        let order = json!({"name": name, "kind": "openai", "base_url": "https://elsewhere.example/v1", "credentials": ["sk-elsewhere"]});
+        bench.http.post(url).bearer_auth(ops).json(&order).send()
+    };
+    assert_eq!(channel("elsewhere").await.unwrap().status(), 201);
+    for (at, owner) in ["boss@acme.example", "second@acme.example"]
+        .iter()
+        .enumerate()
+    {
+        let mail = server.mail(at).await;
+        assert!(
+            mail.contains(&format!("To: {owner}")) && mail.contains("ops changes channels"),
+            "{mail}"
+        );
+    }
+    // One letter for a while: the next thing that is mailed is an invitation.
+    assert_eq!(channel("further").await.unwrap().status(), 201);
+    let order = json!({"tenant": "acme", "email": "eve@acme.example", "role": "developer"});
+    assert_eq!(post(&bench, "/invitations", order).await.0, 201);
+    assert!(server.mail(2).await.contains("To: eve@acme.example"));
+}

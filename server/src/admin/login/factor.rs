@@ -119,8 +119,7 @@ fn totp(seed: Vec<u8>, email: &str) -> Result<TOTP, ApiError> {
 }
 
 fn digest(code: &str) -> String {
-    let digest = Sha256::digest(code.as_bytes());
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(Sha256::digest(code.as_bytes()))
 }
 
 fn place(user: UserId) -> Place {

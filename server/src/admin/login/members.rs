@@ -9,7 +9,7 @@ use weir_api_types::{
 use super::super::{
     State, access, audit,
     error::{ApiError, Code},
-    users::{keep_owners, owner_in},
+    users::keep_owners,
 };
 use crate::{
     catalog::Kind,
@@ -97,7 +97,7 @@ async fn keep_owned(
     person: &mut Person,
 ) -> Result<bool, ApiError> {
     let mut is_back = false;
-    for tenant in owner_in(before) {
+    for tenant in before.owns() {
         match keep_owners(db, &[tenant], Some(person)).await {
             Ok(()) => {}
             Err(error) if error.code() == Code::LastOwner => {

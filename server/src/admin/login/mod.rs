@@ -4,6 +4,7 @@
 //! switched off. The cookie is read here and nowhere else; everything besides is called with the access token.
 
 mod factor;
+mod known;
 mod members;
 mod password;
 mod throttle;
@@ -25,9 +26,10 @@ use weir_api_types::{
 };
 
 pub use factor::{is_time_code, recovery_codes, seed, take};
+pub use known::Known;
 pub use password::Passwords;
 pub use throttle::Proof;
-pub use through::{Known, Wish, callback, providers, redirect_uri, start, to_provider};
+pub use through::{Wish, callback, providers, redirect_uri, start, to_provider};
 pub use tokens::{Bearer, Tokens};
 
 use super::{
@@ -93,8 +95,8 @@ pub enum Place {
     Coming,
 }
 
-/// Whoever shows that an account is theirs, and what they have shown, in words for the audit log. What is wrong is told alike, waits
-/// alike, and is in the audit log.
+/// Whoever shows that an account is theirs, and what they have shown, in words for the audit log. What is wrong is told alike and waits
+/// alike, and of an account that there is the audit log says so.
 pub async fn proven(
     request: &HttpRequest,
     state: &web::Data<State>,
@@ -113,7 +115,7 @@ pub async fn proven(
     begun.map_err(|wait_ms| ApiError::wait(wait_ms, "There were too many tries."))?;
     let tell = |wrong| {
         let author = access::author_of(request, state, "process", None, "sign-in");
-        tell_failed(state, author, "failed_sign_in", account.clone(), wrong);
+        tell_failed(state, author, account.clone(), wrong);
     };
     let person = match who(state, user, &password, place).await? {
         Ok(person) => person,
@@ -138,17 +140,11 @@ pub async fn proven(
 
 /// Has the audit log say that somebody tried to be who they are not, or mistyped. Beside the answer: how long that takes must not
 /// tell whose address is known. Tries are few, as they wait.
-pub fn tell_failed(
-    state: &web::Data<State>,
-    author: Author,
-    what: &'static str,
-    account: String,
-    wrong: &'static str,
-) {
+fn tell_failed(state: &web::Data<State>, author: Author, account: String, wrong: &'static str) {
     let state = state.clone();
     actix_web::rt::spawn(async move {
         let told = serde_json::json!({"wrong": wrong});
-        let done = store::audit::one(what, None, &account, &told);
+        let done = store::audit::one("failed_sign_in", None, &account, &told);
         if let Err(error) = store::audit::note(&state.stores, &state.sealer, &author, &[done]).await
         {
             tracing::error!(%error, "a failed sign-in could not be noted");

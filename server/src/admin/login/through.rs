@@ -4,15 +4,12 @@
 //! so that no other browser can end it. What the provider's token says of an address counts for nothing but to make somebody who is
 //! not known yet: a person is linked to a provider by their own consent, signed in (threats.md, A6).
 
-use std::{collections::HashMap, sync::Arc, time::Instant};
-
 use actix_web::{
     HttpRequest, HttpResponse,
     http::header::{self},
     web,
 };
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
-use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq as _;
 use uuid::Uuid;
@@ -22,14 +19,16 @@ use super::{
     super::{
         ProviderClient, State, access, audit,
         error::{ApiError, Code},
-        identity_providers::{place, trust},
+        identity_providers::place,
         list,
     },
-    Shown, begin, members, safe,
+    Shown, begin,
+    known::{failed, metadata, refused, unreachable},
+    members, safe,
 };
 use crate::{
     clock::now_ms,
-    oidc::{self, Ask, Begun, Claims, Client, Expected, Metadata, Told},
+    oidc::{self, Ask, Begun, Claims, Client, Expected, Metadata},
     secrets::{Place, Sealed, Sealer, Secret},
     store::{
         self,
@@ -43,22 +42,10 @@ use crate::{
 const COOKIE: &str = "__Host-weir_sign_in";
 /// Somebody who signs in elsewhere takes no longer.
 const UNDER_WAY_MS: i64 = 10 * 60_000;
-/// For so long a provider's configuration and keys are taken as they were.
-const KNOWN_SECONDS: u64 = 300;
-/// Most providers whose words are remembered, and the longest of these, in bytes.
-const MAX_KNOWN: usize = 200;
-const MAX_WORDS: usize = 256 * 1024;
 /// Longest path to come back to, in bytes.
 const MAX_RETURN_BYTES: usize = 500;
 /// Longest code, in bytes.
 const MAX_CODE_BYTES: usize = 4_096;
-
-/// What providers said of themselves a while ago.
-#[derive(Default)]
-pub struct Known(Mutex<HashMap<Asked, (Instant, Arc<Metadata>)>>);
-
-/// Which provider, and since when it is as it is.
-type Asked = (Uuid, i64);
 
 /// A sign-in under way, as the cookie has it.
 #[derive(Serialize, Deserialize)]
@@ -362,89 +349,6 @@ async fn usable(state: &State, id: Uuid) -> Result<Provider, ApiError> {
         return Err(absent());
     }
     Ok(provider)
-}
-
-/// Its configuration and keys, read a while ago or, if they shall be read anew, a moment ago.
-async fn metadata(
-    state: &State,
-    providers: &ProviderClient,
-    provider: &Provider,
-    anew: bool,
-) -> Result<Arc<Metadata>, ApiError> {
-    let key = (provider.id, provider.updated_ms);
-    let for_seconds = if anew { 1 } else { KNOWN_SECONDS };
-    let fresh = {
-        let known = state.login.providers.0.lock();
-        let found = known.get(&key);
-        let found = found.filter(|(read, _)| read.elapsed().as_secs() < for_seconds);
-        found.map(|(_, metadata)| Arc::clone(metadata))
-    };
-    if let Some(metadata) = fresh {
-        return Ok(metadata);
-    }
-    let trust = trust(provider);
-    let place = Metadata::place(&provider.issuer, &trust);
-    let place = place.map_err(|error| refused(provider, &error))?;
-    let ask = |endpoint| Ask {
-        endpoint,
-        owner: provider.owner,
-        form: None,
-        authorization: None,
-    };
-    let told = question(providers, provider, ask(place)).await?;
-    let read = Metadata::read(&provider.issuer, &trust, &told.body);
-    let mut metadata = read.map_err(|error| refused(provider, &error))?;
-    let told = question(providers, provider, ask(metadata.jwks_uri.clone())).await?;
-    let keys = Metadata::read_keys(&told.body);
-    metadata.keys = keys.map_err(|error| refused(provider, &error))?;
-    let metadata = Arc::new(metadata);
-    let mut known = state.login.providers.0.lock();
-    known.retain(|_, (read, _)| read.elapsed().as_secs() < KNOWN_SECONDS);
-    if known.len() >= MAX_KNOWN {
-        known.clear();
-    }
-    known.insert(key, (Instant::now(), Arc::clone(&metadata)));
-    Ok(metadata)
-}
-
-async fn question(
-    providers: &ProviderClient,
-    provider: &Provider,
-    ask: Ask,
-) -> Result<Told, ApiError> {
-    let told = providers.ask(ask).await;
-    let told = told.and_then(|told| match told.status {
-        200 if told.body.len() <= MAX_WORDS => Ok(told),
-        200 => Err("it says too much".to_owned()),
-        status => Err(format!("it answered {status}")),
-    });
-    told.map_err(|error| unreachable(provider, &error))
-}
-
-fn unreachable(provider: &Provider, error: &str) -> ApiError {
-    tracing::warn!(provider = %provider.name, error, "an identity provider cannot be asked");
-    ApiError::new(
-        Code::ProviderFailed,
-        "The identity provider cannot be asked.",
-    )
-}
-
-/// What is wrong with its word the log says, and whoever tried is told no more than that it is wrong.
-fn refused(provider: &Provider, error: &oidc::Error) -> ApiError {
-    tracing::warn!(provider = %provider.name, %error, "an identity provider's word does not count");
-    match error {
-        oidc::Error::Configuration(_) => ApiError::new(
-            Code::ProviderFailed,
-            "The identity provider is not set up as it has to be.",
-        ),
-        oidc::Error::Token(_) | oidc::Error::Refused(_) => {
-            failed("The identity provider's answer does not count.")
-        }
-    }
-}
-
-fn failed(detail: &str) -> ApiError {
-    ApiError::new(Code::SignInFailed, detail)
 }
 
 /// Where a provider sends browsers back to.

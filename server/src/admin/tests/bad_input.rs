@@ -61,14 +61,7 @@ const NEVER_DONE: [&str; 3] = [
 const NEW_PASSWORD: &str = "another long password";
 
 /// An order that would be done, of which one field is then another.
-async fn good<S>(app: &S, operation: &Operation, name: &str) -> Value
-where
-    S: Service<
-            actix_http::Request,
-            Response = ServiceResponse<actix_web::body::BoxBody>,
-            Error = actix_web::Error,
-        >,
-{
+async fn good<S: Answers>(app: &S, operation: &Operation, name: &str) -> Value {
     let link = async |path: &str, order: Value| {
         let (status, made) = answer(app, request(Method::POST, path).set_json(order)).await;
         assert_eq!(status, 201, "{path}: {made}");
@@ -179,10 +172,9 @@ async fn no_value_of_any_field_breaks_anything_or_does_half_of_it() {
         assert_eq!(answer(&app, document(people, "")).await.0, 200);
         somebody(&test).await;
         let person = token_of(&whole(&app, signing_in(EMAIL, PASSWORD)).await);
-        // Wrong passwords are noted beside their answers, now or a little later.
+        // Wrong passwords are noted, at sign-in beside the answer, now or a little later.
         let head = async || {
-            let sql =
-                "SELECT COUNT(*) AS count FROM audit_log WHERE action NOT LIKE 'failed_sign_in%'";
+            let sql = "SELECT COUNT(*) AS count FROM audit_log WHERE action NOT LIKE 'failed%'";
             let db = &test.stores.config;
             let count = Statement::from_string(db.backend(), sql);
             let row = db.read.query_one_raw(count).await.expect("a look");

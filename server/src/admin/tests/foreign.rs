@@ -76,14 +76,12 @@ fn of_place<'a>(pairs: &'a [Pair], place: &str, turn: usize) -> Vec<&'a Pair> {
 }
 
 /// What the other tenant's is called and known by.
-async fn words<S>(test: &TestStores, app: &S, tenant: uuid::Uuid, kinds: &[&str]) -> Vec<Pair>
-where
-    S: Service<
-            actix_http::Request,
-            Response = ServiceResponse<actix_web::body::BoxBody>,
-            Error = actix_web::Error,
-        >,
-{
+async fn words<S: Answers>(
+    test: &TestStores,
+    app: &S,
+    tenant: uuid::Uuid,
+    kinds: &[&str],
+) -> Vec<Pair> {
     let pair = |kind: &str, theirs: &str, nobodys: String| Pair {
         kind: kind.to_owned(),
         theirs: theirs.to_owned(),
@@ -347,14 +345,7 @@ fn own_name(kind: &str, name: &str) -> String {
     }
 }
 
-async fn callers<S>(app: &S) -> [Caller; 3]
-where
-    S: Service<
-            actix_http::Request,
-            Response = ServiceResponse<actix_web::body::BoxBody>,
-            Error = actix_web::Error,
-        >,
-{
+async fn callers<S: Answers>(app: &S) -> [Caller; 3] {
     let order = json!({"tenant": "acme", "name": "owner", "role": "owner"});
     let (_, token) = answer(
         app,

@@ -1,14 +1,19 @@
 //! What is left of a tenant that is deleted.
 
+use std::collections::HashMap;
+
 use sea_orm::{ConnectionTrait as _, Statement};
-use weir_api_types::resources::Role;
+use weir_api_types::{
+    limit::{Limit as Rule, Metric, Per},
+    resources::Role,
+};
 
 use super::{
     login::{PASSWORD, by, cookie_of, plain, signing_in, token_of, whole},
     *,
 };
 use crate::{
-    catalog::Kind,
+    catalog::{Catalog, Kind},
     clock::now_ms,
     secrets::{Place, Secret},
     store::{
@@ -19,7 +24,10 @@ use crate::{
             book,
         },
     },
-    tenancy::{MemberRole, Membership, Person, TenantId},
+    tenancy::{
+        KeyId, Limit, LimitId, MemberRole, Membership, Owner, Person, ProxyKey, Scope, TenantId,
+        UserId, key::KeySecret,
+    },
 };
 
 const CANARY: &str = "canary4711";
@@ -34,28 +42,14 @@ const STAYS: [&str; 6] = [
     "forgotten_bodies",
 ];
 
-async fn made<S>(app: &S, path: &str, order: Value) -> Value
-where
-    S: Service<
-            actix_http::Request,
-            Response = ServiceResponse<actix_web::body::BoxBody>,
-            Error = actix_web::Error,
-        >,
-{
+async fn made<S: Answers>(app: &S, path: &str, order: Value) -> Value {
     let (status, made) = answer(app, request(Method::POST, path).set_json(order)).await;
     assert_eq!(status, 201, "{path}: {made}");
     made
 }
 
 /// The tenant with one of everything.
-async fn tenant<S>(test: &TestStores, app: &S) -> TenantId
-where
-    S: Service<
-            actix_http::Request,
-            Response = ServiceResponse<actix_web::body::BoxBody>,
-            Error = actix_web::Error,
-        >,
-{
+async fn tenant<S: Answers>(test: &TestStores, app: &S) -> TenantId {
     let file = format!(
         "channels: [{{name: {CANARY}, tenant: {CANARY}, kind: openai, base_url: 'https://{CANARY}.example/v1', credentials: [sk-{CANARY}-secret-value]}}]
 models: [{{name: {CANARY}, tenant: {CANARY}, routes: [{{channel: {CANARY}}}]}}]
@@ -174,6 +168,46 @@ async fn nothing_of_a_deleted_tenant_is_left_but_what_was_used_and_done() {
     }
 }
 
+/// A key of somebody's in a tenant, and a limit on each of the two.
+async fn key_with_limits(change: &mut store::Change, tenant: TenantId, user: UserId) {
+    let secret = KeySecret {
+        digest: rand::random(),
+        expires_ms: None,
+    };
+    let key = ProxyKey {
+        id: KeyId::random(),
+        tenant,
+        name: user.to_string(),
+        owner: Owner::User(user),
+        enabled: true,
+        expires_ms: None,
+        models: None,
+        channels: Vec::new(),
+        ip_allow: Vec::new(),
+        secrets: vec![secret],
+    };
+    let put = store::keys::put(change.transaction(), &key, &HashMap::new(), 0).await;
+    put.expect("a key");
+    change.changed(Kind::Key, key.id.0);
+    for scope in [Scope::User(tenant, user), Scope::Key(tenant, key.id)] {
+        let limit = Limit {
+            id: LimitId::random(),
+            scope,
+            rule: Rule::new(Metric::Requests, Some(Per::Day), 4_711),
+            position: 0,
+        };
+        let put = store::limits::put(change.transaction(), &limit, Some(tenant), 0).await;
+        put.expect("a limit");
+        change.changed(Kind::Limit, limit.id.0);
+    }
+}
+
+/// The catalog as an instance loads it that starts now.
+async fn loaded(test: &TestStores) -> Catalog {
+    let reading = store::catalog::load(&test.stores.config, &Sealer::new(&[7; 32])).await;
+    Catalog::default().after(reading.expect("a catalog").delta)
+}
+
 /// More people than one question of the store may name.
 #[actix_rt::test]
 async fn a_large_tenant_goes_whole() {
@@ -181,10 +215,13 @@ async fn a_large_tenant_goes_whole() {
         let app = app!(&test);
         let file = "tenants: [{name: large}, {name: beside, users: [{email: both@x.example}]}]";
         assert_eq!(answer(&app, document(file, "")).await.0, 200);
+        let stays = json!({"tenant": "beside", "name": "stays", "user": "both@x.example"});
+        made(&app, "/keys", stays).await;
         let db = &test.stores.config;
         let id = store::tenants::named(&db.read, "large").await;
         let id = id.expect("a look").expect("the tenant");
-        let change = store::Change::begin(&test.stores).await.expect("begun");
+        let mut change = store::Change::begin(&test.stores).await.expect("begun");
+        let mut people = Vec::new();
         for at in 0..1_200 {
             let email = match at {
                 0 => "both@x.example".to_owned(),
@@ -203,21 +240,52 @@ async fn a_large_tenant_goes_whole() {
             });
             let put = store::users::put(change.transaction(), &person, 0).await;
             put.expect("put");
+            change.changed(Kind::User, person.id.0);
+            if at % 10 == 0 {
+                key_with_limits(&mut change, id, person.id).await;
+            }
+            people.push(person.id);
         }
-        let mut change = change;
         change.changed(Kind::Tenant, id.0);
         change.commit().await.expect("committed");
+        // What an instance shows that has followed since, by what changes name.
+        let known = loaded(&test).await;
+        let shown = |catalog: &Catalog| {
+            let users = people.iter().filter_map(|id| catalog.user(*id).cloned());
+            let users: Vec<_> = users.collect();
+            (users, catalog.counts(), catalog.all_limits().count())
+        };
+        let (users, counts, limits) = shown(&known);
+        assert_eq!((users.len(), counts.0, limits), (1_200, 121, 240));
         let path = format!("/tenants/{}", id.0);
         let (_, impact) = answer(&app, request(Method::GET, &format!("{path}/impact"))).await;
-        let people = json!({"kind": "user", "count": 1_199});
         let goes = impact["goes_along"].as_array().expect("what goes");
-        assert!(goes.contains(&people), "{impact}");
+        for (kind, count) in [("user", 1_199), ("key", 120), ("limit", 240)] {
+            let going = json!({"kind": kind, "count": count});
+            assert!(goes.contains(&going), "{impact}");
+        }
         let (status, body) = answer(&app, request(Method::DELETE, &path)).await;
         assert_eq!(status, 204, "{body}");
-        let (_, left) = answer(&app, request(Method::GET, "/users")).await;
-        let left: Vec<&Value> = left["data"].as_array().expect("people").iter().collect();
-        assert_eq!(left.len(), 1, "{left:?}");
-        assert_eq!(left[0]["email"], "both@x.example");
+        let sealer = Sealer::new(&[7; 32]);
+        let reading = store::catalog::changes_since(db, known.version(), &sealer).await;
+        let delta = reading.expect("what changed").delta;
+        assert!(!delta.full);
+        let followed = known.after(delta);
+        let (users, counts, limits) = shown(&followed);
+        assert_eq!((users.len(), counts.0, limits), (1, 1, 0));
+        assert_eq!(users[0].email, "both@x.example");
+        assert!(followed.tenant(id).is_none());
+        assert_eq!(shown(&followed), shown(&loaded(&test).await));
+        for (path, left) in [
+            ("/users", json!(["both@x.example"])),
+            ("/keys", json!(["stays"])),
+            ("/limits", json!([])),
+        ] {
+            let (_, list) = answer(&app, request(Method::GET, path)).await;
+            let rows = list["data"].as_array().expect("rows").iter();
+            let names = rows.map(|row| row.get("email").unwrap_or(&row["name"]).clone());
+            assert_eq!(Value::Array(names.collect()), left, "{path}: {list}");
+        }
         let verdict = answer(&app, request(Method::GET, "/audit-log/verify")).await;
         assert!(verdict.1["bad_row"].is_null(), "{verdict:?}");
     }

@@ -4,7 +4,7 @@ use sea_orm::ConnectionTrait as _;
 
 use super::{
     login::{EMAIL, PASSWORD, by, cookie_of, plain, signing_in, somebody, token_of, whole},
-    proofs::forget_failures,
+    proofs::{code_of, forget_failures},
     *,
 };
 use crate::store;
@@ -198,20 +198,18 @@ async fn whoever_is_nowhere_takes_an_invitation_with_their_password() {
             by(&token, Method::POST, &format!("/me/second-factor{path}")).set_json(order)
         };
         let (_, seed, _) = whole(&app, factor("", json!({"password": PASSWORD}))).await;
-        let confirm = factor("/confirm", json!({"code": code_of(&seed)}));
+        let confirm = factor("/confirm", json!({"code": code_of(&seed, 0)}));
         let (status, codes, _) = whole(&app, confirm).await;
         assert_eq!(status, 200, "{codes}");
         let recovery = &codes["codes"][0];
-        let (_, suspended) = answer(
-            &app,
-            document("tenants: [{name: acme, enabled: false}]", ""),
-        )
-        .await;
-        assert_eq!(whole(&app, signing_in(EMAIL, PASSWORD)).await.0, 401);
+        let suspend = document("tenants: [{name: acme, enabled: false}]", "");
+        assert_eq!(answer(&app, suspend).await.0, 200);
+        let out = whole(&app, signing_in(EMAIL, PASSWORD)).await;
+        assert_eq!(out.1["code"], "sign_in_failed", "nor is a code asked for");
         let order = json!({"tenant": "other", "email": EMAIL, "role": "viewer"});
         let (status, made) =
             answer(&app, request(Method::POST, "/invitations").set_json(&order)).await;
-        assert_eq!(status, 201, "{made} {suspended}");
+        assert_eq!(status, 201, "{made}");
         let link = token_in(&made["url"]);
         let right = json!({"token": link, "password": PASSWORD, "code": recovery});
         let with = |field: &str, value: Value| {
@@ -230,25 +228,32 @@ async fn whoever_is_nowhere_takes_an_invitation_with_their_password() {
             let said = (answered, body["code"].as_str().unwrap_or_default());
             assert_eq!(said, (status, code), "{order}: {body}");
         }
-        // Nor does anybody who is switched off.
+        // Nor does anybody who is switched off, and no code is spent on that.
         let switch = |on: bool| {
             let sql = format!("UPDATE users SET enabled = {on}");
             let db = test.stores.config.write.clone();
             async move { db.execute_unprepared(&sql).await.expect("SQL") }
         };
         switch(false).await;
-        assert_eq!(whole(&app, accepting(&right)).await.0, 401);
+        assert_eq!(whole(&app, accepting(&right)).await.0, 410);
         switch(true).await;
-        // Guesses wait as at sign-in, even the right one.
-        let guesses = (0..20).map(|_| with("password", json!("wrong")));
-        let guesses: Vec<_> = guesses.collect();
-        let guesses = guesses.iter().map(|order| whole(&app, accepting(order)));
+        // Guesses wait, even the right one, and it is the same wait as at sign-in.
+        let wrong = with("password", json!("wrong"));
+        let guesses = (0..20).map(|_| whole(&app, accepting(&wrong)));
         let guesses = futures_util::future::join_all(guesses).await;
         assert!(guesses.iter().any(|one| one.0 == 429), "{guesses:?}");
+        let later = crate::clock::now_ms() + 3_600_000;
+        let sql = format!("UPDATE sign_in_failures SET next_ms = {later}");
+        let db = &test.stores.config.write;
+        db.execute_unprepared(&sql).await.expect("SQL");
         assert_eq!(whole(&app, accepting(&right)).await.0, 429);
+        assert_eq!(whole(&app, signing_in(EMAIL, PASSWORD)).await.0, 429);
         forget_failures(&test).await;
         let taken = whole(&app, accepting(&right)).await;
         assert_eq!(taken.0, 204, "{taken:?}");
+        let (_, log) = answer(&app, request(Method::GET, "/audit-log?action=membership")).await;
+        let shown = &log["data"][0]["after"]["shown"];
+        assert_eq!(shown, "password and recovery code", "{log}");
         let places = store::users::places(&test.stores.config.read, user).await;
         let places = places.expect("places");
         assert_eq!(places[0].1, "other");
@@ -257,19 +262,91 @@ async fn whoever_is_nowhere_takes_an_invitation_with_their_password() {
     }
 }
 
-/// The code of now for a seed that was shown.
-fn code_of(seed: &Value) -> String {
-    let secret = seed["secret"].as_str().expect("a secret").to_owned();
-    let bytes = totp_rs::Secret::Encoded(secret).to_bytes().expect("a seed");
-    let totp = totp_rs::TOTP::new(
-        totp_rs::Algorithm::SHA1,
-        6,
-        0,
-        30,
-        bytes,
-        None,
-        String::new(),
-    );
-    let now = crate::clock::now_ms() / 1_000;
-    totp.expect("TOTP").generate(now.unsigned_abs())
+// Threats: T9.
+#[actix_rt::test]
+async fn an_invitation_goes_with_what_made_it_and_with_what_it_gives() {
+    for test in all().await {
+        let app = app!(&test);
+        answer(&app, document(PLATFORM, "")).await;
+        let roles = "tenants: [{name: acme, roles: [{name: auditor, permissions: ['audit:read']}], groups: [{name: gone}, {name: stays}]}]";
+        assert_eq!(answer(&app, document(roles, "")).await.0, 200);
+        let token = json!({"tenant": "acme", "name": "inviter", "role": "admin"});
+        let (_, token) = answer(
+            &app,
+            request(Method::POST, "/service-tokens").set_json(token),
+        )
+        .await;
+        let value = token["value"].as_str().expect("a value");
+        let invite = async |email: &str, role: &str| {
+            let order = json!({"email": email, "role": role, "groups": ["gone", "stays"]});
+            let made = by(value, Method::POST, "/invitations").set_json(order);
+            let (status, made, _) = whole(&app, made).await;
+            assert_eq!(status, 201, "{made}");
+            json!({"token": token_in(&made["url"]), "name": "N", "password": PASSWORD})
+        };
+        let by_role = invite("a1@acme.example", "auditor").await;
+        let by_group = invite("a2@acme.example", "viewer").await;
+        let by_token = invite("a3@acme.example", "viewer").await;
+        let by_gone = invite("a4@acme.example", "viewer").await;
+        let delete = async |kind: &str, name: &str| {
+            let (_, list) = answer(&app, request(Method::GET, &format!("/{kind}?q={name}"))).await;
+            let id = list["data"][0]["id"].as_str().expect("an id");
+            let path = format!("/{kind}/{id}");
+            assert_eq!(answer(&app, request(Method::DELETE, &path)).await.0, 204);
+        };
+        delete("roles", "auditor").await;
+        delete("groups", "gone").await;
+        assert_eq!(whole(&app, accepting(&by_role)).await.0, 410);
+        assert_eq!(whole(&app, accepting(&by_group)).await.0, 204);
+        let (_, joined) = answer(&app, request(Method::GET, "/users?q=a2@acme")).await;
+        let groups = &joined["data"][0]["memberships"][0]["groups"];
+        assert_eq!(groups, &json!(["stays"]), "{joined}");
+        // With the token switched off, and with it gone.
+        let path = format!("/service-tokens/{}", token["id"].as_str().expect("an id"));
+        let off = request(Method::PATCH, &path).set_json(json!({"enabled": false}));
+        assert_eq!(answer(&app, off).await.0, 200);
+        assert_eq!(whole(&app, accepting(&by_token)).await.0, 410);
+        assert_eq!(answer(&app, request(Method::DELETE, &path)).await.0, 204);
+        assert_eq!(whole(&app, accepting(&by_gone)).await.0, 410);
+        // Whoever is a member is asked in no more.
+        let order = json!({"tenant": "acme", "email": "a2@acme.example", "role": "viewer"});
+        let again = request(Method::POST, "/invitations").set_json(&order);
+        let (status, again) = answer(&app, again).await;
+        assert_eq!(
+            (status, &again["errors"][0]["path"]),
+            (409, &json!("email")),
+            "{again}"
+        );
+    }
+}
+
+// Threats: T2.
+#[actix_rt::test]
+async fn no_file_leaves_a_tenant_without_its_owner() {
+    for test in all().await {
+        let app = app!(&test);
+        let owned = "tenants: [{name: acme, users: [{email: o@acme.example, role: owner}]}]";
+        assert_eq!(answer(&app, document(owned, "")).await.0, 200);
+        let lowered = "tenants: [{name: acme, users: [{email: o@acme.example, role: admin}]}]";
+        let off = "tenants: [{name: acme, users: [{email: o@acme.example, enabled: false}]}]";
+        let without = "tenants: [{name: acme, users: []}]";
+        for (file, query) in [
+            (lowered, ""),
+            (off, ""),
+            (without, "?prune=true"),
+            (without, "?prune=true&dry_run=true"),
+        ] {
+            let (status, refused) = answer(&app, document(file, query)).await;
+            let told = refused["errors"][0]["message"].as_str().unwrap_or_default();
+            assert!(
+                status == 422 && told.contains("without an owner"),
+                "{file}: {status} {refused}"
+            );
+        }
+        // With another one, and with the tenant itself, they may go.
+        let two = "tenants: [{name: acme, users: [{email: o@acme.example, role: admin}, {email: p@acme.example, role: owner}]}]";
+        assert_eq!(answer(&app, document(two, "")).await.0, 200);
+        let (status, gone) = answer(&app, document("tenants: []", "?prune=true")).await;
+        assert_eq!(status, 200, "{gone}");
+    }
 }

@@ -156,14 +156,7 @@ async fn developers_lead_nobody_elsewhere_and_owners_see_who_does() {
 }
 
 /// All pages of a list, of so many rows, and the names on them.
-async fn names<S>(app: &S, path: &str, rows: usize, field: &str) -> Vec<String>
-where
-    S: Service<
-            actix_http::Request,
-            Response = ServiceResponse<actix_web::body::BoxBody>,
-            Error = actix_web::Error,
-        >,
-{
+async fn names<S: Answers>(app: &S, path: &str, rows: usize, field: &str) -> Vec<String> {
     let (mut names, mut cursor) = (Vec::new(), None);
     loop {
         let after = cursor.map_or(String::new(), |cursor| format!("&cursor={cursor}"));
@@ -191,6 +184,7 @@ async fn made_in_another_order(test: &TestStores, kind: &str, column: &str) {
     let table = match kind {
         "keys" => "proxy_keys".to_owned(),
         "invitations" => "one_time_links".to_owned(),
+        "operators" => "users".to_owned(),
         kind => kind.replace('-', "_"),
     };
     for (at, name) in AS_MADE.into_iter().enumerate() {
@@ -223,17 +217,17 @@ async fn what_has_names_is_found_by_them_and_sorted_on_all_pages() {
                 assert_eq!(answer(&app, made).await.0, 201, "{path}");
             }
             let field = match kind {
-                "users" | "invitations" => "email",
+                "users" | "invitations" | "operators" => "email",
                 _ => "name",
             };
             made_in_another_order(&test, kind, field).await;
             let list = |words: &str| format!("{path}?{words}");
             let as_made = names(&app, &list("tenant=acme"), 1_000, field).await;
             let as_made = match kind {
-                "tenants" => names(&app, &list(""), 1_000, field).await,
+                "tenants" | "operators" => names(&app, &list(""), 1_000, field).await,
                 _ => as_made,
             };
-            let tenant = if kind == "tenants" {
+            let tenant = if ["tenants", "operators"].contains(&kind) {
                 ""
             } else {
                 "tenant=acme&"

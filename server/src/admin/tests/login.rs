@@ -13,14 +13,7 @@ pub(super) const EMAIL: &str = "a@acme.example";
 pub(super) type Answer = (u16, Value, HashMap<String, String>);
 
 /// Status, body and headers.
-pub(super) async fn whole<S>(app: &S, request: TestRequest) -> Answer
-where
-    S: Service<
-            actix_http::Request,
-            Response = ServiceResponse<actix_web::body::BoxBody>,
-            Error = actix_web::Error,
-        >,
-{
+pub(super) async fn whole<S: Answers>(app: &S, request: TestRequest) -> Answer {
     let response = call_service(app, request.to_request()).await;
     let status = response.status().as_u16();
     let headers = response.headers().iter();
@@ -461,10 +454,15 @@ async fn a_tenant_of_any_letters_is_named_in_utf_8_or_by_its_id() {
             assert_eq!((status, &me["tenant"]), (200, &json!(name)), "{word}: {me}");
         }
     }
-    for (value, status) in [(&b"\xff"[..], 404), (&b"nobody"[..], 404)] {
-        let value = header::HeaderValue::from_bytes(value).expect("a header");
+    // A tenant that they are not in is none, by its name and by its id.
+    let (_, list) = answer(&app, request(Method::GET, "/tenants?q=other")).await;
+    let other = list["data"][0]["id"].as_str().expect("an id");
+    for word in [&b"\xff"[..], b"nobody", b"other", other.as_bytes()] {
+        let value = header::HeaderValue::from_bytes(word).expect("a header");
         let named = by(&token, Method::GET, "/me").insert_header(("x-weir-tenant", value));
-        assert_eq!(whole(&app, named).await.0, status);
+        let (status, problem, _) = whole(&app, named).await;
+        let told = (status, &problem["detail"]);
+        assert_eq!(told, (404, &json!("There is no such tenant.")), "{word:?}");
     }
     let twice = by(&token, Method::GET, "/me").append_header(("x-weir-tenant", "acme"));
     let twice = twice.append_header(("x-weir-tenant", "other"));

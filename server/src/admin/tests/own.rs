@@ -6,14 +6,7 @@ use super::{
 };
 
 /// The person of the platform's file with a password, as a developer.
-async fn a_developer<S>(test: &TestStores, app: &S)
-where
-    S: Service<
-            actix_http::Request,
-            Response = ServiceResponse<actix_web::body::BoxBody>,
-            Error = actix_web::Error,
-        >,
-{
+async fn a_developer<S: Answers>(test: &TestStores, app: &S) {
     answer(app, document(PLATFORM, "")).await;
     somebody(test).await;
     let developer = "tenants: [{name: acme, users: [{email: a@acme.example, role: developer}]}]";

@@ -15,14 +15,7 @@ fn patch(path: &str, order: Value) -> TestRequest {
 }
 
 /// Makes a role and a token that has it.
-async fn holder<S>(app: &S, name: &str, permissions: &[&str]) -> (String, String)
-where
-    S: Service<
-            actix_http::Request,
-            Response = ServiceResponse<actix_web::body::BoxBody>,
-            Error = actix_web::Error,
-        >,
-{
+async fn holder<S: Answers>(app: &S, name: &str, permissions: &[&str]) -> (String, String) {
     let role = json!({"tenant": "acme", "name": name, "permissions": permissions});
     let (status, made) = answer(app, post("/roles", role)).await;
     assert_eq!(status, 201, "{made}");

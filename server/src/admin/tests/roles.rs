@@ -166,6 +166,10 @@ pub(super) fn creation(kind: &str, tenant: &str, name: &str) -> Option<Value> {
             };
             json!({"scope": "group", "tenant": tenant, "name": format!("g{name}"), "rule": rule})
         }
+        // Nobody of a tenant.
+        "operators" => {
+            json!({"email": format!("{name}@op.{tenant}.example"), "role": "platform_viewer"})
+        }
         "invitations" => json!({"tenant": tenant, "email": email, "role": "viewer"}),
         "tenants" => json!({"name": format!("{tenant}{name}")}),
         _ => return None,
@@ -173,20 +177,13 @@ pub(super) fn creation(kind: &str, tenant: &str, name: &str) -> Option<Value> {
 }
 
 /// A new thing of the kind that a path is about, and whose.
-pub(super) async fn thing<S>(
+pub(super) async fn thing<S: Answers>(
     test: &TestStores,
     app: &S,
     path: &str,
     tenant: &str,
     name: &str,
-) -> Value
-where
-    S: Service<
-            actix_http::Request,
-            Response = ServiceResponse<actix_web::body::BoxBody>,
-            Error = actix_web::Error,
-        >,
-{
+) -> Value {
     let kind = path.split('/').nth(1).expect("a kind");
     match kind {
         "requests" => return logged(test, tenant).await,

@@ -4,14 +4,7 @@ use super::*;
 use crate::{store, tenancy::KeyId};
 
 /// What a call answers, and the tag that it gives.
-async fn tagged<S>(app: &S, request: TestRequest) -> (u16, Value, String)
-where
-    S: Service<
-            actix_http::Request,
-            Response = ServiceResponse<actix_web::body::BoxBody>,
-            Error = actix_web::Error,
-        >,
-{
+async fn tagged<S: Answers>(app: &S, request: TestRequest) -> (u16, Value, String) {
     let response = call_service(app, request.to_request()).await;
     let status = response.status().as_u16();
     let tag = response.headers().get(header::ETAG);
