@@ -218,8 +218,16 @@ fn is_closed(request: &ServiceRequest) -> bool {
         return true;
     };
     let is_switch = request.match_pattern().as_deref() == Some("/v1/admin/settings");
-    let mode = state.catalog.peek().settings().mode;
-    mode != Mode::Normal && !is_switch && !matches!(*request.method(), Method::GET | Method::HEAD)
+    let only_looks = matches!(*request.method(), Method::GET | Method::HEAD);
+    !is_switch && !only_looks && may_change(state).is_err()
+}
+
+/// Whether anything but the switch itself may be changed now; asked by those few who change something on a `GET`.
+pub fn may_change(state: &State) -> Result<(), ApiError> {
+    match state.catalog.peek().settings().mode {
+        Mode::Normal => Ok(()),
+        Mode::ReadOnly | Mode::Drain => Err(closed()),
+    }
 }
 
 fn closed() -> ApiError {

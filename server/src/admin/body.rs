@@ -111,7 +111,10 @@ fn quoting(message: &str) -> String {
         return message.to_owned();
     };
     let (before, quoted) = message.split_at(begin + 1);
-    let end = quoted.rfind(", expected").unwrap_or(quoted.len());
+    // Behind it serde says what it would have taken; the caller may say so, too, but not last.
+    let own = [", expected", ", there are no"].into_iter();
+    let own = own.filter_map(|words| quoted.rfind(words)).max();
+    let end = own.unwrap_or(quoted.len());
     let end = quoted[..end].rfind(is_mark).unwrap_or(end);
     let (quoted, behind) = quoted.split_at(end);
     format!("{before}{}{behind}", short(quoted))
@@ -139,4 +142,38 @@ fn order<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
     let end = source.end();
     end.map_err(|error| ApiError::new(Code::InvalidJson, format!("{error}.")))?;
     Ok(read)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Threats: H10.
+    #[test]
+    fn an_answer_repeats_no_more_of_what_was_sent_than_tells_it() {
+        let long = "ü".repeat(1_000);
+        let tricky = format!("`, expected `{long}");
+        for sent in [&long, &tricky] {
+            for message in [
+                format!("unknown field `{sent}`, expected one of `name`, `tenant`"),
+                format!("invalid type: string \"{sent}\", expected u64"),
+                format!("unknown variant `{sent}`, there are no variants"),
+            ] {
+                let said = quoting(&message);
+                let repeated = said.chars().filter(|c| *c == 'ü').count();
+                assert!((1..=MAX_QUOTED).contains(&repeated), "{said}");
+                let end = message
+                    .rsplit_once(sent.as_str())
+                    .map_or("", |(_, end)| end);
+                assert!(said.ends_with(end), "{said}");
+            }
+        }
+        for short in [
+            "missing field `name`",
+            "invalid value: integer `-1`, expected u64",
+            "EOF",
+        ] {
+            assert_eq!(quoting(short), short);
+        }
+    }
 }

@@ -292,7 +292,7 @@ pub async fn validate_credential(
 
 /// Changes the pool of a channel, of which the others are kept. The answer is the channel.
 async fn change_pool(
-    state: &State,
+    state: &web::Data<State>,
     caller: &Caller,
     author: &Author,
     id: &str,

@@ -19,7 +19,7 @@ use super::{
     login,
 };
 use crate::{
-    access::{Author, Caller, Permissions, Subject, of_platform_role},
+    access::{Author, Caller, Permission, Permissions, Subject, of_platform_role},
     catalog::Kind,
     clock::now_ms,
     mail, resources,
@@ -332,6 +332,7 @@ async fn still_may(
         return Ok(false);
     }
     let wanted = roles::permissions(db, tenant, role).await?;
+    let gives = |rights: Permissions| rights.has(Permission::UsersWrite) && rights.covers(wanted);
     let inviter = match inviter {
         Inviter::Operator => return Ok(true),
         Inviter::Person(id) => id,
@@ -341,7 +342,7 @@ async fn still_may(
                 return Ok(false);
             };
             let is_there = token.role.tenant().is_none_or(|own| own == tenant);
-            return Ok(is_there && token.role.permissions(db).await?.covers(wanted));
+            return Ok(is_there && gives(token.role.permissions(db).await?));
         }
     };
     let person = store::users::one(db, inviter).await?;
@@ -357,7 +358,7 @@ async fn still_may(
         .map(of_platform_role)
         .into_iter()
         .chain(here);
-    Ok(rights.any(|rights| rights.covers(wanted)))
+    Ok(rights.any(gives))
 }
 
 async fn groups(

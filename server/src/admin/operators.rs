@@ -1,5 +1,5 @@
 //! The platform's own people: who may do what in every tenant. Making one, and making more of one, is for a session in which its
-//! owner showed lately who they are (threats.md, A9).
+//! owner showed lately who they are, or for a token (threats.md, A9).
 
 use actix_web::{HttpResponse, http::StatusCode, web};
 use sea_orm::ConnectionTrait;
@@ -70,21 +70,31 @@ pub async fn create(
     {
         return Err(ApiError::taken("email", "They are an operator already."));
     }
-    let mut person = known.unwrap_or_else(|| Person::new(email));
-    if let Some(name) = name {
-        person.name = resources::line(&name).map_err(|error| ApiError::field("name", error))?;
+    if known.as_ref().is_some_and(|person| !person.email_proven) {
+        let detail = "There is an account of this address, which a tenant let in, and nobody has shown that the address is theirs: delete it first.";
+        return Err(ApiError::taken("email", detail));
     }
+    let mut person = match known {
+        Some(person) => person,
+        None => {
+            let name = name.as_deref().unwrap_or(&email);
+            let name = resources::line(name).map_err(|error| ApiError::field("name", error))?;
+            Person {
+                name,
+                ..Person::new(email)
+            }
+        }
+    };
     person.platform_role = Some(role);
-    person.email_proven = true;
     store::users::put(db, &person, now_ms).await?;
-    let told = serde_json::json!({"platform_role": role});
-    let done = audit::differs("operator", None, &person.email, None, Some(&told))?;
-    store::audit::append(db, &state.sealer, &author, &done).await?;
     let has_password = sign_ins::find(db, person.id).await?.password.is_some();
     let link = match has_password {
         true => None,
         false => Some(password_resets::new_link(db, &state, &author, &person).await?),
     };
+    let told = serde_json::json!({"platform_role": role, "name": person.name});
+    let done = audit::differs("operator", None, &person.email, None, Some(&told))?;
+    store::audit::append(db, &state.sealer, &author, &done).await?;
     change.changed(Kind::User, person.id.0);
     state.catch_up(change.commit().await?).await;
     let operator = item(&state, person.id).await?;

@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 
+use actix_web::web;
 use parking_lot::Mutex;
+use uuid::Uuid;
 
 use super::State;
 use crate::{
@@ -11,7 +13,7 @@ use crate::{
     clock::now_ms,
     mail::{self, Mail},
     store::{
-        self, Stores,
+        self,
         names::{self, Named},
     },
     tenancy::TenantId,
@@ -19,55 +21,99 @@ use crate::{
 
 /// After a letter about somebody the next one waits for so long: the audit log has every change.
 const ONE_LETTER_MS: i64 = 15 * 60_000;
+const DAY_MS: i64 = 24 * 3_600_000;
+/// What one tenant's doings may have mailed in a day, by one instance; beyond that the log says what is not sent.
+const MAX_A_DAY: usize = 200;
 
-/// Whose doings which tenant's owners were told of a moment ago.
+/// Who does something: what they are, and their id.
+type Doer = (&'static str, Option<Uuid>);
+
+/// Whose doings which tenant's owners were told of a moment ago, and when letters went.
 #[derive(Default)]
-pub struct Told(Mutex<HashMap<(TenantId, String), i64>>);
+pub struct Told(Mutex<HashMap<TenantId, Letters>>);
+
+#[derive(Default)]
+struct Letters {
+    of: HashMap<Doer, i64>,
+    /// When, for the last day.
+    sent_ms: Vec<i64>,
+}
 
 impl Told {
     /// Whether there is something to tell; from now on there is not, for a while.
-    fn is_new(&self, tenant: TenantId, who: &str, now_ms: i64) -> bool {
+    fn is_new(&self, tenant: TenantId, doer: Doer, now_ms: i64) -> bool {
         let mut told = self.0.lock();
-        told.retain(|_, last_ms| (*last_ms..*last_ms + ONE_LETTER_MS).contains(&now_ms));
-        told.insert((tenant, who.to_owned()), now_ms).is_none()
+        let letters = told.entry(tenant).or_default();
+        let lately = |last_ms: i64| (last_ms..last_ms + ONE_LETTER_MS).contains(&now_ms);
+        letters.of.retain(|_, last_ms| lately(*last_ms));
+        letters.of.insert(doer, now_ms).is_none()
+    }
+
+    /// Whether one more letter may go for a tenant.
+    fn may_send(&self, tenant: TenantId, now_ms: i64) -> bool {
+        let mut told = self.0.lock();
+        let lately = |last_ms: i64| (last_ms..last_ms + DAY_MS).contains(&now_ms);
+        told.retain(|_, letters| {
+            letters.sent_ms.retain(|last_ms| lately(*last_ms));
+            !letters.of.is_empty() || !letters.sent_ms.is_empty()
+        });
+        let letters = told.entry(tenant).or_default();
+        let may = letters.sent_ms.len() < MAX_A_DAY;
+        if may {
+            letters.sent_ms.push(now_ms);
+        }
+        may
     }
 }
 
 /// Tells the owners of a tenant that something of it which leads its calls is another now. Behind the answer.
-pub fn tell(state: &State, kind: Kind, tenant: Option<TenantId>, author: &Author) {
+pub fn tell(state: &web::Data<State>, kind: Kind, tenant: Option<TenantId>, author: &Author) {
     let leads = matches!(kind, Kind::Channel | Kind::Model);
     let (Some(tenant), Some(mail), true) = (tenant, state.mail.clone(), leads) else {
         return;
     };
-    let who = match author.name.as_str() {
-        "" => "An operator".to_owned(),
-        name => name.to_owned(),
-    };
-    if !state.told.is_new(tenant, &who, now_ms()) {
+    if !state
+        .told
+        .is_new(tenant, (author.kind, author.id), now_ms())
+    {
         return;
     }
-    let stores = state.stores.clone();
+    // A token is called what whoever made it liked, such as somebody's address.
+    let (own, who) = match (author.kind, author.name.as_str()) {
+        ("user", email) => (Some(email.to_owned()), email.to_owned()),
+        ("service_token", name) => (None, format!("The service token \u{201c}{name}\u{201d}")),
+        _ => (None, "An operator".to_owned()),
+    };
+    let state = state.clone();
     actix_web::rt::spawn(async move {
-        if let Err(error) = write(&stores, &mail, tenant, &who).await {
+        if let Err(error) = write(&state, &mail, tenant, own.as_deref(), &who).await {
             tracing::error!(%error, "a tenant's owners could not be told where its calls go");
         }
     });
 }
 
 async fn write(
-    stores: &Stores,
+    state: &State,
     mail: &Mail,
     tenant: TenantId,
+    own: Option<&str>,
     who: &str,
-) -> Result<(), anyhow::Error> {
-    let db = &stores.config.read;
+) -> store::Result<()> {
+    let db = &state.stores.config.read;
     let names = names::of(db, Named::Tenant, &[tenant.0]).await?;
     let Some(name) = names.get(&tenant.0) else {
         return Ok(());
     };
     let owners = store::users::addresses_of_owners(db, tenant).await?;
-    for owner in owners.iter().filter(|owner| *owner != who) {
-        mail.send(owner, mail::led_elsewhere(name, who)).await?;
+    for owner in owners.iter().filter(|owner| own != Some(owner.as_str())) {
+        if !state.told.may_send(tenant, now_ms()) {
+            tracing::warn!(%tenant, "so many letters went to its owners today that no more go");
+            break;
+        }
+        // The others are told all the same.
+        if let Err(error) = mail.send(owner, mail::led_elsewhere(name, who)).await {
+            tracing::error!(%error, "an owner could not be told where the tenant's calls go");
+        }
     }
     Ok(())
 }
@@ -77,16 +123,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_letter_tells_of_a_while() {
+    fn one_letter_tells_of_a_while_and_so_many_go_in_a_day() {
         let (told, tenant) = (Told::default(), TenantId::random());
-        for (who, at_ms, is_new) in [
-            ("a", 0, true),
-            ("a", 1, false),
-            ("b", 1, true),
-            ("a", 1 + ONE_LETTER_MS, true),
+        let (token, person) = (("service_token", Some(Uuid::new_v4())), ("user", None));
+        for (doer, at_ms, is_new) in [
+            (token, 0, true),
+            (token, 1, false),
+            (person, 1, true),
+            (token, 1 + ONE_LETTER_MS, true),
         ] {
-            assert_eq!(told.is_new(tenant, who, at_ms), is_new, "{who} {at_ms}");
+            assert_eq!(told.is_new(tenant, doer, at_ms), is_new, "{doer:?} {at_ms}");
         }
-        assert!(told.is_new(TenantId::random(), "a", 1 + ONE_LETTER_MS));
+        let other = TenantId::random();
+        assert!(told.is_new(other, token, 1 + ONE_LETTER_MS));
+        let went = (0..2 * MAX_A_DAY).filter(|_| told.may_send(tenant, 0));
+        assert_eq!(went.count(), MAX_A_DAY);
+        assert!(told.may_send(other, 0) && told.may_send(tenant, DAY_MS));
     }
 }

@@ -65,21 +65,23 @@ pub async fn forget_factor(
     let transaction = state.stores.config.begin_write().await?;
     let person = store::users::one(&transaction, id).await?;
     let person = person.ok_or_else(|| ApiError::not_found("user"))?;
-    // It is no error that there is none.
-    if !sign_ins::find(&transaction, id).await?.totp_on {
-        return Ok(HttpResponse::NoContent().finish());
-    }
+    let was_on = sign_ins::find(&transaction, id).await?.totp_on;
+    // A seed that waits for its confirmation goes as well.
     sign_ins::forget_factor(&transaction, id, now_ms()).await?;
-    let [on, off] = [true, false].map(|on| serde_json::json!({"second_factor": on}));
-    let done = audit::differs("user", None, &person.email, Some(&on), Some(&off))?;
-    store::audit::append(&transaction, &state.sealer, &author, &done).await?;
     let reason = "an operator took the second factor away";
     login::end_sessions_in(&transaction, &state, &author, &person, None, reason).await?;
+    if was_on {
+        let [on, off] = [true, false].map(|on| serde_json::json!({"second_factor": on}));
+        let done = audit::differs("user", None, &person.email, Some(&on), Some(&off))?;
+        store::audit::append(&transaction, &state.sealer, &author, &done).await?;
+    }
     transaction.commit().await.map_err(store::Error::from)?;
-    state.tell(
-        &person.email,
-        "An operator took the second factor of your account on Weir away.",
-    );
+    if was_on {
+        state.tell(
+            &person.email,
+            "An operator took the second factor of your account on Weir away.",
+        );
+    }
     Ok(HttpResponse::NoContent().finish())
 }
 

@@ -154,7 +154,7 @@ pub struct Made {
 
 /// Makes a new one.
 pub async fn make<T: Thing>(
-    state: &State,
+    state: &web::Data<State>,
     caller: &Caller,
     author: &Author,
     order: T::Order,
@@ -220,7 +220,7 @@ pub async fn change<T: Thing>(
 
 /// A change of one stored thing under way.
 pub struct Changing<'a, T: Thing> {
-    state: &'a State,
+    state: &'a web::Data<State>,
     caller: &'a Caller,
     author: &'a Author,
     edit: Edit<'a>,
@@ -233,7 +233,7 @@ pub struct Changing<'a, T: Thing> {
 impl<'a, T: Thing> Changing<'a, T> {
     /// Reads what the order, if it is known yet, is about.
     pub async fn begin(
-        state: &'a State,
+        state: &'a web::Data<State>,
         caller: &'a Caller,
         author: &'a Author,
         id: Uuid,
@@ -282,7 +282,9 @@ impl<'a, T: Thing> Changing<'a, T> {
         let file = T::file(order, tenant, name);
         let laid = self.edit.lay(&before, &renamed, &file, T::PLACE).await?;
         self.state.catch_up(laid.version).await;
-        owners::tell(self.state, T::KIND, owner, self.author);
+        if laid.is_changed {
+            owners::tell(self.state, T::KIND, owner, self.author);
+        }
         let db = &self.state.stores.config.read;
         let row = store::catalog::row(db, T::KIND, id).await?;
         answer::<T>(

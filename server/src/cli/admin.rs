@@ -141,12 +141,16 @@ async fn person(
         Some(known) => store::users::one(db, known).await?,
         None => None,
     };
+    if known.as_ref().is_some_and(|person| !person.email_proven) {
+        anyhow::bail!(
+            "--email: there is an account of this address, which a tenant let in, and nobody has shown that the address is theirs: delete it first"
+        );
+    }
     let mut person = known.unwrap_or_else(|| Person::new(email));
     if let Some(name) = name {
         person.name = resources::line(&name).map_err(|error| anyhow::anyhow!("--name {error}"))?;
     }
     person.platform_role = Some(role);
-    person.email_proven = true;
     Ok(person)
 }
 

@@ -232,7 +232,13 @@ impl Client {
         });
         if !status.is_success() {
             // The status is known even where what was said with it is lost.
-            bail!(refused(status.as_u16(), &body.unwrap_or_default()));
+            let mut failure = refused(status.as_u16(), &body.unwrap_or_default());
+            // Said by something in between, which may have let it through.
+            let is_between = failure.code.is_none() && matches!(status.as_u16(), 502 | 504);
+            if is_between && !is_read {
+                failure = Lost::NoAnswer.failure(is_read, failure.said);
+            }
+            bail!(failure);
         }
         let body = body.map_err(|error| {
             let said = format!("no whole answer from {}: {error}", self.base);

@@ -34,6 +34,8 @@ pub struct Laid {
     pub generated: Option<GeneratedKey>,
     /// The version of the catalog that has it.
     pub version: i64,
+    /// Whether anything is another now.
+    pub is_changed: bool,
 }
 
 impl<'a> Edit<'a> {
@@ -108,6 +110,7 @@ impl<'a> Edit<'a> {
             version: self.change.commit().await?,
             generated: merged.generated.pop(),
             picture: merged.picture,
+            is_changed: !changes.is_empty(),
         })
     }
 }

@@ -248,15 +248,23 @@ pub async fn verify(
     if hash != last_hash {
         return Ok(bad(last.max(1), "the log's head is not as it was written"));
     }
+    // All between fit.
+    let beyond = |seq: i64, why: &str| AuditVerdict {
+        rows: last,
+        head: None,
+        bad_row: Some(seq),
+        reason: Some(why.to_owned()),
+    };
     let before = Entity::find().filter(Column::Seq.lte(0)).one(db).await?;
     if let Some(row) = before {
-        return Ok(bad(row.seq, "it stands before the first"));
+        return Ok(beyond(row.seq, "it stands before the first"));
     }
     // In one question, as rows and head move together.
     let behind = "SELECT seq FROM audit_log WHERE seq > (SELECT seq FROM audit_head WHERE id = 1) ORDER BY seq LIMIT 1";
     let behind = Statement::from_string(db.get_database_backend(), behind);
     if let Some(row) = db.query_one_raw(behind).await? {
-        return Ok(bad(row.try_get("", "seq")?, "it stands behind the last"));
+        let seq = row.try_get("", "seq")?;
+        return Ok(beyond(seq, "it stands behind the last"));
     }
     Ok(AuditVerdict {
         rows: last,

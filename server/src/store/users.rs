@@ -42,9 +42,13 @@ pub async fn some(db: &impl ConnectionTrait, ids: &[UserId]) -> Result<Vec<Perso
         let memberships = membership::Entity::find().filter(places).all(db).await?;
         let members = group_member::Column::UserId.is_in(ids);
         let members = group_member::Entity::find().filter(members).all(db).await?;
-        let groups = members.iter().map(|row| row.group_id);
-        let groups = group::Entity::find().filter(group::Column::Id.is_in(groups));
-        let groups = groups.all(db).await?;
+        let of: HashSet<Uuid> = members.iter().map(|row| row.group_id).collect();
+        let of: Vec<Uuid> = of.into_iter().collect();
+        let mut groups = Vec::with_capacity(of.len());
+        for of in of.chunks(IDS_PER_QUERY) {
+            let these = group::Column::Id.is_in(of.iter().copied());
+            groups.extend(group::Entity::find().filter(these).all(db).await?);
+        }
         people.extend(assemble(
             users.all(db).await?,
             memberships,
@@ -71,12 +75,13 @@ pub async fn owners(db: &impl ConnectionTrait, tenant: TenantId) -> Result<u64> 
     Ok(owning(tenant).count(db).await?)
 }
 
-/// Where the people are reached who own a tenant and can sign in.
+/// Where the people are reached who own a tenant and can sign in, as far as the address is known to be theirs.
 pub async fn addresses_of_owners(
     db: &impl ConnectionTrait,
     tenant: TenantId,
 ) -> Result<Vec<String>> {
     let query = owning(tenant)
+        .filter(user::Column::EmailProven.eq(true))
         .select_only()
         .column(user::Column::Email)
         .order_by_asc(user::Column::Email);

@@ -122,6 +122,7 @@ async fn commit(
     before: Option<&Person>,
     person: &Person,
 ) -> Result<(), ApiError> {
+    access::may_change(state)?;
     let db = change.transaction();
     let author = access::author_of(request, state, "user", Some(person.id.0), &person.email);
     let old = match before {

@@ -2,7 +2,7 @@
 //!
 //! Failures are counted for an account and an address together, for an address, and for an account. The first wait up to a quarter of
 //! an hour. The others are what somebody with many addresses or many accounts runs into, and what an outsider, or whoever shares an
-//! address, could keep closed; so they wait half a minute at most, and not at all where the account's owner has a session: nobody is
+//! address, could keep closed; so they wait half a minute at most, and an account not at all where its owner has a session: nobody is
 //! locked out for good (threats.md, A3).
 
 use std::net::IpAddr;
@@ -76,8 +76,12 @@ impl Try {
         now_ms: i64,
     ) -> store::Result<Result<(), i64>> {
         let db = &stores.config.read;
-        let both = [self.address.clone(), self.account.clone()];
-        let next_ms = sign_in_failures::next_ms(db, &both).await?;
+        // Nobody is let through this one: who is would tell whose account there is.
+        let next_ms = sign_in_failures::next_ms(db, std::slice::from_ref(&self.address)).await?;
+        if next_ms > now_ms {
+            return Ok(Err(next_ms - now_ms));
+        }
+        let next_ms = sign_in_failures::next_ms(db, std::slice::from_ref(&self.account)).await?;
         if next_ms > now_ms {
             let is_known = match user {
                 Some(user) => store::sessions::knows(db, user, &self.from).await?,

@@ -305,6 +305,7 @@ async fn link(
     user: UserId,
     session: Uuid,
 ) -> Result<Person, ApiError> {
+    access::may_change(state)?;
     let transaction = state.stores.config.begin_write().await?;
     members::still(&transaction, provider).await?;
     let now_ms = now_ms();

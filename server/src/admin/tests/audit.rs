@@ -160,7 +160,7 @@ async fn every_change_is_in_the_log_with_its_author_and_without_secrets() {
 #[actix_rt::test]
 async fn a_row_that_is_changed_missing_or_made_up_is_named() {
     for (at, (spoil, bad)) in [
-        ("UPDATE audit_log SET object = 'other' WHERE seq = 3", 3),
+        ("UPDATE audit_log SET object = 'other' WHERE seq = 3", 3_i64),
         ("UPDATE audit_log SET at_ms = at_ms + 1 WHERE seq = 1", 1),
         ("UPDATE audit_log SET tenant_id = NULL WHERE seq = 4", 4),
         ("DELETE FROM audit_log WHERE seq = 2", 2),
@@ -171,7 +171,8 @@ async fn a_row_that_is_changed_missing_or_made_up_is_named() {
             "UPDATE audit_log SET hash = (SELECT hash FROM audit_head) WHERE seq = 5",
             5,
         ),
-        ("INSERT INTO audit_log SELECT 7, at_ms, actor, actor_id, actor_name, address, request_id, tenant_id, action, object, before, after, key_id, hash FROM audit_log WHERE seq = 6", 7),
+        ("INSERT INTO audit_log SELECT 9, at_ms, actor, actor_id, actor_name, address, request_id, tenant_id, action, object, before, after, key_id, hash FROM audit_log WHERE seq = 6", 9),
+        ("INSERT INTO audit_log SELECT -9223372036854775807, at_ms, actor, actor_id, actor_name, address, request_id, tenant_id, action, object, before, after, key_id, hash FROM audit_log WHERE seq = 6", -9_223_372_036_854_775_807),
         // The head alone set back: the rows behind it fit, what it says of the last one does not.
         ("UPDATE audit_head SET seq = 5", 5),
     ]

@@ -307,7 +307,7 @@ async fn what_has_names_is_found_by_them_and_sorted_on_all_pages() {
                 );
             }
         }
-        assert_eq!(kinds, 10);
+        assert_eq!(kinds, 11);
     }
 }
 

@@ -205,3 +205,37 @@ async fn people_are_found_by_what_they_are_called() {
         assert_eq!(found("/users?q=Z4@OTHER", "email").await, both[1..]);
     }
 }
+
+/// A tenant's owner lets somebody in by a link that the owner sees: whoever uses it may be the owner.
+// Threats: T2, T9.
+#[actix_rt::test]
+async fn whose_address_is_not_shown_to_be_theirs_becomes_no_operator() {
+    for test in all().await {
+        let app = app!(&test);
+        let file = "tenants: [{name: acme, users: [{email: a@acme.example, role: owner}]}]";
+        assert_eq!(answer(&app, document(file, "")).await.0, 200);
+        somebody(&test).await;
+        let owner = token_of(&whole(&app, signing_in(EMAIL, PASSWORD)).await);
+        let boss = "boss@weir.example";
+        let invite = by(&owner, Method::POST, "/invitations");
+        let invite = invite.set_json(json!({"email": boss, "role": "viewer"}));
+        let (status, made, _) = whole(&app, invite).await;
+        assert_eq!(status, 201, "{made}");
+        let url = text(&made["url"]);
+        let (_, token) = url.split_once('#').expect("a token");
+        let order = json!({"token": token, "name": "Boss", "password": PASSWORD});
+        let accept = plain(Method::POST, "/invitations/accept").set_json(order);
+        assert_eq!(whole(&app, accept).await.0, 204);
+        let (status, refused) = answer(&app, making(boss, "platform_admin")).await;
+        assert_eq!(
+            (status, &refused["code"]),
+            (409, &json!("name_taken")),
+            "{refused}"
+        );
+        let token = token_of(&whole(&app, signing_in(boss, PASSWORD)).await);
+        assert_eq!(
+            whole(&app, by(&token, Method::GET, "/operators")).await.0,
+            403
+        );
+    }
+}

@@ -109,6 +109,27 @@ both_stores!(people_are_what_their_groups_at_the_provider_say, |bench| {
     assert_eq!(kept["memberships"][0]["role"], "viewer", "{kept}");
     provider.person("eve", "eve@acme.example", &["leads"]);
     assert_eq!(eve.signs_in(&bench, &id).await.0, 303);
+    // While nothing may be changed, whoever is what they were comes in, and nobody is made or becomes another.
+    let mode = async |mode: &str| {
+        let changed = operate(&bench, Method::PATCH, "/settings", json!({"mode": mode})).await;
+        assert_eq!(changed.0, 200, "{changed:?}");
+    };
+    mode("read-only").await;
+    assert_eq!(eve.signs_in(&bench, &id).await.0, 303);
+    provider.person("eve", "eve@acme.example", &["eng"]);
+    let (status, refused) = eve.signs_in(&bench, &id).await;
+    assert_eq!(
+        (status, &refused["code"]),
+        (503, &json!("read_only")),
+        "{refused}"
+    );
+    provider.person("late", "late@acme.example", &["leads"]);
+    assert_eq!(Browser::new().signs_in(&bench, &id).await.0, 503);
+    mode("normal").await;
+    let (_, late) = operate(&bench, Method::GET, "/users?q=late@acme", Value::Null).await;
+    assert_eq!(late["data"], json!([]), "{late}");
+    provider.person("eve", "eve@acme.example", &["leads"]);
+    assert_eq!(eve.signs_in(&bench, &id).await.0, 303);
     let (_, log) = operate(&bench, Method::GET, "/audit-log?tenant=acme", Value::Null).await;
     let told = log["data"].to_string();
     assert!(told.contains("acme id") && !told.contains(SECRET), "{told}");
