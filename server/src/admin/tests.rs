@@ -176,6 +176,7 @@ mod taller;
 mod things;
 mod tokens;
 mod view;
+mod walls;
 
 fn document(text: &str, query: &str) -> TestRequest {
     request(Method::POST, &format!("/resources/apply{query}"))

@@ -121,7 +121,10 @@ const ATTACKS: &[(&str, &str)] = &[
     ("T11", "lists and errors that tell of other tenants"),
     ("T12", "names that look like others"),
     ("T13", "labels that blame another"),
-    ("T14", "what is left of a deleted tenant"),
+    (
+        "T14",
+        "what is left of a deleted tenant (files at a vendor stay in the account that they are in), operators in disguise",
+    ),
     ("T15", "a colleague who leads everybody's prompts elsewhere"),
     ("U1", "an upstream whose answers get out of step"),
     ("U2", "hostile answers"),

@@ -1,0 +1,125 @@
+//! What another tenant has, deeper in an order, and in how long an answer takes.
+
+use std::time::Instant;
+
+use super::{
+    roles::{by, creation, text, thing, token},
+    *,
+};
+
+/// Each with one of everything; `hush` is of the other tenant alone.
+const BOTH: &str = "
+channels: [{name: own, tenant: acme, kind: openai, base_url: 'https://own.example/v1', credentials: [sk-own]}, {name: hush, tenant: other, kind: openai, base_url: 'https://hush.example/v1', credentials: [sk-hush]}]
+models: [{name: hush, tenant: other, routes: [{channel: hush}]}]
+tenants:
+  - {name: acme, policies: {own_channels: true}, users: [{email: a@acme.example}]}
+  - {name: other, policies: {own_channels: true}, groups: [{name: hush}], roles: [{name: hush, permissions: ['usage:read']}], users: [{email: hush@x.example}], keys: [{name: hush}]}
+";
+/// As long as what it is tried against, and nobody's.
+const NOBODY: &str = "husx";
+
+/// Orders that name something within something else, or by its name alone.
+fn orders(at: usize, word: &str) -> Vec<(&'static str, Value)> {
+    let name = format!("n{at}{word}");
+    let email = format!("{word}@x.example");
+    let rule = json!({"metric": "requests", "per": "day", "max": 40});
+    let bound = |scope: &str, name: &str| json!({"scope": scope, "name": name, "rule": rule});
+    vec![
+        (
+            "/models",
+            json!({"name": name, "routes": [{"channel": word}]}),
+        ),
+        (
+            "/models",
+            json!({"name": name, "routes": [{"channel": "own"}, {"channel": word, "model": "x"}]}),
+        ),
+        ("/keys", json!({"name": name, "channels": [word]})),
+        ("/keys", json!({"name": format!("{name}u"), "user": email})),
+        ("/keys", json!({"name": format!("{name}g"), "group": word})),
+        (
+            "/invitations",
+            json!({"email": format!("{name}@y.example"), "role": "viewer", "groups": [word]}),
+        ),
+        (
+            "/invitations",
+            json!({"email": format!("{name}@y.example"), "role": word}),
+        ),
+        ("/service-tokens", json!({"name": name, "role": word})),
+        (
+            "/identity-providers",
+            json!({"name": name, "issuer": "https://id.example", "client_id": "weir", "roles": [{"group": "*", "role": word}]}),
+        ),
+        ("/limits", bound("group", word)),
+        ("/limits", bound("channel", word)),
+        ("/limits", bound("model", word)),
+        ("/limits", bound("key", word)),
+        ("/limits", bound("user", &email)),
+    ]
+}
+
+// Threats: T1, T11.
+#[actix_rt::test]
+async fn a_name_within_an_order_is_as_if_it_were_nobodys() {
+    for test in all().await {
+        let app = app!(&test);
+        let (status, made) = answer(&app, document(BOTH, "")).await;
+        assert_eq!(status, 200, "{made}");
+        let owner = serde_json::from_value(json!("owner")).expect("a role");
+        let (_, made) = answer(&app, token("owner", Some("acme"), &owner)).await;
+        let value = text(&made["value"]);
+        let ask = async |path: &str, order: &Value, word: &str| {
+            let call = by(&value, "POST", path).set_json(order);
+            let (status, mut body) = answer(&app, call).await;
+            body["request_id"].take();
+            (status, body.to_string().replace(word, "_"))
+        };
+        let mut refused = 0;
+        let pairs = orders(0, "hush").into_iter().zip(orders(0, NOBODY));
+        for ((path, theirs), (_, nobodys)) in pairs {
+            let foreign = ask(path, &theirs, "hush").await;
+            let absent = ask(path, &nobodys, NOBODY).await;
+            assert_eq!(foreign.0, absent.0, "{path} {theirs}: {foreign:?}");
+            if foreign.0 >= 400 {
+                assert_eq!(foreign, absent, "{path} {theirs}");
+                refused += 1;
+            }
+        }
+        // A key may be kept to channels that are not there yet.
+        assert!(refused >= 12, "{refused}");
+    }
+}
+
+/// Medians of many, in turn: a look that stops at whose a thing is takes as long as one that finds nothing.
+// Threats: T1.
+#[actix_rt::test]
+async fn it_takes_as_long_to_be_anothers_as_to_be_nobodys() {
+    const ROUNDS: usize = 400;
+    for test in all().await {
+        let app = app!(&test);
+        assert_eq!(answer(&app, document(BOTH, "")).await.0, 200);
+        let owner = serde_json::from_value(json!("owner")).expect("a role");
+        let (_, made) = answer(&app, token("owner", Some("acme"), &owner)).await;
+        let value = text(&made["value"]);
+        for kind in ["keys", "users", "channels", "requests"] {
+            let path = format!("/{kind}/{{id}}");
+            assert!(kind == "requests" || creation(kind, "other", "x").is_some());
+            let theirs = thing(&test, &app, &path, "other", "timed").await;
+            let ids = [text(&theirs["id"]), uuid::Uuid::new_v4().to_string()];
+            let mut took = [const { Vec::new() }; 2];
+            for _ in 0..ROUNDS {
+                for (id, took) in ids.iter().zip(&mut took) {
+                    let call = by(&value, "GET", &path.replace("{id}", id));
+                    let began = Instant::now();
+                    assert_eq!(answer(&app, call).await.0, 404, "{kind}");
+                    took.push(began.elapsed().as_secs_f64());
+                }
+            }
+            let [theirs, nobodys] = took.map(|mut took| {
+                took.sort_unstable_by(f64::total_cmp);
+                took[ROUNDS / 2]
+            });
+            let ratio = theirs / nobodys;
+            assert!((0.5..=2.0).contains(&ratio), "{kind}: {ratio}");
+        }
+    }
+}
