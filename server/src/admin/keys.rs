@@ -65,7 +65,16 @@ pub async fn create(
     let made = thing::make::<Keys>(&state, &caller, &author, order.0, Some(owner)).await?;
     let (status, value) = (StatusCode::CREATED, made.value);
     let show = |shown: &mut KeyDetail| shown.key.value = value.map(Sensitive::new);
-    thing::answer::<Keys>(&state, status, &made.picture, made.id, made.times, show).await
+    thing::answer::<Keys>(
+        &state,
+        &caller,
+        status,
+        &made.picture,
+        made.id,
+        made.times,
+        show,
+    )
+    .await
 }
 
 /// `POST /v1/admin/keys/{id}/rotate`: another value, shown in this one answer. The key stays who it is.
@@ -112,7 +121,16 @@ pub async fn rotate(
     state.catch_up(laid.version).await;
     let row = store::catalog::row(&state.stores.config.read, Kind::Key, id).await?;
     let show = |shown: &mut KeyDetail| shown.key.value = Some(Sensitive::new(value.reveal()));
-    thing::answer::<Keys>(&state, StatusCode::OK, &laid.picture, id, row.times, show).await
+    thing::answer::<Keys>(
+        &state,
+        &caller,
+        StatusCode::OK,
+        &laid.picture,
+        id,
+        row.times,
+        show,
+    )
+    .await
 }
 
 impl Thing for Keys {

@@ -69,7 +69,16 @@ pub async fn create(
     let made = thing::make::<Keys>(&state, &caller, &author, order, Some(tenant)).await?;
     let (status, value) = (StatusCode::CREATED, made.value);
     let show = |shown: &mut KeyDetail| shown.key.value = value.map(Sensitive::new);
-    thing::answer::<Keys>(&state, status, &made.picture, made.id, made.times, show).await
+    thing::answer::<Keys>(
+        &state,
+        &caller,
+        status,
+        &made.picture,
+        made.id,
+        made.times,
+        show,
+    )
+    .await
 }
 
 /// `PATCH /v1/admin/me/keys/{id}`

@@ -17,6 +17,7 @@ use actix_web::{
 };
 use sea_orm::ConnectionTrait;
 use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 use weir_api_types::{orders::Detail, resources::Resources};
@@ -140,7 +141,16 @@ pub async fn show<T: Thing>(
     let slice = T::slice(&snapshot, row.owner, Some(id), None).await?;
     let picture = resources::read_slice(&snapshot, &slice, &state.sealer).await?;
     snapshot.rollback().await.map_err(store::Error::from)?;
-    answer::<T>(&state, StatusCode::OK, &picture, id, row.times, |_| {}).await
+    answer::<T>(
+        &state,
+        &caller,
+        StatusCode::OK,
+        &picture,
+        id,
+        row.times,
+        |_| {},
+    )
+    .await
 }
 
 /// What [`create`] made, before it is shown.
@@ -200,7 +210,16 @@ pub async fn create<T: Thing>(
     };
     let made = make::<T>(&state, &caller, &author, order.0, owner).await?;
     let status = StatusCode::CREATED;
-    answer::<T>(&state, status, &made.picture, made.id, made.times, |_| {}).await
+    answer::<T>(
+        &state,
+        &caller,
+        status,
+        &made.picture,
+        made.id,
+        made.times,
+        |_| {},
+    )
+    .await
 }
 
 /// `PATCH …/{id}`
@@ -289,6 +308,7 @@ impl<'a, T: Thing> Changing<'a, T> {
         let row = store::catalog::row(db, T::KIND, id).await?;
         answer::<T>(
             self.state,
+            self.caller,
             StatusCode::OK,
             &laid.picture,
             id,
@@ -348,6 +368,7 @@ pub async fn delete<T: Thing>(
 /// The answer that shows a thing; `add` may put in what is shown this once.
 pub async fn answer<T: Thing>(
     state: &State,
+    caller: &Caller,
     status: StatusCode,
     picture: &Picture,
     id: Uuid,
@@ -359,7 +380,24 @@ pub async fn answer<T: Thing>(
     let tag = tag(&stored)?;
     let mut shown = T::shown(state, picture, id, stored).await?;
     add(&mut shown);
-    Ok(detailed(status, tag, id, times, shown))
+    Ok(detailed(status, tag, id, times, as_seen(caller, shown)?))
+}
+
+/// What an answer shows, without the limits and budgets that the caller may not see.
+pub fn as_seen(caller: &Caller, shown: impl Serialize) -> Result<Value, ApiError> {
+    let shown = serde_json::to_value(shown);
+    let mut shown = shown.map_err(|error| store::Error::other(format!("an answer: {error}")))?;
+    for (field, permission) in [
+        ("limits", Permission::LimitsRead),
+        ("budgets", Permission::BudgetsRead),
+    ] {
+        if let Some(fields) = shown.as_object_mut()
+            && !caller.may(permission)
+        {
+            fields.remove(field);
+        }
+    }
+    Ok(shown)
 }
 
 /// The same for what is no [`Thing`]: `stored` is what its tag is made of.

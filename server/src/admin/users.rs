@@ -63,7 +63,7 @@ pub async fn show(
     let slice = slice(tenant, id);
     let picture = resources::read_slice(&snapshot, &slice, &state.sealer).await?;
     snapshot.rollback().await.map_err(store::Error::from)?;
-    answer(StatusCode::OK, &picture, tenant, id, row.times)
+    answer(&caller, StatusCode::OK, &picture, tenant, id, row.times)
 }
 
 /// `POST /v1/admin/users`: a person in a tenant, by the platform. A tenant's people invite instead, as nobody can be made a
@@ -97,7 +97,14 @@ pub async fn create(
     let id = member(&laid.picture, tenant, &email);
     let id = id.ok_or_else(|| ApiError::not_found("user"))?;
     let row = store::catalog::row(&state.stores.config.read, Kind::User, id.0).await?;
-    answer(StatusCode::CREATED, &laid.picture, tenant, id, row.times)
+    answer(
+        &caller,
+        StatusCode::CREATED,
+        &laid.picture,
+        tenant,
+        id,
+        row.times,
+    )
 }
 
 /// `PATCH /v1/admin/users/{id}`
@@ -150,7 +157,14 @@ pub async fn change(
         );
     }
     let row = store::catalog::row(&state.stores.config.read, Kind::User, id.0).await?;
-    answer(StatusCode::OK, &laid.picture, tenant, id, row.times)
+    answer(
+        &caller,
+        StatusCode::OK,
+        &laid.picture,
+        tenant,
+        id,
+        row.times,
+    )
 }
 
 /// `DELETE /v1/admin/users/{id}`: out of the tenant, with the keys that are theirs there. By the platform and without `tenant`:
@@ -396,6 +410,7 @@ fn stored(picture: &Picture, tenant: TenantId, id: UserId) -> Option<Order> {
 }
 
 fn answer(
+    caller: &Caller,
     status: StatusCode,
     picture: &Picture,
     tenant: TenantId,
@@ -403,5 +418,6 @@ fn answer(
     times: Times,
 ) -> Result<HttpResponse, ApiError> {
     let stored = stored(picture, tenant, id).ok_or_else(|| ApiError::not_found("user"))?;
-    thing::tagged(status, id.0, times, &stored, &stored)
+    let shown = thing::as_seen(caller, &stored)?;
+    thing::tagged(status, id.0, times, &stored, shown)
 }

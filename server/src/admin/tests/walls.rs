@@ -123,3 +123,37 @@ async fn it_takes_as_long_to_be_anothers_as_to_be_nobodys() {
         }
     }
 }
+
+#[actix_rt::test]
+async fn limits_and_budgets_of_a_thing_are_for_those_who_may_see_such() {
+    const FILE: &str = "
+tenants:
+  - name: acme
+    roles: [{name: keeper, permissions: ['keys:read', 'users:read', 'groups:read']}, {name: watcher, permissions: ['keys:read', 'users:read', 'groups:read', 'limits:read']}]
+    groups: [{name: g, limits: [{metric: requests, per: day, max: 41}], budgets: [{amount: '6', period: month}]}]
+    users: [{email: a@acme.example, limits: [{metric: requests, per: day, max: 41}], budgets: [{amount: '6', period: month}]}]
+    keys: [{name: k, limits: [{metric: requests, per: day, max: 41}], budgets: [{amount: '6', period: month}]}]
+";
+    for test in all().await {
+        let app = app!(&test);
+        assert_eq!(answer(&app, document(FILE, "")).await.0, 200);
+        for (role, limits, budgets) in [
+            ("keeper", false, false),
+            ("watcher", true, false),
+            ("owner", true, true),
+        ] {
+            let named = serde_json::from_value(json!(role)).expect("a role");
+            let (status, made) = answer(&app, token(role, Some("acme"), &named)).await;
+            assert_eq!(status, 201, "{made}");
+            let value = text(&made["value"]);
+            for kind in ["keys", "users", "groups"] {
+                let (_, list) = answer(&app, by(&value, "GET", &format!("/{kind}"))).await;
+                let path = format!("/{kind}/{}", text(&list["data"][0]["id"]));
+                let (status, shown) = answer(&app, by(&value, "GET", &path)).await;
+                assert_eq!(status, 200, "{shown}");
+                let sees = ["limits", "budgets"].map(|field| shown.get(field).is_some());
+                assert_eq!(sees, [limits, budgets], "{role} {path}: {shown}");
+            }
+        }
+    }
+}
