@@ -10,7 +10,7 @@ use super::{
     State, access, audit,
     body::Order,
     error::{ApiError, Code},
-    login, thing,
+    login, thing, users,
 };
 use crate::{
     access::{Author, Caller},
@@ -36,14 +36,13 @@ const BETWEEN_MAILS_MS: i64 = 2 * 60_000;
 
 /// `POST /v1/admin/users/{id}/reset-link`: the links before it work no longer.
 pub async fn create(
-    _: Caller,
+    caller: Caller,
     author: Author,
     id: web::Path<String>,
     state: web::Data<State>,
 ) -> Result<HttpResponse, ApiError> {
     let id = UserId(thing::id(Kind::User, &id)?);
-    let person = store::users::one(&state.stores.config.read, id).await?;
-    let person = person.ok_or_else(|| ApiError::not_found("user"))?;
+    let person = users::find(&state.stores.config.read, &caller, id).await?;
     let transaction = state.stores.config.begin_write().await?;
     let made = new_link(&transaction, &state, &author, &person).await?;
     transaction.commit().await.map_err(store::Error::from)?;
@@ -56,15 +55,14 @@ pub async fn create(
 
 /// `DELETE /v1/admin/users/{id}/second-factor`: for whoever lost it with all codes. All sessions end, and they are told.
 pub async fn forget_factor(
-    _: Caller,
+    caller: Caller,
     author: Author,
     id: web::Path<String>,
     state: web::Data<State>,
 ) -> Result<HttpResponse, ApiError> {
     let id = UserId(thing::id(Kind::User, &id)?);
     let transaction = state.stores.config.begin_write().await?;
-    let person = store::users::one(&transaction, id).await?;
-    let person = person.ok_or_else(|| ApiError::not_found("user"))?;
+    let person = users::find(&transaction, &caller, id).await?;
     let was_on = sign_ins::find(&transaction, id).await?.totp_on;
     // A seed that waits for its confirmation goes as well.
     sign_ins::forget_factor(&transaction, id, now_ms()).await?;
@@ -87,14 +85,13 @@ pub async fn forget_factor(
 
 /// `DELETE /v1/admin/users/{id}/sessions`
 pub async fn sign_out(
-    _: Caller,
+    caller: Caller,
     author: Author,
     id: web::Path<String>,
     state: web::Data<State>,
 ) -> Result<HttpResponse, ApiError> {
     let id = UserId(thing::id(Kind::User, &id)?);
-    let person = store::users::one(&state.stores.config.read, id).await?;
-    let person = person.ok_or_else(|| ApiError::not_found("user"))?;
+    let person = users::find(&state.stores.config.read, &caller, id).await?;
     login::end_sessions(&state, &author, &person, None, "ended by an operator").await?;
     Ok(HttpResponse::NoContent().finish())
 }

@@ -127,15 +127,12 @@ impl Kind {
                 output::one(args.output.output, &answer.json()?)
             }
             Command::Change(args) => {
-                let mut order = args.order.read()?;
+                let order = args.order.read()?;
                 if order.is_empty() {
                     bail!("say what to change, by --set or --file");
                 }
                 let (client, tenant) = (args.target.client()?, args.tenant.as_deref());
                 let id = self.id_of(&client, tenant, &args.one).await?;
-                if let (true, Some(tenant)) = (self.names_its_tenant, tenant) {
-                    order.insert("tenant".to_owned(), tenant.into());
-                }
                 let path = self.place(&id, tenant);
                 let answer = client.send_json(Method::PATCH, &path, &order).await?;
                 output::one(args.output.output, &answer.json()?)
