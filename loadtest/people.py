@@ -14,7 +14,7 @@ from gauges import wrk
 from sections import script
 from stage import ALL_CORES, OTHER_CORE, Stage, fail, wrk_script
 
-TENANTS, USERS, KEYS = 1_000, 10_000, 50_000
+TENANTS, USERS, KEYS, OPERATORS = 1_000, 10_000, 50_000, 50
 PASSWORD = "the password of the bench"
 EMAIL = "bench@weir.example"
 SIGN_INS_A_SECOND = 20
@@ -40,7 +40,29 @@ def fill(data):
             "INSERT INTO key_secrets (id, key_id, slot, digest, hint, created_ms) VALUES (?, ?, 0, ?, '', 0)",
             [(uuid.uuid4().bytes, key[0], os.urandom(32)) for key in keys],
         )
+        fill_beside(database, [tenant[0] for tenant in tenants], [user[0] for user in users])
     database.close()
+
+
+def fill_beside(database, tenants, users):
+    """A group of ten, a role, a service token and an invitation that waits for each tenant, and some operators."""
+    many = database.executemany
+    groups = [(uuid.uuid4().bytes, tenant, "group") for tenant in tenants]
+    many("INSERT INTO groups (id, tenant_id, name, created_ms, updated_ms) VALUES (?, ?, ?, 0, 0)", groups)
+    members = [(groups[at % len(groups)][0], user, at // len(groups)) for at, user in enumerate(users)]
+    many("INSERT INTO group_members (group_id, user_id, position) VALUES (?, ?, ?)", members)
+    roles = [(uuid.uuid4().bytes, tenant, "auditor", '["usage:read","audit:read"]') for tenant in tenants]
+    many("INSERT INTO roles (id, tenant_id, name, permissions, created_ms, updated_ms) VALUES (?, ?, ?, ?, 0, 0)", roles)
+    tokens = [(uuid.uuid4().bytes, tenant, "ci", "developer", os.urandom(32)) for tenant in tenants]
+    many("INSERT INTO service_tokens (id, tenant_id, name, role, digest, hint, created_ms, updated_ms) VALUES (?, ?, ?, ?, ?, '', 0, 0)", tokens)
+    expires_ms = int(time.time() + 86_400) * 1_000
+    links = [(uuid.uuid4().bytes, os.urandom(32), f"new-{at}@many.example", tenant, expires_ms) for at, tenant in enumerate(tenants)]
+    many(
+        "INSERT INTO one_time_links (id, kind, digest, email, tenant_id, role, invited_by, proves_email, expires_ms, created_ms)"
+        " VALUES (?, 'invitation', ?, ?, ?, 'developer', 'bench', 0, ?, 0)",
+        links,
+    )
+    many("UPDATE users SET platform_role = 'platform_viewer' WHERE id = ?", [(user,) for user in users[:OPERATORS]])
 
 
 class Management:
@@ -92,6 +114,7 @@ def questions(asked):
         return found
 
     tenants, users, keys = ids("/tenants"), ids("/users"), ids("/keys")
+    groups, roles, tokens, invitations = ids("/groups"), ids("/roles"), ids("/service-tokens"), ids("/invitations")
     requests = [one["id"] for one in asked.get("/requests?limit=200")[0]["data"]]
 
     def of(list_, path):
@@ -103,16 +126,24 @@ def questions(asked):
         "users of a tenant": lambda at: f"/users?tenant=many-{at}",
         "keys, a page of 100": of(keys, "/keys?limit=100&cursor={id}"),
         "keys of a tenant": lambda at: f"/keys?tenant=many-{at}",
+        "groups, a page of 100": of(groups, "/groups?limit=100&cursor={id}"),
+        "roles, a page of 100": of(roles, "/roles?limit=100&cursor={id}"),
+        "service tokens, a page of 100": of(tokens, "/service-tokens?limit=100&cursor={id}"),
+        "invitations, a page of 100": of(invitations, "/invitations?limit=100&cursor={id}"),
+        "operators": lambda _: "/operators",
         "one tenant": of(tenants, "/tenants/{id}"),
         "one user": of(users, "/users/{id}"),
         "one key": of(keys, "/keys/{id}"),
         "what binds a key": of(keys, "/keys/{id}/bounds"),
         "what goes with a tenant": of(tenants, "/tenants/{id}/impact"),
+        "what goes with a key": of(keys, "/keys/{id}/impact"),
+        "who has a role": of(roles, "/roles/{id}/impact"),
         "channels": lambda _: "/channels",
         "models": lambda _: "/models",
         "limits, with what is left": lambda _: "/limits",
         "budgets, with what is spent": lambda _: "/budgets",
         "search by a piece of a name": lambda at: f"/search?q=user-{at * 37}",
+        "users by a piece of their name": lambda at: f"/users?q=User {at * 37}".replace(" ", "%20"),
         "usage of a day by model and key": lambda _: "/usage?by=model,key",
         "requests, a page of 50": lambda _: "/requests?limit=50",
         "one request": of(requests, "/requests/{id}"),

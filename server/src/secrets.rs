@@ -68,6 +68,27 @@ pub struct Sealed {
     pub master_key_id: String,
 }
 
+impl Sealed {
+    /// For what somebody else keeps until they bring it back: a cookie, a cursor. Letters, digits, `-`, `_` and `.`.
+    pub fn to_text(&self) -> String {
+        use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+
+        let bytes = BASE64_URL_SAFE_NO_PAD.encode(&self.bytes);
+        format!("{}.{bytes}", self.master_key_id)
+    }
+
+    /// What [`Self::to_text`] made; `None` if it cannot have.
+    pub fn from_text(text: &str) -> Option<Self> {
+        use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+
+        let (key, bytes) = text.split_once('.')?;
+        Some(Self {
+            bytes: BASE64_URL_SAFE_NO_PAD.decode(bytes).ok()?,
+            master_key_id: key.to_owned(),
+        })
+    }
+}
+
 /// Why a sealed secret does not open. It does not say what differed: an attacker who moves ciphertexts learns nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {

@@ -20,9 +20,9 @@ pub struct EffectiveBounds {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Impact {
-    /// Requests of the last seven days.
-    pub requests: i64,
-    /// When it was last used, RFC 3339; absent: not in the last 30 days.
+    /// Requests of the last seven days; absent for those who have no `usage:read`.
+    pub requests: Option<i64>,
+    /// When it was last used, RFC 3339; absent: not in the last 30 days, or as `requests` is.
     pub last_used_at: Option<String>,
     /// What goes along with it.
     pub goes_along: Vec<Dependants>,

@@ -220,8 +220,9 @@ pub struct ServiceTokenPatch {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AuditItem {
-    /// 1 and so on, without a gap over the whole installation.
-    pub seq: i64,
+    pub id: Uuid,
+    /// 1 and so on, without a gap over the whole installation; absent for callers of a tenant, whom it would tell how much others do.
+    pub seq: Option<i64>,
     /// RFC 3339.
     pub at: String,
     /// `admin_token`, `service_token`, `user` or `process`.

@@ -100,10 +100,10 @@ pub struct ProviderItem {
     /// Whether any of its credentials could take a call now.
     pub up: bool,
     pub credentials: Vec<CredentialItem>,
-    /// Requests that it answered in the last hour.
-    pub requests: i64,
+    /// Requests that it answered in the last hour; absent, as all below, for those who have no `usage:read`.
+    pub requests: Option<i64>,
     /// Those of them that failed.
-    pub errors: i64,
+    pub errors: Option<i64>,
     /// From 0 to 1; absent where there was no request.
     pub success_rate: Option<f64>,
     pub total_ms: Option<Percentiles>,

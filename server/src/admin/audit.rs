@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use actix_web::{HttpRequest, web};
 use serde::Serialize;
 use serde_json::{Map, Value};
+use uuid::Uuid;
 use weir_api_types::{
     apply::{Action, Change, FieldChange},
     manage::{AuditItem, AuditVerdict, Page},
@@ -16,8 +17,9 @@ use super::{
     list,
 };
 use crate::{
-    access::Caller,
+    access::{Caller, Reach},
     resources,
+    secrets::{Place, Sealed, Sealer, Secret},
     store::{
         self,
         audit::{Done, KeptHead},
@@ -31,13 +33,13 @@ pub async fn list(
     request: HttpRequest,
     state: web::Data<State>,
 ) -> Result<web::Json<Page<AuditItem>>, ApiError> {
-    let bad = |detail: &str| ApiError::new(Code::InvalidQuery, detail);
     let mut words = list::words(&request)?;
     let rows = list::rows(&mut words)?;
-    let before = words.remove("cursor").map(|text| text.parse());
-    let before = before
-        .transpose()
-        .map_err(|_| bad("cursor is what next_cursor said."))?;
+    let before = words.remove("cursor").map(|text| {
+        let row = row_of(&state.sealer, &caller, &text);
+        row.ok_or_else(|| ApiError::new(Code::InvalidQuery, "cursor is what next_cursor said."))
+    });
+    let before = before.transpose()?;
     let tenant = words.remove("tenant");
     let mut moment = |word: &str| {
         let at_ms = words.remove(word).map(|text| resources::instant(&text));
@@ -56,12 +58,42 @@ pub async fn list(
     list::refuse_rest(&words)?;
     let scope = list::scope(&state, &caller, tenant.as_deref()).await?;
     let db = &state.stores.config.read;
-    let data = store::audit::list(db, scope, &asked, before, rows).await?;
-    let next_cursor = data
-        .last()
-        .filter(|_| data.len() as u64 >= rows)
-        .map(|last| last.seq.to_string());
+    let mut data = store::audit::list(db, scope, &asked, before, rows).await?;
+    let last = data.last().filter(|_| data.len() as u64 >= rows);
+    let last = last.and_then(|last| last.seq);
+    let next_cursor = last.map(|seq| sealed(&state.sealer, &caller, seq));
+    let next_cursor = next_cursor.transpose()?;
+    if caller.reach != Reach::Platform {
+        data.iter_mut().for_each(|item| item.seq = None);
+    }
     Ok(web::Json(Page { data, next_cursor }))
+}
+
+/// Where the cursors of a caller's pages are sealed to.
+fn place(caller: &Caller) -> Place {
+    let tenant = match caller.reach {
+        Reach::Platform => None,
+        Reach::Tenant(tenant) => Some(tenant.0),
+    };
+    Place {
+        table: "cursors",
+        column: "audit_log",
+        row: Uuid::nil(),
+        tenant,
+    }
+}
+
+/// The row after which a page goes on. Sealed, as rows are counted over the whole installation (threats.md, T11).
+fn sealed(sealer: &Sealer, caller: &Caller, seq: i64) -> Result<String, ApiError> {
+    let sealed = sealer.seal(&Secret::new(seq.to_string()), place(caller));
+    let sealed = sealed.map_err(|error| store::Error::other(error.to_string()))?;
+    Ok(sealed.to_text())
+}
+
+/// The row that such a cursor says. None if this caller was never given it.
+fn row_of(sealer: &Sealer, caller: &Caller, text: &str) -> Option<i64> {
+    let opened = sealer.open(&Sealed::from_text(text)?, place(caller)).ok()?;
+    opened.expose().parse().ok()
 }
 
 /// `GET /v1/admin/audit-log/verify`, against a head that was kept if `seq` and `head` say one.

@@ -7,7 +7,14 @@ use weir_api_types::{
     sign_in::{GoTo, IdentityItem, NewIdentity},
 };
 
-use super::{ProviderClient, State, audit, body::Order, error::ApiError, login, me::person};
+use super::{
+    ProviderClient, State, audit,
+    body::Order,
+    error::ApiError,
+    list::{self, Latest},
+    login,
+    me::person,
+};
 use crate::{
     access::{Author, Caller},
     store::{self, identities},
@@ -16,14 +23,12 @@ use crate::{
 /// `GET /v1/admin/me/identities`
 pub async fn list(
     caller: Caller,
+    Latest(page): Latest,
     state: web::Data<State>,
 ) -> Result<web::Json<Page<IdentityItem>>, ApiError> {
     let (me, _) = person(&caller)?;
-    let data = identities::of_user(&state.stores.config.read, me).await?;
-    Ok(web::Json(Page {
-        data,
-        next_cursor: None,
-    }))
+    let listed = identities::of_user(&state.stores.config.read, me, &page).await?;
+    Ok(list::answer(listed))
 }
 
 /// `POST /v1/admin/me/identities`: the browser goes to the provider and comes back; then it is known who one is there.

@@ -129,30 +129,10 @@ pub async fn impact(
         }));
     }
     let scope = list::scope_of(&caller);
-    let name = Some(id.to_string());
-    let mut usage = UsageQuery {
-        from: Some(moment(now_ms() - WEEK_MS)),
-        ..UsageQuery::default()
+    let used = match caller.may(Permission::UsageRead) {
+        true => Some(used(&state, scope, kind, id).await?),
+        false => None,
     };
-    let mut log = RequestQuery::default();
-    match kind {
-        Kind::Tenant => (usage.tenant, log.tenant) = (name.clone(), name),
-        Kind::Group => (usage.group, log.group) = (name.clone(), name),
-        Kind::User => (usage.user, log.user) = (name.clone(), name),
-        Kind::Key => (usage.key, log.key) = (name.clone(), name),
-        Kind::Channel => (usage.channel, log.channel) = (name.clone(), name),
-        _ => {
-            let known = store::names::model(db, id).await?;
-            (usage.model, log.model) = (known.clone(), known);
-        }
-    }
-    let rows = reports::usage::usage(&state.stores, scope, &usage, now_ms()).await?;
-    let newest = Part {
-        after: None,
-        rows: 1,
-        newest_first: true,
-    };
-    let last = reports::log::page(&state.stores, scope, &log, newest, now_ms()).await?;
     let mut goes = match (kind, caller.reach) {
         (Kind::User, Reach::Tenant(tenant)) => {
             store::users::count_theirs(db, tenant, id.into()).await?
@@ -169,14 +149,52 @@ pub async fn impact(
         count,
     });
     Ok(web::Json(Impact {
-        requests: rows.first().map_or(0, |row| row.requests),
-        last_used_at: last.data.first().map(|item| item.at.clone()),
+        requests: used.as_ref().map(|used| used.requests),
+        last_used_at: used.and_then(|used| used.last_at),
         goes_along: goes.collect(),
         needed_by: match kind {
             Kind::Channel => store::channels::needed(db, id.into()).await?,
             _ => None,
         },
     }))
+}
+
+/// How a thing was used of late.
+struct Used {
+    /// In the last week.
+    requests: i64,
+    last_at: Option<String>,
+}
+
+async fn used(state: &State, scope: store::Scope, kind: Kind, id: Uuid) -> Result<Used, ApiError> {
+    let name = Some(id.to_string());
+    let mut usage = UsageQuery {
+        from: Some(moment(now_ms() - WEEK_MS)),
+        ..UsageQuery::default()
+    };
+    let mut log = RequestQuery::default();
+    match kind {
+        Kind::Tenant => (usage.tenant, log.tenant) = (name.clone(), name),
+        Kind::Group => (usage.group, log.group) = (name.clone(), name),
+        Kind::User => (usage.user, log.user) = (name.clone(), name),
+        Kind::Key => (usage.key, log.key) = (name.clone(), name),
+        Kind::Channel => (usage.channel, log.channel) = (name.clone(), name),
+        _ => {
+            let known = store::names::model(&state.stores.config.read, id).await?;
+            (usage.model, log.model) = (known.clone(), known);
+        }
+    }
+    let rows = reports::usage::usage(&state.stores, scope, &usage, now_ms()).await?;
+    let newest = Part {
+        after: None,
+        rows: 1,
+        newest_first: true,
+    };
+    let last = reports::log::page(&state.stores, scope, &log, newest, now_ms()).await?;
+    Ok(Used {
+        requests: rows.first().map_or(0, |row| row.requests),
+        last_at: last.data.first().map(|item| item.at.clone()),
+    })
 }
 
 /// The kind that a path is about, by its first piece.

@@ -3,16 +3,19 @@
 use actix_web::web;
 use weir_api_types::manage::{InstanceItem, Page};
 
-use super::{State, error::ApiError};
+use super::{
+    State,
+    error::ApiError,
+    list::{self, Unsorted},
+};
 use crate::{access::Caller, store};
 
-/// `GET /v1/admin/instances`: all of them, there is no second page.
+/// `GET /v1/admin/instances`
 pub async fn list(
     _: Caller,
+    Unsorted(page): Unsorted,
     state: web::Data<State>,
 ) -> Result<web::Json<Page<InstanceItem>>, ApiError> {
-    Ok(web::Json(Page {
-        data: store::instances::list(&state.stores.config).await?,
-        next_cursor: None,
-    }))
+    let listed = store::instances::list(&state.stores.config, &page).await?;
+    Ok(list::answer(listed))
 }

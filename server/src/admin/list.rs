@@ -185,16 +185,32 @@ impl FromRequest for Latest {
     type Future = Ready<Result<Self, ApiError>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(words(request).and_then(|mut words| {
-            let asked = asked_in(&mut words, By::Created, true)?;
-            if asked.tenant.is_some() {
-                let detail = "tenant means nothing here.";
-                return Err(ApiError::new(Code::InvalidQuery, detail));
-            }
-            refuse_rest(&words)?;
-            Ok(Self(asked.page))
-        }))
+        ready(of_nobody(request, By::Created, true).map(Self))
     }
+}
+
+/// Which part of a list that is no tenant's, in the order of ids.
+pub struct Unsorted(pub Page);
+
+impl FromRequest for Unsorted {
+    type Error = ApiError;
+    type Future = Ready<Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(of_nobody(request, By::Id, false).map(Self))
+    }
+}
+
+/// A query of a list that knows of no tenants.
+fn of_nobody(request: &HttpRequest, by: By, is_descending: bool) -> Result<Page, ApiError> {
+    let mut words = words(request)?;
+    let asked = asked_in(&mut words, by, is_descending)?;
+    if asked.tenant.is_some() {
+        let detail = "tenant means nothing here.";
+        return Err(ApiError::new(Code::InvalidQuery, detail));
+    }
+    refuse_rest(&words)?;
+    Ok(asked.page)
 }
 
 /// What all lists take, and the words that are left.

@@ -129,7 +129,7 @@ routes! {
         DELETE Caller => me::end_session, "End one of one's own sessions." => 204;
     }
     "/me/identities" {
-        GET Caller => identities::list, "How identity providers know one." => 200 page IdentityItem;
+        GET Caller => identities::list, "How identity providers know one, the latest first.", ? PageQuery => 200 page IdentityItem;
         POST Caller fresh => identities::add, "Sign in with an identity provider from now on: go there, and come back.",
             json NewIdentity => 200 one GoTo;
     }
@@ -287,7 +287,7 @@ routes! {
             json KeyToCheck => 200 one KeyCheck;
     }
     "/instances" {
-        GET InstancesRead => instances::list, "The living instances." => 200 page InstanceItem;
+        GET InstancesRead => instances::list, "The living instances.", ? PageQuery => 200 page InstanceItem;
     }
     "/limits" {
         GET LimitsRead => limits::limits, "List limits with what they have left.", ? ListQuery, ? BoundQuery => 200 page LimitItem;

@@ -1,7 +1,5 @@
 //! How the installation is: this instance, the channels, what there is and what went through today.
 
-use std::collections::HashMap;
-
 use actix_web::{HttpRequest, HttpResponse, web};
 use uuid::Uuid;
 use weir_api_types::{
@@ -16,7 +14,7 @@ use super::{
     list::{self, ByName},
 };
 use crate::{
-    access::{Caller, Reach},
+    access::{Caller, Permission, Reach},
     clock::now_ms,
     reports,
     resources::export::moment,
@@ -50,16 +48,27 @@ pub async fn providers(
     let owners = names::of(db, Named::Tenant, &owners).await?;
     let now_ms = now_ms();
     let span = now_ms - HOUR_MS..now_ms;
-    let rows = reports::usage::by_channel(&state.stores, scope, span).await?;
+    let rows = match caller.may(Permission::UsageRead) {
+        true => Some(reports::usage::by_channel(&state.stores, scope, span).await?),
+        false => None,
+    };
     Ok(list::answer(stored.map(|channel| {
         let item = channels::item(&state, &channel, &owners);
-        provider(item, (state.is_up)(&channel), &rows)
+        let row = rows.as_ref().map(|rows| rows.get(&item.id));
+        let row = row.map(Option::<&UsageRow>::cloned);
+        provider(
+            item,
+            (state.is_up)(&channel),
+            row.map(Option::unwrap_or_default),
+        )
     })))
 }
 
-fn provider(item: ChannelItem, up: bool, rows: &HashMap<Uuid, UsageRow>) -> ProviderItem {
-    let row = rows.get(&item.id).cloned().unwrap_or_default();
-    let details = row.details.unwrap_or_default();
+/// A channel with the usage of its last hour, if that is the caller's to know.
+fn provider(item: ChannelItem, up: bool, row: Option<UsageRow>) -> ProviderItem {
+    let requests = row.as_ref().map(|row| row.requests);
+    let errors = row.as_ref().map(|row| row.errors);
+    let details = row.and_then(|row| row.details).unwrap_or_default();
     ProviderItem {
         id: item.id,
         tenant: item.tenant,
@@ -68,8 +77,8 @@ fn provider(item: ChannelItem, up: bool, rows: &HashMap<Uuid, UsageRow>) -> Prov
         enabled: item.enabled,
         up,
         credentials: item.credentials,
-        requests: row.requests,
-        errors: row.errors,
+        requests,
+        errors,
         success_rate: details.success_rate,
         total_ms: details.total_ms,
         first_byte_ms: details.first_byte_ms,
@@ -97,7 +106,7 @@ pub async fn stats(
     let today = rows.into_iter().next().unwrap_or_default();
     let is_operator = caller.reach == Reach::Platform;
     let instances = match scope {
-        Scope::Platform => store::instances::list(&state.stores.config).await?.len() as u64,
+        Scope::Platform => store::instances::living(&state.stores.config).await?.len() as u64,
         Scope::Tenant(_) => 0,
     };
     let in_flight = match is_operator {

@@ -12,7 +12,7 @@ use super::{
 
 const PATH: &str = "/v1/admin/audit-log";
 const COLUMNS: &[&str] = &[
-    "seq", "at", "actor", "name", "address", "tenant", "action", "object",
+    "at", "actor", "name", "address", "tenant", "action", "object", "seq",
 ];
 
 /// What can be done with the audit log.
@@ -107,7 +107,6 @@ pub async fn run(command: Command) -> anyhow::Result<()> {
 
 fn row(item: &AuditItem) -> Vec<String> {
     vec![
-        item.seq.to_string(),
         item.at.clone(),
         item.actor.clone(),
         item.actor_name.clone(),
@@ -115,5 +114,6 @@ fn row(item: &AuditItem) -> Vec<String> {
         item.tenant.clone().unwrap_or_default(),
         item.action.clone(),
         item.object.clone(),
+        item.seq.map(|seq| seq.to_string()).unwrap_or_default(),
     ]
 }

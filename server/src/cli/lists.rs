@@ -13,7 +13,7 @@ use weir_api_types::{
 use super::{
     client::with_query,
     credentials,
-    listing::{ListArgs, NamedArgs, Narrowed, Words, show},
+    listing::{ListArgs, NamedArgs, Narrowed, Words, show, show_sorted},
     system,
     things::{self, Kind, OneArgs},
 };
@@ -434,8 +434,8 @@ pub async fn providers(args: NamedArgs) -> anyhow::Result<()> {
                 item.kind.as_str().to_owned(),
                 item.enabled.to_string(),
                 item.up.to_string(),
-                item.requests.to_string(),
-                item.errors.to_string(),
+                item.requests.map(|n| n.to_string()).unwrap_or_default(),
+                item.errors.map(|n| n.to_string()).unwrap_or_default(),
                 rate.unwrap_or_default(),
                 p95.unwrap_or_default(),
             ]
@@ -449,10 +449,11 @@ pub async fn instances(args: ListArgs) -> anyhow::Result<()> {
     let columns = [
         "name", "version", "started", "silent", "catalog", "behind", "leads",
     ];
-    show(
+    show_sorted(
         "/v1/admin/instances",
         args,
         &columns,
+        |item: &InstanceItem| (item.name.clone(), item.id),
         |item: &InstanceItem| {
             vec![
                 item.name.clone(),

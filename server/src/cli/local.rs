@@ -7,9 +7,10 @@ use uuid::Uuid;
 
 use super::output;
 use crate::{
+    access::Author,
     catalog::Current,
     config::{self, Config, Flags},
-    jobs::{self, RefreshCatalog},
+    jobs::{self, RefreshCatalog, replay::Replayed},
     limits::Shared,
     redis::Redis,
     secrets::Sealer,
@@ -46,6 +47,7 @@ pub async fn replay(args: StoreArgs, file: &Path) -> anyhow::Result<()> {
     connect::migrate(&stores, Migrate::Never).await?;
     let replayed = async {
         let (replayed, events) = jobs::replay::replay(&stores, &sealer, file).await?;
+        note(&stores, &sealer, file, replayed).await?;
         if let Some(redis) = Redis::open(&config.redis()).context("redis_url")? {
             let current = Arc::new(Current::default());
             let refresh = RefreshCatalog {
@@ -74,6 +76,24 @@ pub async fn replay(args: StoreArgs, file: &Path) -> anyhow::Result<()> {
         "{} events booked, {} had been booked before, {} records are damaged or foreign{torn}.\n",
         replayed.inserted, replayed.duplicates, replayed.skipped
     ))
+}
+
+/// Tells the audit log what of a file was booked: where nothing was, nothing has changed.
+async fn note(
+    stores: &Stores,
+    sealer: &Sealer,
+    file: &Path,
+    replayed: Replayed,
+) -> anyhow::Result<()> {
+    if replayed.inserted == 0 {
+        return Ok(());
+    }
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    let told = serde_json::json!({"events": replayed.inserted});
+    let done = store::audit::one("usage_replay", None, &name, &told);
+    let author = Author::process("weir usage replay");
+    let noted = store::audit::note(stores, sealer, &author, &[done]).await;
+    noted.context("the events are booked, but the audit log could not be told")
 }
 
 pub(super) fn load(args: StoreArgs) -> anyhow::Result<Config> {

@@ -91,18 +91,10 @@ struct OfArgs {
 enum Factor {
     /// Make a seed for an application that shows codes; standard input has your password.
     Begin(OneArgs),
-    /// Put it in force; shows the recovery codes, this once.
-    Confirm(ConfirmArgs),
+    /// Put it in force: standard input has the six digits that the application shows now. Shows the recovery codes, this once.
+    Confirm(OneArgs),
     /// Be asked for none any longer; standard input has your password.
     Remove(DoArgs),
-}
-
-#[derive(Debug, Args)]
-struct ConfirmArgs {
-    /// Six digits, as the application shows them now.
-    code: String,
-    #[command(flatten)]
-    one: OneArgs,
 }
 
 #[derive(Debug, Subcommand)]
@@ -196,11 +188,12 @@ async fn factor(command: Factor) -> anyhow::Result<()> {
     match command {
         Factor::Begin(args) => args.send(Method::POST, &path, &proof()?).await,
         Factor::Confirm(args) => {
+            let [code] = passwords([Hidden("Code")])?;
             let order = FactorCode {
-                code: Sensitive::new(args.code),
+                code: Sensitive::new(code),
             };
             let path = format!("{path}/confirm");
-            args.one.send(Method::POST, &path, &order).await
+            args.send(Method::POST, &path, &order).await
         }
         Factor::Remove(args) => {
             let client = args.target.client()?;

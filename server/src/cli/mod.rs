@@ -313,7 +313,7 @@ mod tests {
             "weir me --acting-in acme",
             "weir me change --set contact=x",
             "weir me password",
-            "weir me second-factor confirm 123456 --output json",
+            "weir me second-factor confirm --output json",
             "weir me sessions end 0b6ee0d1-7a6c-4a9b-9c36-0a4f8c9b7d3e",
             "weir me keys create laptop --set models=[gpt-*] --acting-in acme",
             "weir me keys rotate laptop --grace 2h",

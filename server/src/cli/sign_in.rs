@@ -9,12 +9,13 @@ use serde::Serialize;
 use weir_api_types::{
     people::{Access, Credentials, PasswordReset, ResetRequest, SessionItem},
     secret::Sensitive,
+    sign_in::SignInProvider,
 };
 
 use super::{
-    client::{Answer, Client, Target},
+    client::{Answer, Client, Target, with_query},
     exit::Failure,
-    output,
+    output::{self, OutputArg},
 };
 
 /// What the server says to somebody whose second factor is asked for.
@@ -23,10 +24,32 @@ const SESSIONS: &str = "/v1/admin/me/sessions";
 
 /// `weir sign-in`
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct SignInArgs {
+    #[command(subcommand)]
+    other: Option<OtherWay>,
     /// With which address.
-    #[arg(long)]
-    email: String,
+    #[arg(long, required = true)]
+    email: Option<String>,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+/// What is known of signing in without an address.
+#[derive(Debug, Subcommand)]
+enum OtherWay {
+    /// List the identity providers that one may sign in with, each with where a browser begins.
+    Providers(ProvidersArgs),
+}
+
+/// `weir sign-in providers`
+#[derive(Debug, Args)]
+struct ProvidersArgs {
+    /// Those of a tenant too, by its name.
+    #[arg(long, value_name = "NAME")]
+    tenant: Option<String>,
+    #[command(flatten)]
+    output: OutputArg,
     #[command(flatten)]
     server: ServerArgs,
 }
@@ -60,9 +83,13 @@ impl ServerArgs {
 
 /// Prints an access token, alone on standard output. The password is the first line of standard input, a code the second.
 pub async fn sign_in(args: SignInArgs) -> anyhow::Result<()> {
+    if let Some(OtherWay::Providers(args)) = args.other {
+        return providers(args).await;
+    }
+    let email = args.email.context("--email says whom")?;
     let [password] = passwords([Hidden("Password")])?;
     let order = Credentials {
-        email: args.email,
+        email,
         password: Sensitive::new(password),
         code: None,
     };
@@ -72,6 +99,21 @@ pub async fn sign_in(args: SignInArgs) -> anyhow::Result<()> {
     let access: Access = answer.json()?;
     eprintln!("Good for {} s:", access.expires_in);
     output::print(&format!("{}\n", access.access_token))
+}
+
+async fn providers(args: ProvidersArgs) -> anyhow::Result<()> {
+    let words = [("tenant", args.tenant.as_deref())];
+    let path = with_query("/v1/admin/sign-in/providers", &words);
+    let answer = args.server.client()?.get(&path).await?;
+    let mut found: Vec<SignInProvider> = answer.json()?;
+    let server = args.server.url.trim_end_matches('/');
+    for provider in &mut found {
+        provider.url = format!("{server}{}", provider.url);
+    }
+    let columns = ["id", "name", "url"];
+    output::list(args.output.output, &found, &columns, |one| {
+        vec![one.id.to_string(), one.name.clone(), one.url.clone()]
+    })
 }
 
 /// Ends the session that the token is of.

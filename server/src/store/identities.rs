@@ -243,19 +243,30 @@ pub async fn forget_all(db: &impl ConnectionTrait, provider: Uuid) -> Result<()>
 }
 
 /// How providers know somebody.
-pub async fn of_user(db: &impl ConnectionTrait, user: UserId) -> Result<Vec<IdentityItem>> {
-    let rows = identity::Entity::find()
-        .find_also_related(identity_provider::Entity)
-        .filter(identity::Column::UserId.eq(user.0))
-        .order_by_asc(identity::Column::CreatedMs)
+pub async fn of_user(
+    db: &impl ConnectionTrait,
+    user: UserId,
+    page: &Page,
+) -> Result<Listed<IdentityItem>> {
+    let query = identity::Entity::find().filter(identity::Column::UserId.eq(user.0));
+    let columns = Columns {
+        id: identity::Column::Id,
+        name: identity::Column::Subject,
+        created_ms: identity::Column::CreatedMs,
+        enabled: None,
+    };
+    let rows = page.named(db, query, columns).await?;
+    let providers = rows.data.iter().map(|row| row.provider_id);
+    let providers = identity_provider::Entity::find()
+        .filter(identity_provider::Column::Id.is_in(providers))
         .all(db)
         .await?;
-    let items = rows.into_iter().map(|(row, provider)| IdentityItem {
+    let name = |id: Uuid| providers.iter().find(|provider| provider.id == id);
+    Ok(rows.map(|row: identity::Model| IdentityItem {
         id: row.id,
-        provider: provider.map(|provider| provider.name).unwrap_or_default(),
+        provider: name(row.provider_id).map_or_else(String::new, |known| known.name.clone()),
         created_at: moment(row.created_ms),
-    });
-    Ok(items.collect())
+    }))
 }
 
 /// Forgets one of somebody's identities; at which provider.

@@ -6,7 +6,7 @@ use sea_orm::{ConnectionTrait, DbBackend, Statement};
 use uuid::Uuid;
 use weir_api_types::manage::InstanceItem;
 
-use super::{Database, Error, Result, catalog, moment};
+use super::{Database, Error, Listed, Page, Result, catalog, moment};
 
 /// An instance that was not heard of for so long has ended, whatever became of it.
 pub const SILENCE_MS: i64 = 15_000;
@@ -103,8 +103,13 @@ pub async fn lead(db: &Database, task: &str, me: &Me) -> Result<bool> {
     Ok(row.is_some())
 }
 
+/// A page of the living instances, in the order of their ids.
+pub async fn list(db: &Database, page: &Page) -> Result<Listed<InstanceItem>> {
+    Ok(page.among(living(db).await?, |item| item.id))
+}
+
 /// The living instances, with how many versions of the catalog each is behind.
-pub async fn list(db: &Database) -> Result<Vec<InstanceItem>> {
+pub async fn living(db: &Database) -> Result<Vec<InstanceItem>> {
     let connection = &db.read;
     let backend = connection.get_database_backend();
     let newest = catalog::version(connection).await?.number;
@@ -166,12 +171,12 @@ mod tests {
             assert!(!lead(db, "jobs", &two).await.expect("asked"));
             assert!(lead(db, "jobs", &one).await.expect("asked"), "it goes on");
             assert!(lead(db, "other", &two).await.expect("asked"));
-            let living = list(db).await.expect("a list");
-            let living: Vec<_> = living
+            let found = living(db).await.expect("a list");
+            let found: Vec<_> = found
                 .iter()
                 .map(|item| (item.name.as_str(), item.leads, item.behind))
                 .collect();
-            assert_eq!(living, [("one", true, 0), ("two", true, 0)]);
+            assert_eq!(found, [("one", true, 0), ("two", true, 0)]);
             leave(db, one.id).await.expect("left");
             assert!(lead(db, "jobs", &two).await.expect("asked"));
             // One that died without a word.
@@ -181,7 +186,7 @@ mod tests {
                 .await
                 .expect("updated");
             assert_eq!(heard_of(db, 60_000).await.expect("a list"), [two.id]);
-            assert!(list(db).await.expect("a list").is_empty());
+            assert!(living(db).await.expect("a list").is_empty());
             let three = me("three");
             assert_eq!(beat(db, &three, 0).await.expect("a beat"), 1);
             let expired = "UPDATE leaders SET until_ms = until_ms - 20000";

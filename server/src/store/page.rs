@@ -147,6 +147,21 @@ impl Page {
         self.rows(db, query, columns.id, by).await
     }
 
+    /// The same of rows that are few and read all at once.
+    pub(super) fn among<T>(&self, mut all: Vec<T>, id: impl Fn(&T) -> Uuid) -> Listed<T> {
+        let after = self.after.as_ref().map(|cursor| cursor.id);
+        all.retain(|one| after.is_none_or(|after| id(one) > after));
+        all.sort_by_key(&id);
+        let rows = usize::try_from(self.rows.min(MAX_ROWS)).unwrap_or(usize::MAX);
+        let is_full = all.len() >= rows;
+        all.truncate(rows);
+        let next = all.last().filter(|_| is_full);
+        Listed {
+            next: next.map(|last| id(last).to_string()),
+            data: all,
+        }
+    }
+
     async fn rows<E: EntityTrait>(
         &self,
         db: &impl ConnectionTrait,

@@ -325,9 +325,16 @@ async fn second_factor(of: &Asks<'_>, url: &str) -> String {
     let totp = totp_rs::TOTP::new(totp_rs::Algorithm::SHA1, 6, 0, 30, secret, None, name).unwrap();
     let now_s = || weir::clock::now_ms().unsigned_abs() / 1_000;
     let now = totp.generate(now_s());
-    let words = ["me", "second-factor", "confirm", &now];
-    let (path, code) = ("/me/second-factor/confirm", json!({"code": now}));
-    of.ask(url, &words, Method::POST, path, code).await;
+    match of.way {
+        Way::CommandLine => {
+            let words = ["me", "second-factor", "confirm"];
+            of.command(url, &words, &now).await;
+        }
+        Way::Http => {
+            let (path, code) = ("/me/second-factor/confirm", json!({"code": now}));
+            of.http(url, Method::POST, path, code).await;
+        }
+    }
     // A code works once: the next step's.
     totp.generate(now_s() + 30)
 }

@@ -4,12 +4,7 @@
 //! so that no other browser can end it. What the provider's token says of an address counts for nothing but to make somebody who is
 //! not known yet: a person is linked to a provider by their own consent, signed in (threats.md, A6).
 
-use actix_web::{
-    HttpRequest, HttpResponse,
-    http::header::{self},
-    web,
-};
-use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+use actix_web::{HttpRequest, HttpResponse, http::header, web};
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq as _;
 use uuid::Uuid;
@@ -396,19 +391,13 @@ fn seal(sealer: &Sealer, under_way: &UnderWay) -> Result<String, ApiError> {
     let text = serde_json::to_string(under_way).map_err(|error| failed(error.to_string()))?;
     let sealed = sealer.seal(&Secret::new(text), IN_COOKIE);
     let sealed = sealed.map_err(|error| failed(error.to_string()))?;
-    let bytes = BASE64_URL_SAFE_NO_PAD.encode(&sealed.bytes);
-    Ok(format!("{}.{bytes}", sealed.master_key_id))
+    Ok(sealed.to_text())
 }
 
 /// The sign-in that the request's cookie says, while it may go on.
 fn shown(request: &HttpRequest, sealer: &Sealer) -> Option<UnderWay> {
     let value = super::cookie_of(request, COOKIE)?;
-    let (key, bytes) = value.split_once('.')?;
-    let sealed = Sealed {
-        bytes: BASE64_URL_SAFE_NO_PAD.decode(bytes).ok()?,
-        master_key_id: key.to_owned(),
-    };
-    let text = sealer.open(&sealed, IN_COOKIE).ok()?;
+    let text = sealer.open(&Sealed::from_text(value)?, IN_COOKIE).ok()?;
     let under_way: UnderWay = serde_json::from_str(text.expose()).ok()?;
     (under_way.expires_ms > now_ms()).then_some(under_way)
 }

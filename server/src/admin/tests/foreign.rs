@@ -127,8 +127,12 @@ async fn of_somebody_else(test: &TestStores, provider: uuid::Uuid) -> (uuid::Uui
     store::identities::link(db, provider, user, HUSH, now_ms())
         .await
         .expect("an identity");
-    let identities = store::identities::of_user(db, user).await;
-    (id, identities.expect("identities")[0].id)
+    let page = store::Page {
+        rows: 1,
+        ..store::Page::default()
+    };
+    let identities = store::identities::of_user(db, user, &page).await;
+    (id, identities.expect("identities").data[0].id)
 }
 
 /// All that is the other tenant's, as the database has it: its rows of every table with a tenant.

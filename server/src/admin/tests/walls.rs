@@ -157,3 +157,41 @@ tenants:
         }
     }
 }
+
+#[actix_rt::test]
+async fn how_much_a_thing_is_used_is_for_those_who_may_see_usage() {
+    const FILE: &str = "
+channels: [{name: own, tenant: acme, kind: openai, base_url: 'https://own.example/v1', credentials: [sk-own]}]
+tenants:
+  - name: acme
+    policies: {own_channels: true}
+    roles: [{name: keeper, permissions: ['channels:read', 'keys:read']}]
+    keys: [{name: k}]
+";
+    for test in all().await {
+        let app = app!(&test);
+        assert_eq!(answer(&app, document(FILE, "")).await.0, 200);
+        for (role, sees) in [("keeper", false), ("owner", true)] {
+            let named = serde_json::from_value(json!(role)).expect("a role");
+            let (_, made) = answer(&app, token(role, Some("acme"), &named)).await;
+            let value = text(&made["value"]);
+            let ask = async |path: &str| {
+                let (status, shown) = answer(&app, by(&value, "GET", path)).await;
+                assert_eq!(status, 200, "{role} {path}: {shown}");
+                shown
+            };
+            let providers = ask("/providers").await;
+            let provider = &providers["data"][0];
+            assert_eq!(provider["name"], "own", "{providers}");
+            for field in ["requests", "errors"] {
+                assert_eq!(provider[field].is_number(), sees, "{role}: {provider}");
+            }
+            for kind in ["channels", "keys"] {
+                let list = ask(&format!("/{kind}")).await;
+                let path = format!("/{kind}/{}/impact", text(&list["data"][0]["id"]));
+                let impact = ask(&path).await;
+                assert_eq!(impact["requests"].is_number(), sees, "{role}: {impact}");
+            }
+        }
+    }
+}

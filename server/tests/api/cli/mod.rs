@@ -10,7 +10,7 @@ mod watch;
 
 use std::path::Path;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use weir_upstream::Behaviour;
 
 use crate::{
@@ -381,6 +381,17 @@ async fn a_segment_of_a_machine_that_is_gone_is_booked_once_by_replay() {
     );
 
     let server = Binary::serve(&environment, &[]).await;
+    let words = [
+        "audit",
+        "list",
+        "--action",
+        "usage_replay",
+        "--output",
+        "json",
+    ];
+    let noted: Value = serde_json::from_str(&succeeded(&server.weir(&words).await)).unwrap();
+    let told = noted.as_array().unwrap().iter().map(|row| &row["after"]);
+    assert_eq!(told.collect::<Vec<_>>(), [&json!({"events": 3})], "{noted}");
     let usage = succeeded(
         &server
             .weir(&["usage", "--by", "model", "--output", "json"])

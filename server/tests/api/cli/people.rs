@@ -49,14 +49,18 @@ async fn token_of(bench: &Bench, more: &str) -> String {
     printed.trim().to_owned()
 }
 
-/// A command of Li's.
-async fn by(bench: &Bench, token: &str, arguments: &[&str]) -> Output {
+/// A command of Li's that gets this line.
+async fn says(bench: &Bench, token: &str, arguments: &[&str], line: &str) -> Output {
     let environment = [
         ("WEIR_URL".to_owned(), bench.url.clone()),
         ("WEIR_TOKEN".to_owned(), token.to_owned()),
     ];
-    let lines = format!("{PASSWORD}\n");
-    weir_with_input(&environment, arguments, &lines).await
+    weir_with_input(&environment, arguments, &format!("{line}\n")).await
+}
+
+/// A command of Li's that may ask for the password.
+async fn by(bench: &Bench, token: &str, arguments: &[&str]) -> Output {
+    says(bench, token, arguments, PASSWORD).await
 }
 
 both_stores!(
@@ -139,8 +143,9 @@ both_stores!(
         let (secret, name) = (secret.to_bytes().unwrap(), String::new());
         let totp = totp_rs::TOTP::new(totp_rs::Algorithm::SHA1, 6, 0, 30, secret, None, name);
         let code = totp.unwrap().generate(weir::clock::now_ms().unsigned_abs() / 1_000);
-        let confirm = ["me", "second-factor", "confirm", &code, "--output", "json"];
-        let confirmed = succeeded(&by(&bench, &token, &confirm).await);
+        let confirm = ["me", "second-factor", "confirm", "--output", "json"];
+        let confirmed = says(&bench, &token, &confirm, &code).await;
+        let confirmed = succeeded(&confirmed);
         let confirmed: Value = serde_json::from_str(&confirmed).unwrap();
         let recovery = |at: usize| format!("{}\n", confirmed["codes"][at].as_str().unwrap());
 

@@ -11,6 +11,7 @@ use crate::{
     both_stores,
     support::{
         Bench,
+        binary::{succeeded, weir},
         people::Person,
         provider::{CLIENT, Provider, SECRET, Twist},
     },
@@ -71,6 +72,22 @@ both_stores!(people_are_what_their_groups_at_the_provider_say, |bench| {
         list[0]["url"],
         format!("/v1/admin/sign-in/with/{id}"),
         "{list}"
+    );
+    let url = &bench.admin_url;
+    let words = [
+        "sign-in",
+        "providers",
+        "--tenant",
+        "acme",
+        "--url",
+        url,
+        "--output",
+        "csv",
+    ];
+    let listed = succeeded(&weir(&[], &words).await);
+    assert_eq!(
+        listed,
+        format!("id,name,url\r\n{id},acme id,{url}/v1/admin/sign-in/with/{id}\r\n")
     );
 
     provider.person("eve", "Eve@acme.example", &["others", "eng"]);
