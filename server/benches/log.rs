@@ -32,28 +32,32 @@ const DAY_MS: i64 = 24 * 3_600_000;
 const SEARCHES: usize = 200;
 const ROWS: u64 = 100;
 
-/// An event's number decides all of it: `n` of them, evenly over the days.
+/// A digest of an event's number decides all of it but when it was: `n` of them, evenly over the days. Of each tenant's calls some have
+/// each of its keys, people, models, channels and outcomes.
 const MAKE: &str = "
 INSERT INTO usage_events (id, tenant_id, key_id, user_id, started_ms, source, endpoint, dialect, model, channel_id, outcome,
     status, error_code, streamed, count, input_tokens, output_tokens, estimated, unpriced, cost_nanos, charge_nanos,
     first_byte_us, total_us, request_bytes, response_bytes, attempts, instance)
 SELECT
-    (lpad(to_hex(at_ms), 12, '0') || '7' || substr(md5('a' || n), 1, 3) || '8' || substr(md5('b' || n), 1, 15))::uuid,
+    (lpad(to_hex(at_ms), 12, '0') || '7' || substr(digest, 1, 3) || '8' || substr(digest, 4, 15))::uuid,
     lpad(to_hex(tenant), 32, '0')::uuid,
-    lpad(to_hex(1000000 + tenant * 50 + n % 50), 32, '0')::uuid,
-    lpad(to_hex(2000000 + tenant * 10 + n % 10), 32, '0')::uuid,
-    at_ms, 'api', '/v1/chat/completions', 'openai', 'model-' || (n % 20), lpad(to_hex(1 + n % 8), 32, '0')::uuid,
-    CASE WHEN n % 40 = 0 THEN 'refused' WHEN n % 97 = 0 THEN 'upstream_error' ELSE 'ok' END,
-    CASE WHEN n % 40 = 0 THEN 429 WHEN n % 97 = 0 THEN 502 ELSE 200 END,
-    CASE WHEN n % 40 = 0 THEN 'rate_limit_exceeded' WHEN n % 97 = 0 THEN 'upstream_error' END,
+    lpad(to_hex(1000000 + tenant * 50 + dice % 50), 32, '0')::uuid,
+    lpad(to_hex(2000000 + tenant * 10 + dice / 50 % 10), 32, '0')::uuid,
+    at_ms, 'api', '/v1/chat/completions', 'openai', 'model-' || (dice / 500 % 20), lpad(to_hex(1 + dice / 10000 % 8), 32, '0')::uuid,
+    CASE WHEN refused THEN 'refused' WHEN failed THEN 'upstream_error' ELSE 'ok' END,
+    CASE WHEN refused THEN 429 WHEN failed THEN 502 WHEN moved THEN 304 ELSE 200 END,
+    CASE WHEN refused THEN 'rate_limit_exceeded' WHEN failed THEN 'upstream_error' END,
     n % 2 = 0, 1, 200 + n % 900, 60 + n % 300, false, false, (n % 5000) * 1000, (n % 5000) * 1000,
     40000 + n % 9000, 300000 + n % 4000000, 800, 2400,
     '[{\"channel\": \"00000000-0000-0000-0000-000000000001\", \"credential\": null, \"upstream_model\": \"m\", \"started_us\": 40, \"took_us\": 300, \"status\": 200, \"failure\": null, \"usage\": {}, \"estimated\": false, \"cost\": 0}]'::jsonb,
     'bench'
 FROM (
-    SELECT n, $3::bigint + n * $4::bigint / $5::bigint AS at_ms,
-        CASE WHEN n % 10 = 0 THEN 1 ELSE 1 + (n * 7919) % 1000 END AS tenant
-    FROM generate_series($1::bigint, $2::bigint) AS n
+    SELECT n, at_ms, digest, dice, CASE WHEN dice / 80000 % 10 = 0 THEN 1 ELSE 1 + dice / 800000 % 1000 END AS tenant,
+        dice / 800000000 % 40 = 0 AS refused, dice / 32000000000 % 97 = 0 AS failed, dice / 3104000000000 % 500 = 0 AS moved
+    FROM (
+        SELECT n, $3::bigint + n * $4::bigint / $5::bigint AS at_ms, digest, ('x' || substr(digest, 19, 14))::bit(56)::bigint AS dice
+        FROM (SELECT n, md5(n::text) AS digest FROM generate_series($1::bigint, $2::bigint) AS n) AS numbers
+    ) AS diced
 ) AS numbered";
 
 fn main() -> anyhow::Result<()> {
@@ -122,6 +126,7 @@ async fn measure(stores: &Stores, from_ms: i64) -> anyhow::Result<()> {
         "channel",
         "status 429",
         "status 5xx",
+        "status 3xx",
         "error",
         "id",
         "key and status",
@@ -184,6 +189,7 @@ fn conditions(kind: &str, tenant: u128, random: &mut StdRng) -> Vec<(Field, Is)>
         "channel" => vec![(Field::Channel, id(random.random_range(1..9)))],
         "status 429" => vec![(Field::Status, Is::Within(429..=429))],
         "status 5xx" => vec![(Field::Status, Is::Within(500..=599))],
+        "status 3xx" => vec![(Field::Status, Is::Within(300..=399))],
         "error" => vec![(Field::Error, Is::Word("upstream_error".to_owned()))],
         "key and status" => vec![
             (Field::Key, id(key)),

@@ -81,7 +81,7 @@ pub fn invitation(tenant: &str, inviter: &str, url: &str) -> Letter {
         subject: format!("You are invited to {}", line(tenant)),
         text: format!(
             "{} invites you to {} on Weir.\n\nThis link works once, for a week, and for you alone:\n\n{url}\n\n\
-             If you do not know what this is about, do nothing.\n",
+             `weir invitations accept` takes it, too.\n\nIf you do not know what this is about, do nothing.\n",
             line(inviter),
             line(tenant)
         ),
@@ -94,7 +94,7 @@ pub fn reset(url: &str) -> Letter {
         subject: "Set another password".to_owned(),
         text: format!(
             "Somebody asked for another password for your account on Weir.\n\nThis link works once, for half an hour:\n\n{url}\n\n\
-             If it was not you, do nothing: your password stays as it is.\n"
+             `weir password-reset take` takes it, too.\n\nIf it was not you, do nothing: your password stays as it is.\n"
         ),
     }
 }

@@ -57,7 +57,6 @@ pub fn management(app: &mut web::ServiceConfig) {
         .route("/docs/api/{file:.*}", web::get().to(admin::openapi::page))
         .route("/docs/{name}", web::get().to(pages::document))
         .route("/metrics", web::get().to(pages::metrics))
-        .route("/health/detailed", web::get().to(pages::detailed))
         .configure(admin::configure);
 }
 

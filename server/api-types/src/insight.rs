@@ -20,9 +20,10 @@ pub struct EffectiveBounds {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Impact {
-    /// Requests of the last seven days; absent for those who have no `usage:read`.
+    /// Requests of the last seven days; absent for those who have no `usage:read`, and of a role, with which nothing is called.
     pub requests: Option<i64>,
-    /// When it was last used, RFC 3339; absent: not in the last 30 days, or as `requests` is.
+    /// When it was last used, RFC 3339; absent: not in the last 30 days, of a role, or for those who
+    /// have no `requests:read`.
     pub last_used_at: Option<String>,
     /// What goes along with it.
     pub goes_along: Vec<Dependants>,
@@ -43,7 +44,7 @@ pub struct Dependants {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Hit {
-    /// `tenant`, `user`, `group`, `key`, `channel`, `model` or `request`.
+    /// `tenant`, `user`, `role`, `group`, `key`, `channel`, `model` or `request`.
     pub kind: String,
     pub id: Uuid,
     /// Its name, of a user the e-mail address.

@@ -331,4 +331,8 @@ pub struct FacetCount {
 pub struct Neighbours {
     pub newer: Option<Uuid>,
     pub older: Option<Uuid>,
+    /// Until when newer ones were looked for, RFC 3339, where time ran out before one was found; absent: to the end.
+    pub newer_looked_to: Option<String>,
+    /// The same of older ones.
+    pub older_looked_to: Option<String>,
 }

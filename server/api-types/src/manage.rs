@@ -220,6 +220,7 @@ pub struct ServiceTokenPatch {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AuditItem {
+    /// The row's own, for good.
     pub id: Uuid,
     /// 1 and so on, without a gap over the whole installation; absent for callers of a tenant, whom it would tell how much others do.
     pub seq: Option<i64>,

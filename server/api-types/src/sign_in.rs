@@ -90,7 +90,7 @@ pub struct GroupRole {
 pub struct SignInProvider {
     pub id: Uuid,
     pub name: String,
-    /// Where a browser begins.
+    /// Where a browser begins: with the setting `public_url` below that, otherwise a path of the asked server's.
     pub url: String,
 }
 

@@ -77,7 +77,7 @@ permissions! {
     InTenants ServiceTokensWrite = "service_tokens:write", "Make, change and delete service tokens that may do no more than oneself.";
     InTenants IdentityProvidersRead = "identity_providers:read", "See through whom people sign in.";
     InTenants IdentityProvidersWrite = "identity_providers:write", "Make, change and delete the providers that say who people are, and which role their groups have.";
-    InTenants AuditRead = "audit:read", "See what was changed, by whom.";
+    InTenants AuditRead = "audit:read", "See what was changed, by whom: all values as they were and became, also of what one may not see otherwise.";
     OnPlatform AuditVerify = "audit:verify", "Have the audit log's chain checked.";
     OnPlatform ResourcesRead = "resources:read", "Export the whole configuration.";
     OnPlatform ResourcesWrite = "resources:write", "Apply a configuration file.";

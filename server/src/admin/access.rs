@@ -107,30 +107,27 @@ pub async fn needs<B: MessageBody + 'static>(
     request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<EitherBody<B>>, Error> {
-    if needs == Needs::Nothing {
-        let refused = admit_anybody(&request);
-        if let Err(error) = refused {
+    let admitted = match needs {
+        Needs::Nothing => admit_anybody(&request).map(|()| None),
+        _ => admit(&request, needs, mark).await.map(Some),
+    };
+    let caller = match admitted {
+        Ok(caller) => caller,
+        Err(error) => {
             let (request, _) = request.into_parts();
             return Ok(ServiceResponse::from_err(error, request).map_into_right_body());
         }
-        return Ok(next.call(request).await?.map_into_left_body());
-    }
-    match admit(&request, needs, mark).await {
-        Ok(caller) => {
-            request.extensions_mut().insert(caller.clone());
-            let is_keyed = request.method() == Method::POST
-                && request.headers().contains_key(idempotency::HEADER)
-                && mark != Mark::Secret;
-            if is_keyed {
-                return idempotency::once(&caller, request, next).await;
-            }
-            Ok(next.call(request).await?.map_into_left_body())
-        }
-        Err(error) => {
-            let (request, _) = request.into_parts();
-            Ok(ServiceResponse::from_err(error, request).map_into_right_body())
+    };
+    if let Some(caller) = caller {
+        request.extensions_mut().insert(caller.clone());
+        let is_keyed = request.method() == Method::POST
+            && request.headers().contains_key(idempotency::HEADER)
+            && mark != Mark::Secret;
+        if is_keyed {
+            return idempotency::once(&caller, request, next).await;
         }
     }
+    Ok(next.call(request).await?.map_into_left_body())
 }
 
 /// A route that asks nothing of who calls.

@@ -83,14 +83,15 @@ fn place(caller: &Caller) -> Place {
     }
 }
 
-/// The row after which a page goes on. Sealed, as rows are counted over the whole installation (threats.md, T11).
+/// The row after which a page goes on. Sealed, as rows are counted over the whole installation (threats.md, T11), and as long for the
+/// first one as for the last.
 fn sealed(sealer: &Sealer, caller: &Caller, seq: i64) -> Result<String, ApiError> {
-    let sealed = sealer.seal(&Secret::new(seq.to_string()), place(caller));
+    let sealed = sealer.seal(&Secret::new(format!("{seq:020}")), place(caller));
     let sealed = sealed.map_err(|error| store::Error::other(error.to_string()))?;
     Ok(sealed.to_text())
 }
 
-/// The row that such a cursor says. None if this caller was never given it.
+/// The row that such a cursor says. None if nobody of the caller's reach was given it.
 fn row_of(sealer: &Sealer, caller: &Caller, text: &str) -> Option<i64> {
     let opened = sealer.open(&Sealed::from_text(text)?, place(caller)).ok()?;
     opened.expose().parse().ok()

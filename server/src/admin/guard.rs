@@ -32,7 +32,7 @@ pub async fn guard<B: MessageBody + 'static>(
     request.extensions_mut().insert(id);
     let id = id.to_string();
     let origin = allowed_origin(&request);
-    let answered = if is_ours(&request) {
+    let answered = if is_ours(request.request()) {
         if let (Some(origin), true) = (&origin, is_preflight(&request)) {
             let (request, _) = request.into_parts();
             let answered = ServiceResponse::new(request, preflight(origin));
@@ -105,7 +105,7 @@ fn refuse<B>(request: HttpRequest, error: &ApiError, id: &str) -> ServiceRespons
 }
 
 /// One `Host`, and a name of ours. A request without any was refused before, as HTTP/1.1 demands one.
-fn is_ours(request: &ServiceRequest) -> bool {
+pub fn is_ours(request: &HttpRequest) -> bool {
     let Some(state) = request.app_data::<web::Data<State>>() else {
         return false;
     };

@@ -128,11 +128,7 @@ pub async fn impact(
             ..Impact::default()
         }));
     }
-    let scope = list::scope_of(&caller);
-    let used = match caller.may(Permission::UsageRead) {
-        true => Some(used(&state, scope, kind, id).await?),
-        false => None,
-    };
+    let used = used(&state, &caller, kind, id).await?;
     let mut goes = match (kind, caller.reach) {
         (Kind::User, Reach::Tenant(tenant)) => {
             store::users::count_theirs(db, tenant, id.into()).await?
@@ -149,8 +145,8 @@ pub async fn impact(
         count,
     });
     Ok(web::Json(Impact {
-        requests: used.as_ref().map(|used| used.requests),
-        last_used_at: used.and_then(|used| used.last_at),
+        requests: used.requests,
+        last_used_at: used.last_at,
         goes_along: goes.collect(),
         needed_by: match kind {
             Kind::Channel => store::channels::needed(db, id.into()).await?,
@@ -159,14 +155,15 @@ pub async fn impact(
     }))
 }
 
-/// How a thing was used of late.
+/// How a thing was used of late, as far as that is the caller's to know.
 struct Used {
     /// In the last week.
-    requests: i64,
+    requests: Option<i64>,
     last_at: Option<String>,
 }
 
-async fn used(state: &State, scope: store::Scope, kind: Kind, id: Uuid) -> Result<Used, ApiError> {
+async fn used(state: &State, caller: &Caller, kind: Kind, id: Uuid) -> Result<Used, ApiError> {
+    let scope = list::scope_of(caller);
     let name = Some(id.to_string());
     let mut usage = UsageQuery {
         from: Some(moment(now_ms() - WEEK_MS)),
@@ -184,17 +181,26 @@ async fn used(state: &State, scope: store::Scope, kind: Kind, id: Uuid) -> Resul
             (usage.model, log.model) = (known.clone(), known);
         }
     }
-    let rows = reports::usage::usage(&state.stores, scope, &usage, now_ms()).await?;
+    let requests = match caller.may(Permission::UsageRead) {
+        true => {
+            let rows = reports::usage::usage(&state.stores, scope, &usage, now_ms()).await?;
+            Some(rows.first().map_or(0, |row| row.requests))
+        }
+        false => None,
+    };
     let newest = Part {
         after: None,
         rows: 1,
         newest_first: true,
     };
-    let last = reports::log::page(&state.stores, scope, &log, newest, now_ms()).await?;
-    Ok(Used {
-        requests: rows.first().map_or(0, |row| row.requests),
-        last_at: last.data.first().map(|item| item.at.clone()),
-    })
+    let last_at = match caller.may(Permission::RequestsRead) {
+        true => {
+            let page = reports::log::page(&state.stores, scope, &log, newest, now_ms()).await?;
+            page.data.first().map(|item| item.at.clone())
+        }
+        false => None,
+    };
+    Ok(Used { requests, last_at })
 }
 
 /// The kind that a path is about, by its first piece.

@@ -190,7 +190,7 @@ pub async fn accept(
     let link = link.ok_or_else(over)?;
     let known = store::users::of_email(db, &link.email).await?;
     // Hashing takes its time, and nobody waits for it in a transaction.
-    let (shown, hashed) = match (known, password) {
+    let (shown, hashed, evidence) = match (known, password) {
         (None, None) => return Err(ApiError::field("password", "is needed for a new account")),
         (_, password) if code.is_some() && (known.is_none() || password.is_none()) => {
             let message = "goes with the password of an account that there is";
@@ -198,11 +198,11 @@ pub async fn accept(
         }
         (None, Some(password)) => {
             let hashed = state.login.passwords.hash("password", &password).await?;
-            ("new password", Some(hashed))
+            ("new password", Some(hashed), None)
         }
         (Some(known), None) => {
             is_themselves(&request, known).await?;
-            ("session", None)
+            ("session", None, None)
         }
         // Whoever is nowhere else cannot sign in before.
         (Some(known), Some(password)) => {
@@ -215,11 +215,11 @@ pub async fn accept(
                 code,
             };
             let coming = login::Place::Coming;
-            let (person, shown) = login::proven(&request, &state, shown, coming).await?;
-            if person.id != known {
+            let proven = login::proven(&request, &state, shown, coming).await?;
+            if proven.person.id != known {
                 return Err(over());
             }
-            (shown, None)
+            (proven.by, None, Some(proven.evidence))
         }
     };
     let mut change = Change::begin(&state.stores).await?;
@@ -236,6 +236,9 @@ pub async fn accept(
     store::users::put(db, &person, now_ms).await?;
     if let Some(hashed) = hashed {
         sign_ins::put_password(db, person.id, hashed, now_ms).await?;
+    }
+    if let Some(evidence) = evidence {
+        evidence.still_holds(db, person.id).await?;
     }
     let place = person.membership(tenant);
     let role_names = RoleNames::of(db, place.map(|place| place.role)).await?;

@@ -15,7 +15,7 @@ use super::{
     body::Order as Body,
     error::{ApiError, Code},
     list,
-    thing::{self, IfMatch, Thing, normal_name},
+    thing::{self, IfMatch, Made, Thing, normal_name},
 };
 use crate::{
     access::{Author, Caller},
@@ -63,18 +63,19 @@ pub async fn create(
 ) -> Result<HttpResponse, ApiError> {
     let owner = state.tenant_of(&caller, order.0.tenant.as_deref()).await?;
     let made = thing::make::<Keys>(&state, &caller, &author, order.0, Some(owner)).await?;
+    shown_once(&state, &caller, made).await
+}
+
+/// The answer to whoever made a key, the only one with its value.
+pub async fn shown_once(
+    state: &State,
+    caller: &Caller,
+    made: Made,
+) -> Result<HttpResponse, ApiError> {
     let (status, value) = (StatusCode::CREATED, made.value);
     let show = |shown: &mut KeyDetail| shown.key.value = value.map(Sensitive::new);
-    thing::answer::<Keys>(
-        &state,
-        &caller,
-        status,
-        &made.picture,
-        made.id,
-        made.times,
-        show,
-    )
-    .await
+    let (picture, id, times) = (&made.picture, made.id, made.times);
+    thing::answer::<Keys>(state, caller, status, picture, id, times, show).await
 }
 
 /// `POST /v1/admin/keys/{id}/rotate`: another value, shown in this one answer. The key stays who it is.
@@ -97,7 +98,8 @@ pub async fn rotate(
     let slice = Keys::slice(edit.db(), owner, Some(id), None).await?;
     let before = edit.read(&slice).await?;
     let absent = || ApiError::not_found("key");
-    if_match.check(&Keys::stored(&before, id).ok_or_else(absent)?)?;
+    let stored = Keys::stored(&before, id).ok_or_else(absent)?;
+    if_match.check(&thing::as_seen(&caller, &stored)?)?;
     let (mut rotated, value) = (before.clone(), Value::generate());
     let key = rotated.keys.get_mut(&KeyId(id)).ok_or_else(absent)?;
     let ends_ms = now_ms() + i64::from(grace_seconds) * 1_000;

@@ -15,7 +15,7 @@ mod channels;
 pub mod error;
 mod granted;
 mod groups;
-mod guard;
+pub mod guard;
 mod hosts;
 mod idempotency;
 mod identities;
@@ -234,7 +234,19 @@ pub fn configure(config: &mut ServiceConfig) {
     let scope = routes::mount(web::scope("/v1/admin"))
         .default_service(web::to(error::not_found))
         .wrap(from_fn(guard::guard));
-    config.service(scope);
+    let status = web::resource("/health/detailed")
+        .route(web::get().to(system::status))
+        .default_service(web::to(error::method_not_allowed))
+        .wrap(from_fn(|request, next| {
+            access::needs(
+                access::Needs::To(crate::access::Permission::SystemRead),
+                access::Mark::Plain,
+                request,
+                next,
+            )
+        }))
+        .wrap(from_fn(guard::guard));
+    config.service(scope).service(status);
 }
 
 #[cfg(test)]

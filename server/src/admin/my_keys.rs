@@ -3,12 +3,11 @@
 //! What whoever runs the tenant has set on a key, its limits, its end, that it is off, its owner does not take away: they make,
 //! rename, rotate, switch off and delete.
 
-use actix_web::{HttpResponse, http::StatusCode, web};
+use actix_web::{HttpResponse, web};
 use uuid::Uuid;
 use weir_api_types::{
     manage::{KeyItem, Page},
-    orders::{Key, KeyDetail, MyKey, MyKeyPatch, Rotation},
-    secret::Sensitive,
+    orders::{Key, MyKey, MyKeyPatch, Rotation},
 };
 
 use super::{
@@ -67,18 +66,7 @@ pub async fn create(
         ..Key::default()
     };
     let made = thing::make::<Keys>(&state, &caller, &author, order, Some(tenant)).await?;
-    let (status, value) = (StatusCode::CREATED, made.value);
-    let show = |shown: &mut KeyDetail| shown.key.value = value.map(Sensitive::new);
-    thing::answer::<Keys>(
-        &state,
-        &caller,
-        status,
-        &made.picture,
-        made.id,
-        made.times,
-        show,
-    )
-    .await
+    keys::shown_once(&state, &caller, made).await
 }
 
 /// `PATCH /v1/admin/me/keys/{id}`

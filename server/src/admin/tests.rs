@@ -115,16 +115,12 @@ impl<S> Answers for S where
 async fn answer<S: Answers>(app: &S, request: TestRequest) -> (u16, Value) {
     let response = call_service(app, request.to_request()).await;
     let status = response.status().as_u16();
-    assert_eq!(
-        response.headers().get("cache-control").expect("a header"),
-        "no-store"
-    );
-    let id = response
-        .headers()
-        .get("x-request-id")
-        .expect("an id")
-        .clone();
-    let kind = response.headers().get("content-type").cloned();
+    let said = |name: &str| response.headers().get(name).cloned();
+    assert_eq!(said("cache-control").expect("a header"), "no-store");
+    // No page, whatever stands in it (threats.md, H10).
+    assert_eq!(said("x-content-type-options").expect("a header"), "nosniff");
+    let id = said("x-request-id").expect("an id");
+    let kind = said("content-type");
     let body = to_bytes(response.into_body()).await.expect("a body");
     if body.is_empty() {
         return (status, Value::Null);

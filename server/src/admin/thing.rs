@@ -276,7 +276,7 @@ impl<'a, T: Thing> Changing<'a, T> {
         let (before, id, owner) = (self.before, self.id, self.owner);
         let absent = || ApiError::not_found(T::KIND.as_str());
         let stored = T::stored(&before, id).ok_or_else(absent)?;
-        if_match.check(&stored)?;
+        if_match.check(&as_seen(self.caller, &stored)?)?;
         let order = order(&stored)?;
         may_bound(self.caller, T::bounds(&order))?;
         T::allow(self.caller, &before, owner, &order, false)?;
@@ -328,7 +328,7 @@ pub async fn delete<T: Thing>(
     let before = edit.read(&slice).await?;
     let stored = T::stored(&before, id);
     let stored = stored.ok_or_else(|| ApiError::not_found(T::KIND.as_str()))?;
-    if_match.check(&stored)?;
+    if_match.check(&as_seen(&caller, &stored)?)?;
     if let Some(what) = T::needed(edit.db(), id).await? {
         let detail = format!("The {what} needs it.");
         return Err(ApiError::new(Code::InUse, detail));

@@ -119,12 +119,18 @@ pub async fn change(
 ) -> Result<HttpResponse, ApiError> {
     let (id, mut order) = (id_of(&id)?, order.0);
     let asked = tenant_in(&request)?;
+    if let (Some(asked), Some(ordered)) = (&asked, &order.tenant)
+        && asked != ordered
+    {
+        let message = "is another tenant than the query names";
+        return Err(ApiError::field("tenant", message));
+    }
     order.tenant = order.tenant.or(asked);
     let edit = Edit::begin(&state.stores, &state.sealer, &author).await?;
     let person = find(edit.db(), &caller, id).await?;
     let tenant = tenant_of(&state, &caller, &person, order.tenant.as_deref()).await?;
     let before = edit.read(&slice(tenant, id)).await?;
-    if_match.check(&stored(&before, tenant, id))?;
+    if_match.check(&thing::as_seen(&caller, stored(&before, tenant, id))?)?;
     may_change(edit.db(), &caller, &person, tenant, &order).await?;
     let mut renamed = before.clone();
     let mut email = person.email.clone();
@@ -193,7 +199,7 @@ pub async fn delete(
     let of = tenant.or_else(|| person.memberships.first().map(|place| place.tenant));
     if let Some(of) = of {
         let before = edit.read(&slice(of, id)).await?;
-        if_match.check(&stored(&before, of, id))?;
+        if_match.check(&thing::as_seen(&caller, stored(&before, of, id))?)?;
     }
     let gone: Vec<TenantId> = match tenant {
         Some(tenant) => vec![tenant],
@@ -418,6 +424,6 @@ fn answer(
     times: Times,
 ) -> Result<HttpResponse, ApiError> {
     let stored = stored(picture, tenant, id).ok_or_else(|| ApiError::not_found("user"))?;
-    let shown = thing::as_seen(caller, &stored)?;
-    thing::tagged(status, id.0, times, &stored, shown)
+    let seen = thing::as_seen(caller, &stored)?;
+    thing::tagged(status, id.0, times, &seen, &seen)
 }

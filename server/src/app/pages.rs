@@ -254,22 +254,6 @@ async fn check(answers: impl Future<Output = bool>) -> Check {
     }
 }
 
-/// `GET /health/detailed`: the same as `/v1/admin/status`, for operators.
-pub async fn detailed(request: HttpRequest, admin: web::Data<admin::State>) -> HttpResponse {
-    match admin::access::identify(&request).await {
-        Ok(caller) if caller.may(Permission::SystemRead) => {
-            let status = (admin.system)().await;
-            HttpResponse::Ok()
-                .insert_header((header::CACHE_CONTROL, "no-store"))
-                .json(status)
-        }
-        Ok(_) => HttpResponse::Forbidden().finish(),
-        Err(_) => HttpResponse::Unauthorized()
-            .insert_header((header::WWW_AUTHENTICATE, "Bearer"))
-            .finish(),
-    }
-}
-
 /// `GET /health`: 200 also while a store is gone, since it says whether the process lives.
 pub async fn health(state: web::Data<State>) -> HttpResponse {
     HttpResponse::Ok()
@@ -324,14 +308,16 @@ async fn is_let_in(request: &HttpRequest) -> bool {
     caller.is_ok_and(|caller| caller.may(Permission::MetricsRead))
 }
 
-/// A listener on loopback is asked by this machine alone, unless a proxy stands before it and says so.
+/// A listener on loopback is asked by this machine alone, unless a proxy stands before it and says so, or a browser that a page of a
+/// name of its own leads here (threats.md, H5).
 fn may_read_metrics(request: &HttpRequest, state: &State) -> bool {
     let is_forwarded = request.headers().contains_key("x-forwarded-for")
         || request.headers().contains_key("forwarded");
+    let is_ours = admin::guard::is_ours(request);
     match state.reach {
-        Reach::Operators => return true,
-        Reach::ThisMachine if !is_forwarded => return true,
-        Reach::ThisMachine | Reach::Anybody => {}
+        Reach::Operators if is_ours => return true,
+        Reach::ThisMachine if is_ours && !is_forwarded => return true,
+        Reach::Operators | Reach::ThisMachine | Reach::Anybody => {}
     }
     let presented = request
         .headers()

@@ -2,6 +2,7 @@
 
 use awc::http::Method;
 use clap::{Args, Subcommand};
+use serde_json::json;
 use uuid::Uuid;
 use weir_api_types::{
     manage::AnyRole,
@@ -73,6 +74,8 @@ pub struct DeleteArgs {
     /// Its id, as the list shows it.
     id: Uuid,
     #[command(flatten)]
+    output: OutputArg,
+    #[command(flatten)]
     target: Target,
 }
 
@@ -85,7 +88,9 @@ pub async fn run(command: Command) -> anyhow::Result<()> {
         Command::Delete(args) => {
             let path = format!("{PATH}/{}", args.id);
             args.target.client()?.delete(&path).await?;
-            output::print(&format!("invitation {} is taken back.\n", args.id))
+            let now = json!({"id": args.id, "deleted": true});
+            let words = format!("invitation {} is taken back.\n", args.id);
+            output::done(args.output.output, &now, &words)
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::{
     access::Author,
     catalog::Current,
     config::{self, Config, Flags},
-    jobs::{self, RefreshCatalog, replay::Replayed},
+    jobs::{self, RefreshCatalog},
     limits::Shared,
     redis::Redis,
     secrets::Sealer,
@@ -46,8 +46,9 @@ pub async fn replay(args: StoreArgs, file: &Path) -> anyhow::Result<()> {
     let stores = open(&config).await?;
     connect::migrate(&stores, Migrate::Never).await?;
     let replayed = async {
-        let (replayed, events) = jobs::replay::replay(&stores, &sealer, file).await?;
-        note(&stores, &sealer, file, replayed).await?;
+        // Before: whatever becomes of it, the audit log has that it was begun.
+        let note = async |events| note(&stores, &sealer, file, events).await;
+        let (replayed, events) = jobs::replay::replay(&stores, &sealer, file, note).await?;
         if let Some(redis) = Redis::open(&config.redis()).context("redis_url")? {
             let current = Arc::new(Current::default());
             let refresh = RefreshCatalog {
@@ -78,22 +79,14 @@ pub async fn replay(args: StoreArgs, file: &Path) -> anyhow::Result<()> {
     ))
 }
 
-/// Tells the audit log what of a file was booked: where nothing was, nothing has changed.
-async fn note(
-    stores: &Stores,
-    sealer: &Sealer,
-    file: &Path,
-    replayed: Replayed,
-) -> anyhow::Result<()> {
-    if replayed.inserted == 0 {
-        return Ok(());
-    }
+/// Tells the audit log that a file with so many events is to be booked.
+async fn note(stores: &Stores, sealer: &Sealer, file: &Path, events: usize) -> anyhow::Result<()> {
     let name = file.file_name().unwrap_or_default().to_string_lossy();
-    let told = serde_json::json!({"events": replayed.inserted});
+    let told = serde_json::json!({"events": events});
     let done = store::audit::one("usage_replay", None, &name, &told);
     let author = Author::process("weir usage replay");
     let noted = store::audit::note(stores, sealer, &author, &[done]).await;
-    noted.context("the events are booked, but the audit log could not be told")
+    noted.context("nothing is booked, as the audit log cannot be told")
 }
 
 pub(super) fn load(args: StoreArgs) -> anyhow::Result<Config> {

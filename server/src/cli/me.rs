@@ -3,6 +3,7 @@
 use anyhow::bail;
 use awc::http::Method;
 use clap::{Args, Subcommand};
+use serde_json::json;
 use uuid::Uuid;
 use weir_api_types::{
     orders::Rotation,
@@ -15,7 +16,7 @@ use super::{
     client::Target,
     keys::RotateArgs,
     listing::{ListArgs, NamedArgs, show},
-    output,
+    output::{self, OutputArg},
     sign_in::{Hidden, passwords},
     system::{OneArgs, one},
     things::{self, CreateArgs, Kind, OrderArgs},
@@ -71,9 +72,11 @@ struct ChangeArgs {
     one: OneArgs,
 }
 
-/// Something that shows nothing.
+/// Something that shows nothing but that it is done.
 #[derive(Debug, Args)]
 struct DoArgs {
+    #[command(flatten)]
+    output: OutputArg,
     #[command(flatten)]
     target: Target,
 }
@@ -83,6 +86,8 @@ struct DoArgs {
 struct OfArgs {
     /// Its id, as the list shows it.
     id: Uuid,
+    #[command(flatten)]
+    output: OutputArg,
     #[command(flatten)]
     target: Target,
 }
@@ -161,13 +166,19 @@ pub async fn run(args: MeArgs) -> anyhow::Result<()> {
             let client = args.target.client()?;
             let path = format!("{PATH}/password");
             client.send_json(Method::POST, &path, &order).await?;
-            output::print("The password is another one; all other sessions are over.\n")
+            let now = json!({"password_changed": true});
+            output::done(
+                args.output.output,
+                &now,
+                "The password is another one; all other sessions are over.\n",
+            )
         }
         Command::Prove(args) => {
             let client = args.target.client()?;
             let path = format!("{PATH}/proof");
             client.send_json(Method::POST, &path, &proof()?).await?;
-            output::print("It is you.\n")
+            let now = json!({"proven": true});
+            output::done(args.output.output, &now, "It is you.\n")
         }
         Command::SecondFactor(command) => factor(command).await,
         Command::Sessions(command) => sessions(command).await,
@@ -199,7 +210,12 @@ async fn factor(command: Factor) -> anyhow::Result<()> {
             let client = args.target.client()?;
             let path = format!("{path}/remove");
             client.send_json(Method::POST, &path, &proof()?).await?;
-            output::print("You are asked for no second factor any longer.\n")
+            let now = json!({"second_factor": false});
+            output::done(
+                args.output.output,
+                &now,
+                "You are asked for no second factor any longer.\n",
+            )
         }
     }
 }
@@ -223,11 +239,13 @@ async fn sessions(command: Sessions) -> anyhow::Result<()> {
         Sessions::End(args) => {
             let path = format!("{path}/{}", args.id);
             args.target.client()?.delete(&path).await?;
-            output::print("The session is over.\n")
+            let now = json!({"id": args.id, "deleted": true});
+            output::done(args.output.output, &now, "The session is over.\n")
         }
         Sessions::EndAll(args) => {
             args.target.client()?.delete(&path).await?;
-            output::print("You are signed out everywhere.\n")
+            let now = json!({"signed_out": true});
+            output::done(args.output.output, &now, "You are signed out everywhere.\n")
         }
     }
 }
@@ -269,7 +287,12 @@ async fn identities(command: Identities) -> anyhow::Result<()> {
         Identities::Remove(args) => {
             let path = format!("{path}/{}", args.id);
             args.target.client()?.delete(&path).await?;
-            output::print("That identity is yours no longer.\n")
+            let now = json!({"id": args.id, "deleted": true});
+            output::done(
+                args.output.output,
+                &now,
+                "That identity is yours no longer.\n",
+            )
         }
     }
 }

@@ -107,7 +107,8 @@ async fn providers(args: ProvidersArgs) -> anyhow::Result<()> {
     let answer = args.server.client()?.get(&path).await?;
     let mut found: Vec<SignInProvider> = answer.json()?;
     let server = args.server.url.trim_end_matches('/');
-    for provider in &mut found {
+    let paths = found.iter_mut().filter(|one| one.url.starts_with('/'));
+    for provider in paths {
         provider.url = format!("{server}{}", provider.url);
     }
     let columns = ["id", "name", "url"];

@@ -253,6 +253,10 @@ fn check(config: &Config) -> Result<(), (&'static str, String)> {
             "must not be the same as `listen`".to_owned(),
         ));
     }
+    if config.smtp_url.is_some() && config.public_url.is_none() {
+        let reason = "must be given together with `smtp_url`: what is mailed leads there";
+        return Err(("public_url", reason.to_owned()));
+    }
     if !(0.0..=1.0).contains(&config.telemetry.trace_sample) {
         return Err((
             "telemetry.trace_sample",

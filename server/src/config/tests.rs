@@ -171,6 +171,10 @@ fn a_bad_file_is_refused_with_name_place_and_reason() {
             "setting `public_url` from FILE: must be an address",
         ),
         (
+            "smtp_url = 'smtp://127.0.0.1'",
+            "setting `public_url` from the defaults: must be given together with `smtp_url`",
+        ),
+        (
             "tls_cert = 'cert.pem'",
             "setting `tls_cert` from FILE: must be given together",
         ),

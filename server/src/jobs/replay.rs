@@ -25,24 +25,27 @@ pub struct Replayed {
     pub torn: bool,
 }
 
-/// Books all events of a segment that this installation wrote, each once. The file is left as it is. Also returns the events.
+/// Books all events of a segment that this installation wrote, each once. The file is left as it is. `found` is told what the file has
+/// before anything is booked, and may prevent it. Also returns the events.
 pub async fn replay(
     stores: &Stores,
     sealer: &Sealer,
     file: &Path,
+    found: impl AsyncFnOnce(usize) -> anyhow::Result<()>,
 ) -> anyhow::Result<(Replayed, Vec<UsageEvent>)> {
-    let found = read(sealer, file)?;
+    let read = read(sealer, file)?;
+    found(read.events.len()).await?;
     let mut replayed = Replayed {
-        skipped: found.skipped,
-        torn: found.torn,
+        skipped: read.skipped,
+        torn: read.torn,
         ..Replayed::default()
     };
-    for chunk in found.events.chunks(EVENTS_PER_BOOKING) {
+    for chunk in read.events.chunks(EVENTS_PER_BOOKING) {
         let booked = book(stores, chunk).await?;
         replayed.inserted += booked.inserted;
         replayed.duplicates += booked.duplicates;
     }
-    Ok((replayed, found.events))
+    Ok((replayed, read.events))
 }
 
 /// Under whichever master key it was written.

@@ -98,11 +98,16 @@ pub async fn neighbours(
     let next = async |newest_first: bool| {
         let search = search(stores, scope, query, newest_first, now_ms).await?;
         let found = log::search(&stores.usage, &search, Some(id), 1, PATIENCE).await?;
-        Ok::<_, Error>(found.events.first().map(|event| event.id.0))
+        let one = found.events.first().map(|event| event.id.0);
+        Ok::<_, Error>((one, looked_to(&found)))
     };
+    let (newer, newer_looked_to) = next(false).await?;
+    let (older, older_looked_to) = next(true).await?;
     Ok(Some(Neighbours {
-        newer: next(false).await?,
-        older: next(true).await?,
+        newer,
+        older,
+        newer_looked_to,
+        older_looked_to,
     }))
 }
 

@@ -147,7 +147,7 @@ impl Page {
         self.rows(db, query, columns.id, by).await
     }
 
-    /// The same of rows that are few and read all at once.
+    /// The same in the order of ids, of rows that are few and read all at once; names, times and switches are not looked at.
     pub(super) fn among<T>(&self, mut all: Vec<T>, id: impl Fn(&T) -> Uuid) -> Listed<T> {
         let after = self.after.as_ref().map(|cursor| cursor.id);
         all.retain(|one| after.is_none_or(|after| id(one) > after));

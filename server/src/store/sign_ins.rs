@@ -2,10 +2,10 @@
 
 use sea_orm::{
     ActiveValue::{NotSet, Set},
-    ColumnTrait as _, ConnectionTrait, EntityTrait as _, QueryFilter as _,
+    ColumnTrait as _, ConnectionTrait, EntityTrait as _, QueryFilter as _, QuerySelect as _,
     sea_query::OnConflict,
 };
-use weir_entity::sign_in::{ActiveModel, Column, Entity};
+use weir_entity::sign_in::{ActiveModel, Column, Entity, Model};
 
 use super::{Error, Result, document};
 use crate::{secrets::Sealed, tenancy::UserId};
@@ -25,7 +25,16 @@ pub struct SignIn {
 
 /// What is kept of somebody; nothing of who never had either.
 pub async fn find(db: &impl ConnectionTrait, user: UserId) -> Result<SignIn> {
-    let Some(row) = Entity::find_by_id(user.0).one(db).await? else {
+    read(Entity::find_by_id(user.0).one(db).await?)
+}
+
+/// The same, as nobody changes it until the transaction is over.
+pub async fn find_held(db: &impl ConnectionTrait, user: UserId) -> Result<SignIn> {
+    read(Entity::find_by_id(user.0).lock_exclusive().one(db).await?)
+}
+
+fn read(row: Option<Model>) -> Result<SignIn> {
+    let Some(row) = row else {
         return Ok(SignIn::default());
     };
     let recovery = row.recovery.map(serde_json::from_value).transpose();

@@ -3,12 +3,16 @@
 
 use std::{path::Path, process::Command};
 
+use reqwest::Method;
+use serde_json::json;
+
 use crate::{
     both_stores,
     clients::tool,
     support::{
         Bench, Setup,
         binary::{run, succeeded},
+        gateway::hello,
         people::Person,
         stores::ADMIN_TOKEN,
         window,
@@ -72,5 +76,72 @@ both_stores!(
         // Last, as it switches management off for all others.
         let last = ["--include-operation-id", "patch_settings"];
         conforms(&bench, &python, ADMIN_TOKEN, &last).await;
+    }
+);
+
+both_stores!(
+    what_there_is_to_read_is_as_the_document_says,
+    setup(),
+    |bench| {
+        let Some(python) = tool("WEIR_TEST_PYTHON") else {
+            return;
+        };
+        bench
+            .apply("{tenants: [{name: acme, roles: [{name: auditor, permissions: ['audit:read']}], limits: [{metric: requests, per: day, max: 1000}], budgets: [{amount: '5', period: month}]}]}")
+            .await;
+        for (path, order) in [
+            (
+                "/invitations",
+                json!({"tenant": "acme", "email": "new@acme.example", "role": "viewer"}),
+            ),
+            (
+                "/service-tokens",
+                json!({"tenant": "acme", "name": "ci", "role": "viewer"}),
+            ),
+            (
+                "/operators",
+                json!({"email": "ops@weir.example", "role": "platform_viewer"}),
+            ),
+            (
+                "/identity-providers",
+                json!({"tenant": "acme", "name": "id", "issuer": "https://id.example", "client_id": "weir"}),
+            ),
+        ] {
+            let made = bench
+                .admin(Method::POST, path)
+                .json(&order)
+                .send()
+                .await
+                .unwrap();
+            assert_eq!(made.status(), 201, "{path}: {}", made.text().await.unwrap());
+        }
+        assert_eq!(bench.chat(hello("gpt-test")).await.status(), 200);
+        bench.books().await;
+        let owner = Person::invited(&bench, "owner@acme.example", "acme", "owner").await;
+        let order = json!({"name": "mine"});
+        let mine = bench
+            .http
+            .post(format!("{}/v1/admin/me/keys", bench.admin_url));
+        let mine = mine
+            .bearer_auth(&owner.access)
+            .json(&order)
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(mine.status(), 201);
+        // All of it as an operator; what is somebody's own as they are.
+        let mut all = 0;
+        for (token, own) in [(ADMIN_TOKEN, false), (owner.access.as_str(), true)] {
+            let mut command = Command::new(&python);
+            command
+                .args(["-B", "tests/clients/known_answers.py"])
+                .arg(if own { "own" } else { "all" })
+                .env("WEIR_ADMIN_URL", &bench.admin_url)
+                .env("WEIR_KEY", token)
+                .env("NO_PROXY", "127.0.0.1");
+            let read: Vec<String> = serde_json::from_str(&succeeded(&run(command).await)).unwrap();
+            all += read.len();
+        }
+        assert!(all > 50, "{all}");
     }
 );

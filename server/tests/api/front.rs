@@ -459,7 +459,20 @@ both_stores!(weir_is_never_an_open_proxy, |bench| {
         let mut raw = Raw::connect(&bench.url).await;
         raw.send(format!("GET /v1/admin/keys HTTP/1.1\r\nhost: {host}\r\nauthorization: Bearer {ADMIN_TOKEN}\r\n\r\n")).await;
         assert_eq!(raw.answer().await.unwrap().status, 421, "{host}");
+        // Nor what is open to this machine without a token.
+        for (path, wanted) in [("/metrics", 401), ("/health/detailed", 421)] {
+            let mut raw = Raw::connect(&bench.url).await;
+            raw.send(format!("GET {path} HTTP/1.1\r\nhost: {host}\r\n\r\n"))
+                .await;
+            assert_eq!(raw.answer().await.unwrap().status, wanted, "{host}{path}");
+        }
     }
+    let get = async |path: &str| bench.http.get(format!("{}{path}", bench.url)).send().await;
+    assert_eq!(get("/metrics").await.unwrap().status(), 200);
+    let refused = get("/health/detailed").await.unwrap();
+    assert_eq!(refused.status(), 401);
+    let refused: Value = refused.json().await.unwrap();
+    assert_eq!(refused["code"], "unauthorized", "{refused}");
 });
 
 both_stores!(

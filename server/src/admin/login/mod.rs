@@ -78,13 +78,13 @@ pub async fn sign_in(
 ) -> Result<HttpResponse, ApiError> {
     safe(&request, &state)?;
     let address = access::address(&request, &state);
-    let (person, shown) = proven(&request, &state, order.0, Place::Needed).await?;
+    let proven = proven(&request, &state, order.0, Place::Needed).await?;
     let shown = Shown {
-        by: shown,
+        by: proven.by,
         at_ms: now_ms(),
-        provider: None,
+        voucher: Vouches::Evidence(&proven.evidence),
     };
-    begin(&request, &state, &person, address, shown).await
+    begin(&request, &state, &proven.person, address, shown).await
 }
 
 /// Whether somebody has to be somewhere already.
@@ -95,14 +95,45 @@ pub enum Place {
     Coming,
 }
 
-/// Whoever shows that an account is theirs, and what they have shown, in words for the audit log. What is wrong is told alike and waits
-/// alike, and of an account that there is the audit log says so.
+/// Somebody who has shown that an account is theirs.
+pub struct Proven {
+    pub person: Person,
+    /// What they have shown, in words for the audit log.
+    pub by: &'static str,
+    pub evidence: Evidence,
+}
+
+/// What somebody's password and second factor were when they showed them.
+pub struct Evidence {
+    /// As it was kept.
+    password: Option<String>,
+    with_code: bool,
+}
+
+impl Evidence {
+    /// Whether it would do now, and until the transaction is over: hashing takes its time, in which the password may have become another one
+    /// and all sessions been ended (threats.md, A5).
+    pub async fn still_holds(
+        &self,
+        transaction: &impl ConnectionTrait,
+        user: UserId,
+    ) -> Result<(), ApiError> {
+        let kept = sign_ins::find_held(transaction, user).await?;
+        match kept.password == self.password && (self.with_code || !kept.totp_on) {
+            true => Ok(()),
+            false => Err(ApiError::new(Code::SignInFailed, "Try again.")),
+        }
+    }
+}
+
+/// Whoever shows that an account is theirs. What is wrong is told alike and waits alike, and of an account that there is the audit log
+/// says so.
 pub async fn proven(
     request: &HttpRequest,
     state: &web::Data<State>,
     shown: Credentials,
     place: Place,
-) -> Result<(Person, &'static str), ApiError> {
+) -> Result<Proven, ApiError> {
     let Credentials {
         email,
         password,
@@ -117,8 +148,8 @@ pub async fn proven(
         let author = access::author_of(request, state, "process", None, "sign-in");
         tell_failed(state, author, account.clone(), wrong);
     };
-    let person = match who(state, user, &password, place).await? {
-        Ok(person) => person,
+    let (person, password) = match who(state, user, &password, place).await? {
+        Ok(known) => known,
         Err(wrong) => {
             tried.failed(&state.stores, now_ms()).await?;
             if user.is_some() {
@@ -133,9 +164,17 @@ pub async fn proven(
     {
         tell("code");
     }
-    let shown = shown?;
+    let by = shown?;
     tried.succeeded(&state.stores).await?;
-    Ok((person, shown))
+    let with_code = by != PASSWORD;
+    Ok(Proven {
+        person,
+        by,
+        evidence: Evidence {
+            password,
+            with_code,
+        },
+    })
 }
 
 /// Has the audit log say that somebody tried to be who they are not, or mistyped. Beside the answer: how long that takes must not
@@ -152,29 +191,33 @@ fn tell_failed(state: &web::Data<State>, author: Author, account: String, wrong:
     });
 }
 
-/// The person whose password it is, if they may sign in at all; else what was wrong.
+/// The person whose password it is, if they may sign in at all, and how it is kept; else what was wrong.
 async fn who(
     state: &State,
     user: Option<UserId>,
     password: &Sensitive,
     place: Place,
-) -> Result<Result<Person, &'static str>, ApiError> {
+) -> Result<Result<(Person, Option<String>), &'static str>, ApiError> {
     let db = &state.stores.config.read;
     // As many questions for nobody as for somebody: that is time, too.
     let asked = user.unwrap_or(UserId(Uuid::nil()));
     let person = store::users::one(db, asked).await?;
     let kept = sign_ins::find(db, asked).await?;
+    let hashed = kept.password.clone();
     let is_right = state.login.passwords.is(password, kept.password).await?;
     Ok(match person {
         Some(person) if is_right && !person.enabled => Err("nothing: switched off"),
-        Some(person) if is_right && place == Place::Coming => Ok(person),
+        Some(person) if is_right && place == Place::Coming => Ok((person, hashed)),
         Some(person) if is_right => match store::users::is_somewhere(db, &person, None).await? {
-            true => Ok(person),
+            true => Ok((person, hashed)),
             false => Err("nothing: suspended"),
         },
         _ => Err("password"),
     })
 }
+
+/// What somebody without a second factor has shown.
+const PASSWORD: &str = "password";
 
 /// Asks for the second factor of whoever has one. What they have shown, in words for the audit log.
 async fn second_factor(
@@ -185,7 +228,7 @@ async fn second_factor(
 ) -> Result<&'static str, ApiError> {
     let kept = sign_ins::find(&state.stores.config.read, user).await?;
     if !kept.totp_on {
-        return Ok("password");
+        return Ok(PASSWORD);
     }
     let Some(code) = code else {
         let detail = "Send the six digits of your app, or a recovery code, in `code`.";
@@ -210,8 +253,13 @@ struct Shown<'a> {
     by: &'a str,
     /// When, Unix milliseconds; 0: nobody knows.
     at_ms: i64,
-    /// The provider that says so; none: they showed a password.
-    provider: Option<&'a Provider>,
+    voucher: Vouches<'a>,
+}
+
+/// What says that it is them.
+enum Vouches<'a> {
+    Evidence(&'a Evidence),
+    Provider(&'a Provider),
 }
 
 /// Begins a session, of which nothing was known before.
@@ -222,7 +270,10 @@ async fn begin(
     address: IpAddr,
     shown: Shown<'_>,
 ) -> Result<HttpResponse, ApiError> {
-    let provider = shown.provider;
+    let provider = match shown.voucher {
+        Vouches::Provider(provider) => Some(provider),
+        Vouches::Evidence(_) => None,
+    };
     let (id, now_ms) = (Uuid::new_v4(), now_ms());
     let agent = request.headers().get(header::USER_AGENT);
     let agent = agent
@@ -247,7 +298,11 @@ async fn begin(
     if let Some(provider) = provider {
         members::still(&transaction, provider).await?;
     }
+    // First, as it holds the person: whoever deletes them waits for this one, and never the other way round.
     sessions::insert(&transaction, new, now_ms).await?;
+    if let Vouches::Evidence(evidence) = shown.voucher {
+        evidence.still_holds(&transaction, person.id).await?;
+    }
     store::audit::append(&transaction, &state.sealer, &author, &done).await?;
     transaction.commit().await.map_err(store::Error::from)?;
     let refresh = tokens::refresh(&state.sealer, id, 0);

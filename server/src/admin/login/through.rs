@@ -17,7 +17,7 @@ use super::{
         identity_providers::place,
         list,
     },
-    Shown, begin,
+    Shown, Vouches, begin,
     known::{failed, metadata, refused, unreachable},
     members, safe,
 };
@@ -72,10 +72,13 @@ pub async fn providers(
         Some(Err(_)) => return Ok(web::Json(Vec::new())),
     };
     let usable = identities::usable_providers(db, owner).await?;
+    // Where it ends is where it has to begin: the cookie between the two is that host's alone.
+    let base = state.public_url.as_deref().unwrap_or_default();
+    let base = base.trim_end_matches('/');
     let usable = usable.into_iter().map(|provider| SignInProvider {
         id: provider.id,
         name: provider.name,
-        url: format!("/v1/admin/sign-in/with/{}", provider.id),
+        url: format!("{base}/v1/admin/sign-in/with/{}", provider.id),
     });
     Ok(web::Json(usable.collect()))
 }
@@ -219,7 +222,7 @@ pub async fn callback(
             let shown = Shown {
                 by: &provider.name,
                 at_ms: claims.auth_time.map_or(0, |at| at.saturating_mul(1_000)),
-                provider: Some(&provider),
+                voucher: Vouches::Provider(&provider),
             };
             let begun = begin(&request, &state, &person, address, shown);
             let mut answer = begun.await?;

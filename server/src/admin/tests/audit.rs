@@ -161,6 +161,12 @@ async fn every_change_is_in_the_log_with_its_author_and_without_secrets() {
         };
         let (_, first) = answer(&app, by(value, "GET", "/audit-log?limit=2")).await;
         let after = first["next_cursor"].as_str().expect("a cursor");
+        // Nor by its length.
+        let (_, last) = answer(&app, by(value, "GET", "/audit-log?limit=4")).await;
+        assert_eq!(
+            last["next_cursor"].as_str().map(str::len),
+            Some(after.len())
+        );
         let (_, second) = ask(after).await;
         assert_eq!(
             second["data"].as_array().map(Vec::as_slice),

@@ -10,13 +10,15 @@ use super::{
 };
 
 /// What one may send for a field, and whether there is a field that takes it.
-fn values() -> [(Value, bool); 12] {
+fn values() -> [(Value, bool); 13] {
     [
         (json!({"no": {"such": "thing"}}), false),
         (json!([[["x"]]]), false),
         (json!("x".repeat(100_000)), false),
         (json!("a\u{0}b"), false),
         (json!("\u{202e}gpj.exe"), false),
+        // Names may have any letters; who shows them sees to it that they stay such.
+        (json!(MARKUP), true),
         (json!(-1), false),
         (json!(0.5), false),
         (json!(1e300), false),
@@ -26,6 +28,9 @@ fn values() -> [(Value, bool); 12] {
         (json!(null), true),
     ]
 }
+
+/// Too short for a password, which would be another one then.
+const MARKUP: &str = "<b>'\"&";
 
 /// What is no order at all.
 const NO_ORDERS: [&str; 7] = [
@@ -160,7 +165,7 @@ async fn no_word_of_any_query_or_path_breaks_anything() {
     }
 }
 
-// Threats: T2, T15.
+// Threats: H10, T2, T15.
 #[actix_rt::test]
 async fn no_value_of_any_field_breaks_anything_or_does_half_of_it() {
     for test in all().await {

@@ -4,6 +4,8 @@ use super::{
     login::{EMAIL, PASSWORD, by, signing_in, somebody, token_of, whole},
     *,
 };
+use crate::access::{self, Permission};
+use weir_api_types::resources::Role;
 
 /// The person of the platform's file with a password, as a developer.
 async fn a_developer<S: Answers>(test: &TestStores, app: &S) {
@@ -133,5 +135,63 @@ async fn what_is_ones_own_comes_in_pages() {
         }
         let foreign = by(&token, Method::GET, "/me/keys?tenant=other");
         assert_eq!(whole(&app, foreign).await.0, 404);
+    }
+}
+
+// Threats: T2.
+#[actix_rt::test]
+async fn keys_of_ones_own_are_for_the_roles_that_say_so() {
+    const FILE: &str = "tenants: [{name: acme, roles: [{name: maker, permissions: ['own_keys:write']}, {name: looker, permissions: ['keys:read']}], users: [{email: o@acme.example, role: owner}]}]";
+    let own = [("maker", true), ("looker", false)];
+    let roles = Role::ALL.into_iter().map(|role| {
+        let may = access::of_role(role).has(Permission::OwnKeysWrite);
+        (role.as_str(), may)
+    });
+    let roles: Vec<(&str, bool)> = roles.chain(own).collect();
+    assert!(roles.iter().filter(|(_, may)| *may).count() >= 3);
+    for test in all().await {
+        let app = app!(&test);
+        for file in [PLATFORM, FILE] {
+            assert_eq!(answer(&app, document(file, "")).await.0, 200);
+        }
+        somebody(&test).await;
+        let token = token_of(&whole(&app, signing_in(EMAIL, PASSWORD)).await);
+        for (role, may) in &roles {
+            let file =
+                format!("tenants: [{{name: acme, users: [{{email: {EMAIL}, role: {role}}}]}}]");
+            let (status, applied) = answer(&app, document(&file, "")).await;
+            assert_eq!(status, 200, "{applied}");
+            let order = json!({"tenant": "acme", "name": format!("of {role}"), "user": EMAIL});
+            let (_, key) = answer(&app, request(Method::POST, "/keys").set_json(order)).await;
+            let path = format!("/me/keys/{}", key["id"].as_str().expect("an id"));
+            let rotate = format!("{path}/rotate");
+            for (method, path, order) in [
+                (Method::GET, "/me/keys", Value::Null),
+                (
+                    Method::POST,
+                    "/me/keys",
+                    json!({"name": format!("by {role}")}),
+                ),
+                (
+                    Method::PATCH,
+                    &path,
+                    json!({"name": format!("again of {role}")}),
+                ),
+                (Method::POST, &rotate, json!({})),
+                (Method::DELETE, &path, Value::Null),
+            ] {
+                let said = format!("{role} {method} {path}");
+                let mut call = by(&token, method, path);
+                if !order.is_null() {
+                    call = call.set_json(order);
+                }
+                let (status, body, _) = whole(&app, call).await;
+                let is_done = (200..300).contains(&status);
+                assert!(
+                    if *may { is_done } else { status == 403 },
+                    "{said}: {status} {body}"
+                );
+            }
+        }
     }
 }

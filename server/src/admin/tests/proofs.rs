@@ -367,3 +367,42 @@ async fn a_code_and_the_tries_at_it_count_once_over_all_instances() {
         );
     }
 }
+
+/// Hashing takes a while, in which the password becomes another one and all sessions end.
+// Threats: A5.
+#[actix_rt::test]
+async fn no_sign_in_under_way_outlives_the_password_that_it_showed() {
+    const SIGN_INS: usize = 12;
+    for test in all().await {
+        let app = app!(&test);
+        answer(&app, document(PLATFORM, "")).await;
+        let user = somebody(&test).await;
+        let (_, list) = answer(&app, request(Method::GET, "/users?q=a@acme")).await;
+        let path = format!(
+            "/users/{}/reset-link",
+            list["data"][0]["id"].as_str().expect("an id")
+        );
+        let (_, link) = answer(&app, request(Method::POST, &path).set_json(json!({}))).await;
+        let token = link["url"].as_str().expect("a link");
+        let token = token.split_once('#').expect("a token").1;
+        let order = json!({"token": token, "password": "another long password"});
+        let reset = plain(Method::POST, "/password-resets").set_json(order);
+        let reset = async {
+            assert_eq!(whole(&app, reset).await.0, 204);
+        };
+        // They are read with the password that there was, and hashed behind the one that is to be.
+        let sign_ins = (0..SIGN_INS).map(|_| whole(&app, signing_in(EMAIL, PASSWORD)));
+        let sign_ins = futures_util::future::join_all(sign_ins);
+        let ((), answers) = futures_util::future::join(reset, sign_ins).await;
+        let refused = answers.iter().filter(|answer| answer.0 == 401).count();
+        assert!(refused > 0, "none was under way: {answers:?}");
+        let page = store::Page {
+            rows: 100,
+            ..store::Page::default()
+        };
+        let db = &test.stores.config.read;
+        let left = store::sessions::list(db, user, None, &page, now_ms()).await;
+        let left = left.expect("sessions").data;
+        assert!(left.is_empty(), "{left:?}");
+    }
+}

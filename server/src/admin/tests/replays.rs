@@ -1,6 +1,9 @@
 //! `Idempotency-Key`: what comes twice is done once.
 
-use super::*;
+use super::{
+    login::{EMAIL, PASSWORD, by as signed, signing_in, somebody, token_of, whole},
+    *,
+};
 use crate::store::names;
 
 fn create(key: &str, order: Value) -> TestRequest {
@@ -45,6 +48,18 @@ async fn what_comes_twice_with_its_key_is_done_once_and_its_secret_is_not_kept()
         let taken = json!({"tenant": "acme", "name": "laptop"});
         assert_eq!(answer(&app, create("two", taken)).await.0, 409);
         assert_eq!(answer(&app, create("two", other)).await.0, 201);
+        // After its day it is a new one.
+        let aged = "UPDATE idempotency_keys SET created_ms = created_ms - 86400001";
+        let db = &test.stores.config.write;
+        sea_orm::ConnectionTrait::execute_unprepared(db, aged)
+            .await
+            .expect("SQL");
+        let (status, refused) = answer(&app, create("one", order.clone())).await;
+        assert_eq!(
+            (status, &refused["code"]),
+            (409, &json!("name_taken")),
+            "{refused}"
+        );
         for bad in ["", &"k".repeat(256)] {
             assert_eq!(answer(&app, create(bad, order.clone())).await.0, 400);
         }
@@ -106,4 +121,31 @@ async fn a_key_belongs_to_its_caller() {
         ids.push(made["id"].clone());
     }
     assert_ne!(ids[0], ids[1]);
+}
+
+/// One person in two tenants has it twice, too: what was done in the one is not told in the other.
+// Threats: B10.
+#[actix_rt::test]
+async fn a_key_belongs_to_the_tenant_that_one_acts_in() {
+    for test in all().await {
+        let app = app!(&test);
+        answer(&app, document(PLATFORM, "")).await;
+        let both = "tenants: [{name: acme, users: [{email: a@acme.example, role: admin}]}, {name: other, users: [{email: a@acme.example, role: admin}]}]";
+        assert_eq!(answer(&app, document(both, "")).await.0, 200);
+        somebody(&test).await;
+        let token = token_of(&whole(&app, signing_in(EMAIL, PASSWORD)).await);
+        let make = async |tenant: &str| {
+            let call = signed(&token, Method::POST, "/keys")
+                .insert_header(("x-weir-tenant", tenant.to_owned()))
+                .insert_header(("idempotency-key", "same"))
+                .set_json(json!({"name": "laptop"}));
+            let (status, made) = answer(&app, call).await;
+            assert_eq!(status, 201, "{made}");
+            assert_eq!(made["tenant"], tenant, "{made}");
+            made["id"].clone()
+        };
+        let (acmes, others) = (make("acme").await, make("other").await);
+        assert_ne!(acmes, others);
+        assert_eq!(make("acme").await, acmes);
+    }
 }

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::{
-    roles::{by, creation, text, thing, token},
+    roles::{by, creation, operations, order, text, thing, token},
     *,
 };
 
@@ -146,6 +146,22 @@ tenants:
             let (status, made) = answer(&app, token(role, Some("acme"), &named)).await;
             assert_eq!(status, 201, "{made}");
             let value = text(&made["value"]);
+            // Nor does a tag tell that they are others.
+            let (_, list) = answer(&app, by(&value, "GET", "/keys")).await;
+            let key = format!("/keys/{}", text(&list["data"][0]["id"]));
+            let tag = async || {
+                let call = by(&value, "GET", &key).to_request();
+                let response = call_service(&app, call).await;
+                response.headers().get(header::ETAG).cloned()
+            };
+            let before = tag().await;
+            let amount = (10 + role.len()).to_string();
+            let other = json!({"budgets": [{"amount": amount, "period": "month"}]});
+            let change = request(Method::PATCH, &key).set_json(other);
+            let (status, changed) = answer(&app, change).await;
+            assert_eq!(status, 200, "{changed}");
+            assert!(before.is_some());
+            assert_eq!(tag().await != before, budgets, "{role}");
             for kind in ["keys", "users", "groups"] {
                 let (_, list) = answer(&app, by(&value, "GET", &format!("/{kind}"))).await;
                 let path = format!("/{kind}/{}", text(&list["data"][0]["id"]));
@@ -165,13 +181,13 @@ channels: [{name: own, tenant: acme, kind: openai, base_url: 'https://own.exampl
 tenants:
   - name: acme
     policies: {own_channels: true}
-    roles: [{name: keeper, permissions: ['channels:read', 'keys:read']}]
+    roles: [{name: keeper, permissions: ['channels:read', 'keys:read']}, {name: counter, permissions: ['channels:read', 'keys:read', 'usage:read']}]
     keys: [{name: k}]
 ";
     for test in all().await {
         let app = app!(&test);
         assert_eq!(answer(&app, document(FILE, "")).await.0, 200);
-        for (role, sees) in [("keeper", false), ("owner", true)] {
+        for (role, sees) in [("keeper", false), ("counter", true), ("owner", true)] {
             let named = serde_json::from_value(json!(role)).expect("a role");
             let (_, made) = answer(&app, token(role, Some("acme"), &named)).await;
             let value = text(&made["value"]);
@@ -193,5 +209,54 @@ tenants:
                 assert_eq!(impact["requests"].is_number(), sees, "{role}: {impact}");
             }
         }
+    }
+}
+
+/// A tag of another tenant's thing tells as little as a made-up one.
+// Threats: T1.
+#[actix_rt::test]
+async fn a_tag_of_anothers_thing_is_no_better_than_none() {
+    for test in all().await {
+        let app = app!(&test);
+        assert_eq!(answer(&app, document(BOTH, "")).await.0, 200);
+        let owner = serde_json::from_value(json!("owner")).expect("a role");
+        let (_, made) = answer(&app, token("owner", Some("acme"), &owner)).await;
+        let value = text(&made["value"]);
+        let mut tried = 0;
+        for one in operations() {
+            let takes = ["PATCH", "DELETE"].contains(&one.method.as_str());
+            let path = one.path.as_str();
+            if !takes || path.starts_with("/me/") || path.matches('/').count() != 2 {
+                continue;
+            }
+            let theirs = thing(&test, &app, path, "other", &format!("tag{tried}")).await;
+            let own = thing(&test, &app, path, "acme", &format!("tag{tried}")).await;
+            let (theirs, own) = (text(&theirs["id"]), text(&own["id"]));
+            let shown = request(Method::GET, &path.replace("{id}", &theirs)).to_request();
+            let shown = call_service(&app, shown).await;
+            let Some(tag) = shown.headers().get(header::ETAG).cloned() else {
+                continue;
+            };
+            let made_up = header::HeaderValue::from_static("\"00112233445566778899aabbccddeeff\"");
+            let ask = async |id: &str, tag: &header::HeaderValue| {
+                let call = by(&value, &one.method, &path.replace("{id}", id));
+                let call = call.insert_header((header::IF_MATCH, tag.clone()));
+                let call = call.set_json(order(&one.method, path));
+                let (status, mut body) = answer(&app, call).await;
+                body["request_id"].take();
+                (status, body)
+            };
+            let said = format!("{} {path}", one.method);
+            let foreign = ask(&theirs, &tag).await;
+            let absent = ask(&uuid::Uuid::new_v4().to_string(), &tag).await;
+            assert_eq!(foreign, absent, "{said}");
+            assert!([403, 404].contains(&foreign.0), "{said}: {foreign:?}");
+            assert_eq!(foreign, ask(&theirs, &made_up).await, "{said}");
+            // Under one's own it is one that does not fit, unless both are alike in all that it is made of.
+            let wrong = ask(&own, &made_up).await;
+            assert!([403, 404, 412].contains(&wrong.0), "{said}: {wrong:?}");
+            tried += 1;
+        }
+        assert!(tried > 15, "{tried}");
     }
 }

@@ -36,13 +36,14 @@ pub async fn answer<T: Thing>(
 ) -> Result<HttpResponse, ApiError> {
     let stored = T::stored(picture, id);
     let stored = stored.ok_or_else(|| ApiError::not_found(T::KIND.as_str()))?;
-    let tag = tag(&stored)?;
+    let tag = tag(&as_seen(caller, &stored)?)?;
     let mut shown = T::shown(state, picture, id, stored).await?;
     add(&mut shown);
     Ok(detailed(status, tag, id, times, as_seen(caller, shown)?))
 }
 
-/// What an answer shows, without the limits and budgets that the caller may not see.
+/// What an answer shows, without the limits and budgets that the caller may not see. Tags are made of it, too: by one that is made of
+/// more, somebody could try out what they are not shown.
 pub fn as_seen(caller: &Caller, shown: impl Serialize) -> Result<Value, ApiError> {
     let shown = serde_json::to_value(shown);
     let mut shown = shown.map_err(|error| store::Error::other(format!("an answer: {error}")))?;

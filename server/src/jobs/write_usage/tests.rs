@@ -229,17 +229,25 @@ async fn a_file_from_elsewhere_is_booked_once_however_often_it_is_replayed() {
             .map(|file| file.expect("a file").path())
             .filter(|path| path.metadata().is_ok_and(|file| file.len() > 1_000));
         let file = files.next().expect("a segment");
-        let (first, _) = replay(&test.stores, &sealer(), &file)
+        // Who cannot have it noted does not do it.
+        let unheard = async |_| anyhow::bail!("nobody hears it");
+        let refused = replay(&test.stores, &sealer(), &file, unheard).await;
+        assert!(refused.is_err(), "{refused:?}");
+        let heard = async |events| {
+            assert_eq!(events, 50);
+            Ok(())
+        };
+        let (first, _) = replay(&test.stores, &sealer(), &file, heard)
             .await
             .expect("replayed");
         assert_eq!((first.inserted, first.duplicates), (50, 0));
-        let (second, _) = replay(&test.stores, &sealer(), &file)
+        let (second, _) = replay(&test.stores, &sealer(), &file, heard)
             .await
             .expect("replayed");
         assert_eq!((second.inserted, second.duplicates), (0, 50));
         let forged = Sealer::new(&[8; 32]);
         assert!(
-            replay(&test.stores, &forged, &file).await.is_err(),
+            replay(&test.stores, &forged, &file, heard).await.is_err(),
             "another installation's"
         );
 

@@ -124,6 +124,8 @@ async fn neighbours_are_those_of_the_list() {
         for (at, id) in ids.iter().enumerate() {
             let found = neighbours(stores, Scope::Platform, *id, &query, NOW_MS).await;
             let wanted = Neighbours {
+                newer_looked_to: None,
+                older_looked_to: None,
                 newer: at.checked_sub(1).map(|at| ids[at]),
                 older: ids.get(at + 1).copied(),
             };

@@ -24,6 +24,8 @@ use crate::{
 const FIRST_LOOK: u64 = 2_000;
 /// The same, at most.
 const MAX_LOOK: u64 = 50_000;
+/// Rows of a walk whose values are counted.
+const COUNTED: u64 = 10_000;
 /// Most values that are told of one column.
 const MAX_VALUES: u64 = 100;
 
@@ -81,7 +83,7 @@ pub struct Found {
 }
 
 /// The values of one column.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum FieldValue {
     Id(Option<Uuid>),
     Word(String),
@@ -101,6 +103,11 @@ pub async fn search(
         return Ok(found);
     }
     let db = db.begin_planned().await?;
+    let narrowed = narrowed(&db, search).await?;
+    let search = narrowed.as_ref().unwrap_or(search);
+    if search.finds_nothing() {
+        return Ok(found);
+    }
     let mut walk = Walk::of(search, after);
     let mut look = FIRST_LOOK;
     loop {
@@ -130,6 +137,48 @@ pub async fn search(
     }
 }
 
+/// The same search where it looks for a class of statuses that are no failures, such as 3xx, of which a tenant has one at most: for
+/// that there is an index, and for the class there is none.
+async fn narrowed(db: &impl ConnectionTrait, search: &Search) -> Result<Option<Search>> {
+    let Scope::Tenant(tenant) = search.scope else {
+        return Ok(None);
+    };
+    let class = search.conditions.iter().enumerate();
+    let mut class = class.filter_map(|(at, condition)| match condition {
+        (Field::Status, is @ Is::Within(range))
+            if !is.is_one() && *range.end() < 400 && !range.contains(&200) =>
+        {
+            Some((at, range.clone()))
+        }
+        _ => None,
+    });
+    let Some((at, range)) = class.next() else {
+        return Ok(None);
+    };
+    let (least, most) = (range.start(), range.end());
+    let next = async |order: &str| -> Result<Option<i64>> {
+        let sql = format!(
+            "SELECT status FROM usage_events WHERE tenant_id = $1 AND status <> 200 AND status BETWEEN {least} AND {most}
+             ORDER BY status {order} LIMIT 1"
+        );
+        let backend = db.get_database_backend();
+        let statement = Statement::from_sql_and_values(backend, sql, [tenant.0.into()]);
+        let row = db.query_one_raw(statement).await?;
+        let status = row
+            .map(|row| row.try_get::<i16>("", "status"))
+            .transpose()?;
+        Ok(status.map(i64::from))
+    };
+    let found = match (next("ASC").await?, next("DESC").await?) {
+        (Some(first), Some(last)) if first == last => Is::Within(first..=last),
+        (Some(_), Some(_)) => return Ok(None),
+        _ => Is::AnyOf(Vec::new()),
+    };
+    let mut narrowed = search.clone();
+    narrowed.conditions[at].1 = found;
+    Ok(Some(narrowed))
+}
+
 /// The values of a column, and how many events have each; the most frequent first.
 pub type Counts = Vec<(FieldValue, i64)>;
 
@@ -145,30 +194,26 @@ pub async fn count_by(
     }
     let db = db.begin_planned().await?;
     let walk = Walk::of(search, None);
-    let mut all = Vec::with_capacity(fields.len());
-    for field in fields {
-        all.push(counts(&db, &walk, *field).await?);
-    }
-    Ok((all, walk.edge(&db, MAX_LOOK).await?))
-}
-
-async fn counts(db: &impl ConnectionTrait, walk: &Walk, field: Field) -> Result<Counts> {
-    let rows = db.query_all_raw(walk.count(db.get_database_backend(), MAX_LOOK, field));
-    let mut counts = Counts::new();
+    let mut all = vec![Counts::new(); fields.len()];
+    let rows = db.query_all_raw(walk.count(db.get_database_backend(), fields));
     for row in rows.await? {
-        let value = match field {
-            Field::Key | Field::User | Field::Group | Field::Channel => {
-                FieldValue::Id(row.try_get("", "value")?)
-            }
-            Field::Status => FieldValue::Word(row.try_get::<i16>("", "value")?.to_string()),
-            _ => {
-                let word: Option<String> = row.try_get("", "value")?;
-                FieldValue::Word(word.unwrap_or_default())
-            }
+        let at = usize::try_from(row.try_get::<i32>("", "field")?).unwrap_or(usize::MAX);
+        let (Some(field), Some(counts)) = (fields.get(at), all.get_mut(at)) else {
+            continue;
+        };
+        let value: Option<String> = row.try_get("", "value")?;
+        let value = match field.is_id() {
+            true => FieldValue::Id(value.and_then(|text| Uuid::parse_str(&text).ok())),
+            false => FieldValue::Word(value.unwrap_or_default()),
         };
         counts.push((value, row.try_get("", "requests")?));
     }
-    Ok(counts)
+    for counts in &mut all {
+        counts.sort_by(|(one, of_one), (other, of_other)| {
+            of_other.cmp(of_one).then_with(|| one.cmp(other))
+        });
+    }
+    Ok((all, walk.edge(&db, COUNTED).await?))
 }
 
 impl Search {
@@ -304,12 +349,29 @@ impl Walk {
         self.looked(backend, "*", look, &then)
     }
 
-    /// How often which value is there among the next rows.
-    fn count(&self, backend: DbBackend, look: u64, field: Field) -> Statement {
-        let column = field.column();
-        let select = format!("{column} AS value, CAST(SUM(count) AS bigint) AS requests");
-        let then = format!("GROUP BY {column} ORDER BY requests DESC, {column} LIMIT {MAX_VALUES}");
-        self.looked(backend, &select, look, &then)
+    /// How often which value of which field is there among the next rows, which are read once for all of them.
+    fn count(&self, backend: DbBackend, fields: &[Field]) -> Statement {
+        let columns = fields.iter().enumerate();
+        let columns = columns.map(|(at, field)| format!("{} AS f{at}, ", field.column()));
+        let columns: String = columns.collect();
+        let looked = self.looked(backend, &format!("{columns}count"), COUNTED, "");
+        let counts = fields.iter().enumerate().map(|(at, field)| {
+            let value = match (field.is_id(), backend) {
+                (true, DbBackend::Sqlite) => format!("HEX(f{at})"),
+                _ => format!("CAST(f{at} AS text)"),
+            };
+            format!(
+                "SELECT * FROM (SELECT {at} AS field, {value} AS value, CAST(SUM(count) AS bigint) AS requests FROM tried
+                 GROUP BY f{at} ORDER BY requests DESC, f{at} LIMIT {MAX_VALUES}) AS of_{at}"
+            )
+        });
+        let counts: Vec<String> = counts.collect();
+        let sql = format!(
+            "WITH tried AS MATERIALIZED ({}) {}",
+            looked.sql,
+            counts.join(" UNION ALL ")
+        );
+        Statement { sql, ..looked }
     }
 
     /// Whether the index finds just what is looked for.
@@ -385,6 +447,13 @@ impl Field {
             Self::Charge => "charge_nanos",
             Self::Total => "total_us",
         }
+    }
+
+    fn is_id(self) -> bool {
+        matches!(
+            self,
+            Self::Id | Self::Key | Self::User | Self::Group | Self::Channel | Self::Credential
+        )
     }
 
     /// How well an index finds it, the best 0; `None`: there is none.

@@ -391,7 +391,12 @@ async fn a_segment_of_a_machine_that_is_gone_is_booked_once_by_replay() {
     ];
     let noted: Value = serde_json::from_str(&succeeded(&server.weir(&words).await)).unwrap();
     let told = noted.as_array().unwrap().iter().map(|row| &row["after"]);
-    assert_eq!(told.collect::<Vec<_>>(), [&json!({"events": 3})], "{noted}");
+    // Each time, whatever was booked before; not the file of somebody else.
+    assert_eq!(
+        told.collect::<Vec<_>>(),
+        [&json!({"events": 3}); 2],
+        "{noted}"
+    );
     let usage = succeeded(
         &server
             .weir(&["usage", "--by", "model", "--output", "json"])
@@ -408,4 +413,29 @@ async fn a_segment_of_a_machine_that_is_gone_is_booked_once_by_replay() {
         ),
         (&3.into(), &billed.input.into(), &billed.output.into())
     );
+}
+
+/// Threats: D7.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_head_of_the_audit_log_is_told_to_the_own_log_where_it_can_be_held_against_it() {
+    let stores = Stores::create(Store::Embedded).await;
+    let environment = stores.environment("one");
+    let server = Binary::serve(&environment, &[]).await;
+    let file = write(stores.folder.path(), "a.yaml", "tenants: [{name: acme}]");
+    succeeded(&server.weir(&["apply", "-f", &file]).await);
+    drop(server.stop().await);
+    let server = Binary::serve(&environment, &[]).await;
+    let told = server.logged("the audit log's head").await;
+    let word = |name: &str| {
+        let (_, behind) = told.split_once(&format!("{name}=")).unwrap();
+        let word = behind.split_whitespace().next().unwrap();
+        word.trim_matches('"').to_owned()
+    };
+    let (seq, hash) = (word("seq"), word("hash"));
+    let verify = ["audit", "verify", "--seq", &seq, "--head", &hash];
+    succeeded(&server.weir(&verify).await);
+    let other = "0".repeat(hash.len());
+    let verify = ["audit", "verify", "--seq", &seq, "--head", &other];
+    let refused = failed(&server.weir(&verify).await, 1);
+    assert!(refused.contains("not the one that was kept"), "{refused}");
 }

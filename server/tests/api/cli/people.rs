@@ -83,6 +83,14 @@ both_stores!(
             );
         }
 
+        // What says two things at once does neither.
+        let both = ["--set", "tenant=globex", "--set", "role=admin"];
+        let both = [&user("change", "acme")[..], &both].concat();
+        let refused = failed(&cli(&bench, &both).await, 5);
+        assert!(refused.contains("another tenant"), "{refused}");
+        let shown = told(&bench, &user("show", "globex")).await;
+        assert_eq!(shown["role"], "finance", "{shown}");
+
         // By the id, as by the name: out of the one.
         let id = changed["id"].as_str().unwrap();
         let words = succeeded(&cli(&bench, &["users", "delete", id, "--tenant", "globex"]).await);

@@ -1,7 +1,7 @@
 //! What is in force, what hangs on what, and where something is.
 
 use super::*;
-use crate::support::SOON;
+use crate::support::{SOON, Setup};
 
 both_stores!(
     what_binds_a_key_what_goes_with_a_thing_and_where_something_is,
@@ -185,5 +185,51 @@ both_stores!(
             .await
             .unwrap();
         assert_eq!(found.json::<Value>().await.unwrap()["data"], json!([]));
+    }
+);
+
+both_stores!(
+    /// Threats: T13.
+    what_a_call_claims_of_others_is_neither_their_limit_nor_their_bill,
+    Setup::patient(),
+    |bench| {
+        let order = json!({"scope": "key", "tenant": "globex", "name": "server", "rule": {"metric": "requests", "per": "day", "max": 1}});
+        let set = bench.admin(Method::POST, "/limits").json(&order);
+        assert_eq!(set.send().await.unwrap().status(), 201);
+        let id = async |kind: &str, tenant: &str| {
+            let list = bench.admin(Method::GET, &format!("/{kind}?tenant={tenant}"));
+            let list: Value = list.send().await.unwrap().json().await.unwrap();
+            list["data"][0]["id"].as_str().unwrap().to_owned()
+        };
+        let (key, tenant) = (id("keys", "globex").await, "globex");
+        for claim in [key.as_str(), tenant, "server", OTHER_KEY] {
+            let mut order = hello("gpt-test");
+            for field in ["user", "user_id", "safety_identifier", "prompt_cache_key"] {
+                order[field] = json!(claim);
+            }
+            order["metadata"] = json!({"tenant": tenant, "key": claim, "group": claim});
+            for path in ["/v1/chat/completions", "/api/v1/chat/completions"] {
+                let mut call = bench.post(path).json(&order);
+                for header in ["x-weir-tags", "x-weir-tenant", "x-weir-view-as", "x-weir-key"] {
+                    call = call.header(header, claim);
+                }
+                let answer = call.send().await.unwrap();
+                let status = answer.status();
+                assert_eq!(status, 200, "{claim}: {}", answer.text().await.unwrap());
+            }
+        }
+        let rows = bench.admin(Method::GET, "/usage?by=tenant,key&wait=10s");
+        let rows: Value = rows.send().await.unwrap().json().await.unwrap();
+        let rows = rows.as_array().unwrap();
+        assert_eq!(rows.len(), 1, "{rows:?}");
+        assert_eq!(
+            (&rows[0]["tenant"], &rows[0]["key"], &rows[0]["requests"]),
+            (&json!("acme"), &json!("laptop"), &json!(8))
+        );
+        // Theirs is as it was: one call, and no second.
+        for wanted in [200, 429] {
+            let status = gateway::status(&bench.http, &bench.url, OTHER_KEY, "gpt-test").await;
+            assert_eq!(status, wanted);
+        }
     }
 );

@@ -379,3 +379,35 @@ both_stores!(
         assert_eq!(found.as_array().unwrap().len(), 3, "{found}");
     }
 );
+
+both_stores!(
+    both_values_of_a_rotated_key_work_until_the_grace_of_the_first_is_over,
+    |bench| {
+        let rotate = [
+            "keys", "rotate", "laptop", "--tenant", "acme", "--grace", "2s",
+        ];
+        let rotated = told(&bench, &rotate).await;
+        let began = std::time::Instant::now();
+        let next = rotated["value"].as_str().unwrap();
+        let ask = async |key: &str| gateway::status(&bench.http, &bench.url, key, "gpt-test").await;
+        assert_eq!((ask(KEY).await, ask(next).await), (200, 200));
+        let over = async {
+            while ask(KEY).await != 401 {
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            }
+        };
+        let over = tokio::time::timeout(std::time::Duration::from_secs(8), over).await;
+        assert!(over.is_ok(), "its grace does not end");
+        let took = began.elapsed();
+        assert!(took > std::time::Duration::from_millis(1_500), "{took:?}");
+        assert_eq!(ask(next).await, 200);
+        // One identity: what both called is one key's.
+        let usage = told(&bench, &["usage", "--by", "key"]).await;
+        let keys = usage.as_array().unwrap();
+        assert_eq!(
+            (keys.len(), &keys[0]["key"]),
+            (1, &json!("laptop")),
+            "{usage}"
+        );
+    }
+);

@@ -28,6 +28,11 @@ fn events() -> Vec<UsageEvent> {
             event.status = if seed.is_multiple_of(20) { 429 } else { 503 };
             event.error_code = Some("budget_exceeded".to_owned());
         }
+        if seed % 70 == 7 {
+            // One tenant has one such status, the other two.
+            let is_moved = event.tenant == OTHER && seed.is_multiple_of(2);
+            event.status = if is_moved { 301 } else { 304 };
+        }
         event.client_request_id = Some(format!("client-{}", seed % 50));
         event.user = Some(Uuid::from_u128(u128::from(seed % 4) + 100).into());
         event
@@ -94,6 +99,12 @@ fn conditions(events: &[UsageEvent]) -> Vec<Vec<(Field, Is)>> {
         vec![(Field::Channel, id(2))],
         vec![(Field::Status, Is::Within(429..=429))],
         vec![(Field::Status, Is::Within(500..=599))],
+        vec![(Field::Status, Is::Within(300..=399))],
+        vec![
+            (Field::Status, Is::Within(300..=399)),
+            (Field::Model, word("model-0")),
+        ],
+        vec![(Field::Status, Is::Within(100..=199))],
         vec![(Field::Status, Is::Within(200..=200))],
         vec![(Field::Status, Is::Within(200..=299))],
         vec![(Field::Error, word("budget_exceeded"))],
