@@ -32,7 +32,8 @@ const DAY_MS: i64 = 24 * 3_600_000;
 const SEARCHES: usize = 200;
 const ROWS: u64 = 100;
 
-/// A digest of an event's number decides all of it but when it was: `n` of them, evenly over the days. Of each tenant's calls some have
+/// A digest of an event's number decides whose it is and what became of it, the number itself when it was, how long it took and what
+/// it cost: `n` of them, evenly over the days. Of each tenant's calls some have
 /// each of its keys, people, models, channels and outcomes.
 const MAKE: &str = "
 INSERT INTO usage_events (id, tenant_id, key_id, user_id, started_ms, source, endpoint, dialect, model, channel_id, outcome,

@@ -1,7 +1,7 @@
 //! Who calls the management API: whoever has `WEIR_ADMIN_TOKEN`, with all rights on the platform, or a service token with those of
 //! its role.
 //!
-//! [`needs`] stands before every route of the table in [`super::routes`]; behind it a handler takes its [`Caller`] as an argument.
+//! [`needs`] stands before every route of the table in [`super::routes`], and before `/health/detailed`; behind it a handler takes its [`Caller`] as an argument.
 
 use std::{
     fmt,

@@ -99,7 +99,7 @@ pub async fn rotate(
     let before = edit.read(&slice).await?;
     let absent = || ApiError::not_found("key");
     let stored = Keys::stored(&before, id).ok_or_else(absent)?;
-    if_match.check(&thing::as_seen(&caller, &stored)?)?;
+    if_match.check(&thing::as_known(&caller, &stored)?)?;
     let (mut rotated, value) = (before.clone(), Value::generate());
     let key = rotated.keys.get_mut(&KeyId(id)).ok_or_else(absent)?;
     let ends_ms = now_ms() + i64::from(grace_seconds) * 1_000;

@@ -1,6 +1,7 @@
 //! What everybody sees and changes of themselves.
 
 use actix_web::{HttpResponse, http::StatusCode, web};
+use sea_orm::ConnectionTrait;
 use uuid::Uuid;
 use weir_api_types::{
     manage::Page,
@@ -28,7 +29,8 @@ use crate::{
         self, Change,
         names::{self, Named},
         roles::RoleNames,
-        sessions, sign_ins,
+        sessions,
+        sign_ins::{self, SignIn},
     },
     tenancy::{Person, TenantId, UserId},
 };
@@ -175,9 +177,10 @@ pub async fn change_password(
 ) -> Result<HttpResponse, ApiError> {
     let (me, session) = person(&caller)?;
     let PasswordChange { current, new } = order.0;
-    prove(&state, &author, me, session, &current, "current").await?;
+    let proven = prove(&state, &author, me, session, &current, "current").await?;
     let hashed = state.login.passwords.hash("new", &new).await?;
     let transaction = state.stores.config.begin_write().await?;
+    still(&transaction, me, session, &proven).await?;
     let stored = store::users::one(&transaction, me).await?;
     let stored = stored.ok_or(store::Error::NotFound)?;
     sign_ins::put_password(&transaction, me, hashed, now_ms()).await?;
@@ -211,14 +214,16 @@ pub async fn begin_factor(
     state: web::Data<State>,
 ) -> Result<web::Json<Seed>, ApiError> {
     let (me, session) = person(&caller)?;
-    prove(&state, &author, me, session, &order.0.password, "password").await?;
-    let kept = sign_ins::find(&state.stores.config.read, me).await?;
-    if kept.totp_on {
+    let password = &order.0.password;
+    let proven = prove(&state, &author, me, session, password, "password").await?;
+    let (sealed, seed) = login::seed(&state.sealer, me, email(&caller))?;
+    let transaction = state.stores.config.begin_write().await?;
+    if still(&transaction, me, session, &proven).await?.totp_on {
         let detail = "There is a second factor: take that away first.";
         return Err(ApiError::new(Code::InUse, detail));
     }
-    let (sealed, seed) = login::seed(&state.sealer, me, email(&caller))?;
-    sign_ins::put_seed(&state.stores.config.write, me, sealed, now_ms()).await?;
+    sign_ins::put_seed(&transaction, me, sealed, now_ms()).await?;
+    transaction.commit().await.map_err(store::Error::from)?;
     Ok(web::Json(seed))
 }
 
@@ -229,10 +234,11 @@ pub async fn confirm_factor(
     order: Order<FactorCode>,
     state: web::Data<State>,
 ) -> Result<web::Json<RecoveryCodes>, ApiError> {
-    let (me, _) = person(&caller)?;
+    let (me, session) = person(&caller)?;
     let kept = sign_ins::find(&state.stores.config.read, me).await?;
+    let in_force = || ApiError::new(Code::InUse, "It is in force already.");
     if kept.totp_on {
-        return Err(ApiError::new(Code::InUse, "It is in force already."));
+        return Err(in_force());
     }
     let code = order.0.code;
     let taken = login::take(
@@ -251,6 +257,10 @@ pub async fn confirm_factor(
     let on = serde_json::json!({"second_factor": true});
     let done = audit::differs("user", None, email(&caller), Some(&off()), Some(&on))?;
     let transaction = state.stores.config.begin_write().await?;
+    let held = still(&transaction, me, session, &kept.password).await?;
+    if held.totp_on || held.totp != kept.totp {
+        return Err(in_force());
+    }
     sign_ins::switch_on(&transaction, me, &digests, now_ms()).await?;
     store::audit::append(&transaction, &state.sealer, &author, &done).await?;
     transaction.commit().await.map_err(store::Error::from)?;
@@ -269,10 +279,12 @@ pub async fn remove_factor(
     state: web::Data<State>,
 ) -> Result<HttpResponse, ApiError> {
     let (me, session) = person(&caller)?;
-    prove(&state, &author, me, session, &order.0.password, "password").await?;
+    let password = &order.0.password;
+    let proven = prove(&state, &author, me, session, password, "password").await?;
     let on = serde_json::json!({"second_factor": true});
     let done = audit::differs("user", None, email(&caller), Some(&on), Some(&off()))?;
     let transaction = state.stores.config.begin_write().await?;
+    still(&transaction, me, session, &proven).await?;
     sign_ins::forget_factor(&transaction, me, now_ms()).await?;
     store::audit::append(&transaction, &state.sealer, &author, &done).await?;
     transaction.commit().await.map_err(store::Error::from)?;
@@ -352,7 +364,24 @@ fn off() -> serde_json::Value {
     serde_json::json!({"second_factor": false})
 }
 
-/// That it is still them: a session may be hours old, and its screen unlocked. Wrong ones wait as at sign-in.
+/// What is kept of whoever calls, until the transaction is over, if it is what they have proven and their session lives: hashing takes its
+/// time, in which an operator's link may have set another password and ended all sessions (threats.md, A5).
+async fn still(
+    transaction: &impl ConnectionTrait,
+    me: UserId,
+    session: Uuid,
+    proven: &Option<String>,
+) -> Result<SignIn, ApiError> {
+    let held = sign_ins::find_held(transaction, me).await?;
+    let living = sessions::living(transaction, session, now_ms()).await?;
+    match held.password == *proven && living.is_some() {
+        true => Ok(held),
+        false => Err(ApiError::new(Code::SessionOver, "Sign in again.")),
+    }
+}
+
+/// That it is still them: a session may be hours old, and its screen unlocked. Wrong ones wait as at sign-in. Gives the password as it
+/// is kept.
 async fn prove(
     state: &State,
     author: &Author,
@@ -360,11 +389,12 @@ async fn prove(
     session: Uuid,
     password: &Sensitive,
     field: &str,
-) -> Result<(), ApiError> {
+) -> Result<Option<String>, ApiError> {
     let kept = sign_ins::find(&state.stores.config.read, me).await?;
     let tried = login::Proof::new(me);
     let begun = tried.begin(&state.stores, now_ms()).await?;
     begun.map_err(|wait_ms| ApiError::wait(wait_ms, "There were too many tries."))?;
+    let hashed = kept.password.clone();
     if !state.login.passwords.is(password, kept.password).await? {
         let told = serde_json::json!({"wrong": "password"});
         let done = store::audit::one("failed_proof", None, &author.name, &told);
@@ -373,5 +403,5 @@ async fn prove(
     }
     tried.succeeded(&state.stores).await?;
     sessions::prove(&state.stores.config.write, session, now_ms()).await?;
-    Ok(())
+    Ok(hashed)
 }

@@ -89,6 +89,11 @@ pub async fn facets(
         None => FACETS.to_vec(),
         Some(by) => by.split(',').map(facet).collect::<Result<Vec<_>, _>>()?,
     };
+    // Each costs.
+    let mut each = by.iter().enumerate();
+    if let Some((_, facet)) = each.find(|(at, facet)| by[..*at].contains(facet)) {
+        return Err(bad(&format!("{} stands in by twice.", facet.as_str())));
+    }
     let query: RequestQuery = list::rest(words)?;
     let scope = list::scope_of(&caller);
     let facets = log::facets(&state.stores, scope, &query, &by, now_ms()).await?;

@@ -14,7 +14,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use uuid::Uuid;
 use weir_api_types::resources::Resources;
 
-pub use shown::{IfMatch, answer, as_seen, tag, tagged, under_tag};
+pub use shown::{IfMatch, answer, as_known, as_seen, tag, tagged, under_tag};
 
 use super::{
     State, audit,
@@ -276,7 +276,7 @@ impl<'a, T: Thing> Changing<'a, T> {
         let (before, id, owner) = (self.before, self.id, self.owner);
         let absent = || ApiError::not_found(T::KIND.as_str());
         let stored = T::stored(&before, id).ok_or_else(absent)?;
-        if_match.check(&as_seen(self.caller, &stored)?)?;
+        if_match.check(&as_known(self.caller, &stored)?)?;
         let order = order(&stored)?;
         may_bound(self.caller, T::bounds(&order))?;
         T::allow(self.caller, &before, owner, &order, false)?;
@@ -328,7 +328,7 @@ pub async fn delete<T: Thing>(
     let before = edit.read(&slice).await?;
     let stored = T::stored(&before, id);
     let stored = stored.ok_or_else(|| ApiError::not_found(T::KIND.as_str()))?;
-    if_match.check(&as_seen(&caller, &stored)?)?;
+    if_match.check(&as_known(&caller, &stored)?)?;
     if let Some(what) = T::needed(edit.db(), id).await? {
         let detail = format!("The {what} needs it.");
         return Err(ApiError::new(Code::InUse, detail));

@@ -119,8 +119,9 @@ pub async fn change(
 ) -> Result<HttpResponse, ApiError> {
     let (id, mut order) = (id_of(&id)?, order.0);
     let asked = tenant_in(&request)?;
+    let as_kept = |word: &String| crate::tenancy::name::normal(word).ok();
     if let (Some(asked), Some(ordered)) = (&asked, &order.tenant)
-        && asked != ordered
+        && as_kept(asked) != as_kept(ordered)
     {
         let message = "is another tenant than the query names";
         return Err(ApiError::field("tenant", message));
@@ -130,7 +131,7 @@ pub async fn change(
     let person = find(edit.db(), &caller, id).await?;
     let tenant = tenant_of(&state, &caller, &person, order.tenant.as_deref()).await?;
     let before = edit.read(&slice(tenant, id)).await?;
-    if_match.check(&thing::as_seen(&caller, stored(&before, tenant, id))?)?;
+    if_match.check(&thing::as_known(&caller, stored(&before, tenant, id))?)?;
     may_change(edit.db(), &caller, &person, tenant, &order).await?;
     let mut renamed = before.clone();
     let mut email = person.email.clone();
@@ -199,7 +200,7 @@ pub async fn delete(
     let of = tenant.or_else(|| person.memberships.first().map(|place| place.tenant));
     if let Some(of) = of {
         let before = edit.read(&slice(of, id)).await?;
-        if_match.check(&thing::as_seen(&caller, stored(&before, of, id))?)?;
+        if_match.check(&thing::as_known(&caller, stored(&before, of, id))?)?;
     }
     let gone: Vec<TenantId> = match tenant {
         Some(tenant) => vec![tenant],
@@ -424,6 +425,7 @@ fn answer(
     times: Times,
 ) -> Result<HttpResponse, ApiError> {
     let stored = stored(picture, tenant, id).ok_or_else(|| ApiError::not_found("user"))?;
+    let known = thing::as_known(caller, &stored)?;
     let seen = thing::as_seen(caller, &stored)?;
-    thing::tagged(status, id.0, times, &seen, &seen)
+    thing::tagged(status, id.0, times, &known, seen)
 }

@@ -375,7 +375,7 @@ async fn another_instance_is_told_over_redis_and_notices_by_itself_when_the_word
     assert!(applied.status().is_success());
     let began = Instant::now();
     while bench.chat(hello("brand-new")).await.status() != 200 {
-        assert!(began.elapsed() < promised() + Duration::from_secs(5));
+        assert!(began.elapsed() < Duration::from_secs(8));
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     other.terminate();

@@ -532,6 +532,11 @@ both_stores!(
         assert_eq!(bench.chat(hello("gpt-same")).await.status(), 200);
         let health: Value = get(&bench.url, "/health").await.json().await.unwrap();
         assert_eq!(health["status"], "ok");
+        // Not to a page of another name that leads there.
+        let mut raw = Raw::connect(&bench.admin_url).await;
+        raw.send("GET /metrics HTTP/1.1\r\nhost: evil.example\r\n\r\n")
+            .await;
+        assert_eq!(raw.answer().await.unwrap().status, 401);
         // Metrics are open there, also to a scraper behind a proxy.
         let scraped = bench
             .http

@@ -103,7 +103,7 @@ pub struct Proven {
     pub evidence: Evidence,
 }
 
-/// What somebody's password and second factor were when they showed them.
+/// How somebody's password was kept when they showed it, and whether they showed a code with it.
 pub struct Evidence {
     /// As it was kept.
     password: Option<String>,

@@ -368,25 +368,31 @@ async fn a_code_and_the_tries_at_it_count_once_over_all_instances() {
     }
 }
 
+const OTHER: &str = "another long password";
+
+/// Sets another password by a link of an operator's.
+async fn resetting<S: Answers>(app: &S) -> TestRequest {
+    let (_, list) = answer(app, request(Method::GET, "/users?q=a@acme")).await;
+    let path = format!(
+        "/users/{}/reset-link",
+        list["data"][0]["id"].as_str().expect("an id")
+    );
+    let (_, link) = answer(app, request(Method::POST, &path).set_json(json!({}))).await;
+    let token = link["url"].as_str().expect("a link");
+    let token = token.split_once('#').expect("a token").1;
+    plain(Method::POST, "/password-resets").set_json(json!({"token": token, "password": OTHER}))
+}
+
 /// Hashing takes a while, in which the password becomes another one and all sessions end.
 // Threats: A5.
 #[actix_rt::test]
 async fn no_sign_in_under_way_outlives_the_password_that_it_showed() {
-    const SIGN_INS: usize = 12;
+    const SIGN_INS: usize = 5;
     for test in all().await {
         let app = app!(&test);
         answer(&app, document(PLATFORM, "")).await;
         let user = somebody(&test).await;
-        let (_, list) = answer(&app, request(Method::GET, "/users?q=a@acme")).await;
-        let path = format!(
-            "/users/{}/reset-link",
-            list["data"][0]["id"].as_str().expect("an id")
-        );
-        let (_, link) = answer(&app, request(Method::POST, &path).set_json(json!({}))).await;
-        let token = link["url"].as_str().expect("a link");
-        let token = token.split_once('#').expect("a token").1;
-        let order = json!({"token": token, "password": "another long password"});
-        let reset = plain(Method::POST, "/password-resets").set_json(order);
+        let reset = resetting(&app).await;
         let reset = async {
             assert_eq!(whole(&app, reset).await.0, 204);
         };
@@ -394,8 +400,9 @@ async fn no_sign_in_under_way_outlives_the_password_that_it_showed() {
         let sign_ins = (0..SIGN_INS).map(|_| whole(&app, signing_in(EMAIL, PASSWORD)));
         let sign_ins = futures_util::future::join_all(sign_ins);
         let ((), answers) = futures_util::future::join(reset, sign_ins).await;
-        let refused = answers.iter().filter(|answer| answer.0 == 401).count();
-        assert!(refused > 0, "none was under way: {answers:?}");
+        let count = |status| answers.iter().filter(|one| one.0 == status).count();
+        assert_eq!(count(200) + count(401), SIGN_INS, "{answers:?}");
+        assert!(count(401) > 0, "none was under way: {answers:?}");
         let page = store::Page {
             rows: 100,
             ..store::Page::default()
@@ -404,5 +411,36 @@ async fn no_sign_in_under_way_outlives_the_password_that_it_showed() {
         let left = store::sessions::list(db, user, None, &page, now_ms()).await;
         let left = left.expect("sessions").data;
         assert!(left.is_empty(), "{left:?}");
+    }
+}
+
+/// Whoever changes a password with the one before, while it becomes another one by a link, has changed nothing.
+// Threats: A5.
+#[actix_rt::test]
+async fn no_change_under_way_outlives_the_password_that_it_showed() {
+    for test in all().await {
+        let app = app!(&test);
+        answer(&app, document(PLATFORM, "")).await;
+        somebody(&test).await;
+        let session = token_of(&whole(&app, signing_in(EMAIL, PASSWORD)).await);
+        let reset = resetting(&app).await;
+        let reset = async {
+            assert_eq!(whole(&app, reset).await.0, 204);
+        };
+        let change = |at: usize| {
+            let order = json!({"current": PASSWORD, "new": format!("{PASSWORD} of number {at}")});
+            whole(
+                &app,
+                by(&session, Method::POST, "/me/password").set_json(order),
+            )
+        };
+        let changes = futures_util::future::join_all((0..4).map(change));
+        let ((), answers) = futures_util::future::join(reset, changes).await;
+        for (status, body, _) in &answers {
+            assert!([204, 401, 422].contains(status), "{status} {body}");
+        }
+        assert!(answers.iter().any(|answer| answer.0 == 401), "{answers:?}");
+        let signed_in = whole(&app, signing_in(EMAIL, OTHER)).await;
+        assert_eq!(signed_in.0, 200, "{signed_in:?}");
     }
 }

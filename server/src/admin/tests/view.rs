@@ -303,7 +303,10 @@ async fn the_tenant_is_told_who_looks_and_what_cannot_be_told_is_not_shown() {
         ] {
             assert_eq!(told[0][field], wanted, "{told:?}");
         }
-        assert_eq!(log(&app, &owner, VIEWS).await, told);
+        // The same row, but for how many the installation has.
+        let mut to_owner = told.clone();
+        to_owner[0]["seq"].take();
+        assert_eq!(log(&app, &owner, VIEWS).await, to_owner);
         // From another place, and in another session, it is another look.
         let elsewhere = from(look("acme", "/keys"), "127.0.0.2");
         assert_eq!(answer(&app, elsewhere).await.0, 200);

@@ -252,7 +252,7 @@ async fn a_tag_of_anothers_thing_is_no_better_than_none() {
             assert_eq!(foreign, absent, "{said}");
             assert!([403, 404].contains(&foreign.0), "{said}: {foreign:?}");
             assert_eq!(foreign, ask(&theirs, &made_up).await, "{said}");
-            // Under one's own it is one that does not fit, unless both are alike in all that it is made of.
+            // Nor does a made-up one fit one's own.
             let wrong = ask(&own, &made_up).await;
             assert!([403, 404, 412].contains(&wrong.0), "{said}: {wrong:?}");
             tried += 1;

@@ -36,28 +36,45 @@ pub async fn answer<T: Thing>(
 ) -> Result<HttpResponse, ApiError> {
     let stored = T::stored(picture, id);
     let stored = stored.ok_or_else(|| ApiError::not_found(T::KIND.as_str()))?;
-    let tag = tag(&as_seen(caller, &stored)?)?;
+    let tag = tag(&as_known(caller, &stored)?)?;
     let mut shown = T::shown(state, picture, id, stored).await?;
     add(&mut shown);
     Ok(detailed(status, tag, id, times, as_seen(caller, shown)?))
 }
 
-/// What an answer shows, without the limits and budgets that the caller may not see. Tags are made of it, too: by one that is made of
-/// more, somebody could try out what they are not shown.
+/// What an answer shows, without the limits and budgets that the caller may not see.
 pub fn as_seen(caller: &Caller, shown: impl Serialize) -> Result<Value, ApiError> {
-    let shown = serde_json::to_value(shown);
-    let mut shown = shown.map_err(|error| store::Error::other(format!("an answer: {error}")))?;
-    for (field, permission) in [
-        ("limits", Permission::LimitsRead),
-        ("budgets", Permission::BudgetsRead),
+    without_bounds(shown, |[read, _]| caller.may(read))
+}
+
+/// What a tag is made of: without the limits and budgets that the caller may neither see nor set. By a tag of more, somebody could try
+/// out what they are not shown.
+pub fn as_known(caller: &Caller, stored: impl Serialize) -> Result<Value, ApiError> {
+    without_bounds(stored, |either| {
+        either.into_iter().any(|one| caller.may(one))
+    })
+}
+
+fn without_bounds(
+    thing: impl Serialize,
+    keeps: impl Fn([Permission; 2]) -> bool,
+) -> Result<Value, ApiError> {
+    let thing = serde_json::to_value(thing);
+    let mut thing = thing.map_err(|error| store::Error::other(format!("an answer: {error}")))?;
+    for (field, permissions) in [
+        ("limits", [Permission::LimitsRead, Permission::LimitsWrite]),
+        (
+            "budgets",
+            [Permission::BudgetsRead, Permission::BudgetsWrite],
+        ),
     ] {
-        if let Some(fields) = shown.as_object_mut()
-            && !caller.may(permission)
+        if let Some(fields) = thing.as_object_mut()
+            && !keeps(permissions)
         {
             fields.remove(field);
         }
     }
-    Ok(shown)
+    Ok(thing)
 }
 
 /// The same for what is no [`Thing`]: `stored` is what its tag is made of.

@@ -137,8 +137,8 @@ pub async fn search(
     }
 }
 
-/// The same search where it looks for a class of statuses that are no failures, such as 3xx, of which a tenant has one at most: for
-/// that there is an index, and for the class there is none.
+/// The same search where it looks for a class of statuses that are no failures, such as 3xx, and the tenant has one of them or none: for
+/// a status there is an index, and for the class there is none.
 async fn narrowed(db: &impl ConnectionTrait, search: &Search) -> Result<Option<Search>> {
     let Scope::Tenant(tenant) = search.scope else {
         return Ok(None);
@@ -193,8 +193,13 @@ pub async fn count_by(
         return Ok((vec![Counts::new(); fields.len()], None));
     }
     let db = db.begin_planned().await?;
-    let walk = Walk::of(search, None);
+    let narrowed = narrowed(&db, search).await?;
+    let search = narrowed.as_ref().unwrap_or(search);
     let mut all = vec![Counts::new(); fields.len()];
+    if search.finds_nothing() {
+        return Ok((all, None));
+    }
+    let walk = Walk::of(search, None);
     let rows = db.query_all_raw(walk.count(db.get_database_backend(), fields));
     for row in rows.await? {
         let at = usize::try_from(row.try_get::<i32>("", "field")?).unwrap_or(usize::MAX);

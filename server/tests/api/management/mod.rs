@@ -2,6 +2,8 @@
 
 mod insight;
 
+use std::time::{Duration, Instant};
+
 use reqwest::Method;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -383,25 +385,26 @@ both_stores!(
 both_stores!(
     both_values_of_a_rotated_key_work_until_the_grace_of_the_first_is_over,
     |bench| {
+        const GRACE: Duration = Duration::from_secs(5);
+        let began = Instant::now();
         let rotate = [
-            "keys", "rotate", "laptop", "--tenant", "acme", "--grace", "2s",
+            "keys", "rotate", "laptop", "--tenant", "acme", "--grace", "5s",
         ];
         let rotated = told(&bench, &rotate).await;
-        let began = std::time::Instant::now();
         let next = rotated["value"].as_str().unwrap();
         let ask = async |key: &str| gateway::status(&bench.http, &bench.url, key, "gpt-test").await;
         assert_eq!((ask(KEY).await, ask(next).await), (200, 200));
         let over = async {
             while ask(KEY).await != 401 {
-                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+                tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
-        let over = tokio::time::timeout(std::time::Duration::from_secs(8), over).await;
+        let over = tokio::time::timeout(3 * GRACE, over).await;
         assert!(over.is_ok(), "its grace does not end");
-        let took = began.elapsed();
-        assert!(took > std::time::Duration::from_millis(1_500), "{took:?}");
+        assert!(began.elapsed() >= GRACE, "{:?}", began.elapsed());
         assert_eq!(ask(next).await, 200);
         // One identity: what both called is one key's.
+        bench.books().await;
         let usage = told(&bench, &["usage", "--by", "key"]).await;
         let keys = usage.as_array().unwrap();
         assert_eq!(

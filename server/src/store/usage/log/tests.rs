@@ -239,6 +239,32 @@ async fn values_are_counted_and_the_most_frequent_come_first() {
     }
 }
 
+#[tokio::test]
+async fn a_class_of_which_a_tenant_has_one_status_is_looked_for_as_that() {
+    for test in testing::all().await {
+        let db = &test.stores.usage;
+        book(db, &events()).await.expect("booked");
+        for (tenant, class, wanted) in [
+            (TENANT, 300..=399, Some(Is::Within(304..=304))),
+            (TENANT, 100..=199, Some(Is::AnyOf(Vec::new()))),
+            // It has two, and failures have an index of their own.
+            (OTHER, 300..=399, None),
+            (TENANT, 400..=499, None),
+            (TENANT, 200..=299, None),
+        ] {
+            let search = Search {
+                scope: Scope::Tenant(tenant),
+                ids: Uuid::nil()..Uuid::max(),
+                conditions: vec![(Field::Status, Is::Within(class))],
+                newest_first: true,
+            };
+            let found = narrowed(&db.read, &search).await.expect("a look");
+            let found = found.map(|search| search.conditions[0].1.clone());
+            assert_eq!(found, wanted, "{search:?}");
+        }
+    }
+}
+
 /// On PostgreSQL: the plan of each search by one thing within a tenant walks its index.
 #[tokio::test]
 async fn a_tenant_s_searches_have_their_indexes() {
