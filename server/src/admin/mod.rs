@@ -40,6 +40,7 @@ mod resources;
 mod roles;
 mod route;
 mod routes;
+mod search;
 mod service_tokens;
 mod settings;
 pub mod system;

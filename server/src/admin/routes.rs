@@ -55,7 +55,7 @@ use super::{
     operators, password_resets, requests, resources,
     roles::{self, Roles},
     route::{Route, answer, mark, needs, order, routes},
-    service_tokens, settings, system,
+    search, service_tokens, settings, system,
     tenants::{self, Tenants},
     thing, usage, users,
 };
@@ -391,7 +391,7 @@ routes! {
         GET AuditVerify => audit::verify, "Whether the audit log's chain is whole.", ? HeadQuery => 200 one AuditVerdict;
     }
     "/search" {
-        GET Caller => insight::search, "Whatever within reach has this in its name, or this id.",
+        GET Caller => search::search, "Whatever within reach has this in its name, or this id.",
             ? SearchQuery => 200 page Hit;
     }
     "/usage" {
