@@ -62,7 +62,9 @@ pub struct GeneratedKey {
     pub id: Uuid,
     pub tenant: String,
     pub name: String,
-    pub value: String,
+    /// Absent where the order came before, with the same `Idempotency-Key`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<String>,
 }
 
 impl std::fmt::Debug for GeneratedKey {

@@ -44,10 +44,11 @@ pub struct Dependants {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Hit {
-    /// `tenant`, `user`, `role`, `group`, `key`, `channel`, `model` or `request`.
+    /// `tenant`, `user`, `invitation`, `role`, `group`, `key`, `service_token`, `channel`, `model`, `identity_provider`, `limit`,
+    /// `budget` or `request`.
     pub kind: String,
     pub id: Uuid,
-    /// Its name, of a user the e-mail address.
+    /// Its name; of a user and an invitation the e-mail address, of a limit and a budget what it stands on, of a request its model.
     pub name: String,
     /// The tenant that it is in; absent is the platform, or a user of several.
     pub tenant: Option<String>,

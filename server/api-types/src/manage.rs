@@ -204,7 +204,9 @@ pub struct NewServiceToken {
 pub struct CreatedServiceToken {
     #[serde(flatten)]
     pub token: ServiceTokenItem,
-    pub value: String,
+    /// Absent where the order came before, with the same `Idempotency-Key`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<String>,
 }
 
 /// A change of a service token.

@@ -164,7 +164,9 @@ pub struct SessionItem {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct OneTimeLink {
-    pub url: String,
+    /// Absent where the order came before, with the same `Idempotency-Key`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
     /// RFC 3339.
     pub expires_at: String,
 }

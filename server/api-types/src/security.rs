@@ -21,7 +21,9 @@ pub struct AdminKeyInfo {
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct NewAdminKey {
-    pub value: String,
+    /// Absent where the order came before, with the same `Idempotency-Key`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<String>,
     /// Its masked beginning.
     pub hint: String,
 }

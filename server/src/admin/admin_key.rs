@@ -80,7 +80,7 @@ pub async fn rotate(
     let next = Present::new(&text).map_err(|error| store::Error::other(error.to_string()))?;
     let info = NewAdminKey {
         hint: next.hint.clone(),
-        value: text.clone(),
+        value: Some(text.clone()),
     };
     let (before, after) = (&state.token.present.load().hint, &next.hint);
     let told = |hint: &str| serde_json::json!({ "hint": hint });

@@ -2,7 +2,7 @@
 //!
 //! A key belongs to its caller, tenant and route; with another body it is refused (threats.md, B10). What an answer shows once, such
 //! as a new key's value, is not kept: the answer to the second request goes without it. A request that failed is
-//! forgotten, so that it can be tried again.
+//! forgotten, so that it can be tried again; so is one whose answer has a cookie.
 
 use actix_web::{
     Error, HttpMessage as _, HttpResponse,
@@ -30,8 +30,10 @@ use crate::{
 pub const HEADER: &str = "idempotency-key";
 /// Longest key.
 const MAX_KEY_BYTES: usize = 255;
-/// What answers show once, wherever it stands in them.
+/// What answers show once, wherever it stands in them but in a template.
 const SHOWN_ONCE: [&str; 6] = ["value", "url", "uri", "secret", "codes", "access_token"];
+/// How a channel sends its credential: a template, without it.
+const TEMPLATE: &str = "auth";
 
 type Answered<B> = Result<ServiceResponse<EitherBody<B>>, Error>;
 
@@ -68,7 +70,10 @@ pub async fn once<B: MessageBody + 'static>(
             return Err(error);
         }
     };
-    if !answered.status().is_success() {
+    // Half of an answer with a cookie is the cookie, which is its browser's alone.
+    let is_kept =
+        answered.status().is_success() && !answered.headers().contains_key(header::SET_COOKIE);
+    if !is_kept {
         forget(&state, id).await;
         return Ok(answered.map_into_left_body());
     }
@@ -141,7 +146,8 @@ fn strip(value: &mut Value) {
     match value {
         Value::Object(fields) => {
             fields.retain(|name, _| !SHOWN_ONCE.contains(&name.as_str()));
-            fields.values_mut().for_each(strip);
+            let others = fields.iter_mut().filter(|(name, _)| *name != TEMPLATE);
+            others.for_each(|(_, value)| strip(value));
         }
         Value::Array(list) => list.iter_mut().for_each(strip),
         _ => {}
@@ -177,12 +183,13 @@ mod tests {
 
     #[test]
     fn what_is_shown_once_is_not_kept() {
-        let answer = br#"{"id": 1, "value": "wk-secret", "generated": [{"name": "a", "value": "wk-other"}], "pool": {"hint": "wk-..."}}"#;
+        let answer = br#"{"id": 1, "value": "wk-secret", "generated": [{"name": "a", "value": "wk-other"}], "pool": {"hint": "wk-..."}, "auth": {"value": "Token {secret}"}}"#;
         let kept = without(answer).expect("JSON");
         assert!(
             !kept.contains("wk-secret") && !kept.contains("wk-other"),
             "{kept}"
         );
         assert!(kept.contains("wk-...") && kept.contains("\"name\":\"a\""));
+        assert!(kept.contains("Token {secret}"), "{kept}");
     }
 }

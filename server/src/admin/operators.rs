@@ -99,7 +99,7 @@ pub async fn create(
     state.catch_up(change.commit().await?).await;
     let operator = item(&state, person.id).await?;
     let link = link.map(|(value, expires_ms)| OneTimeLink {
-        url: state.link("/reset-password", &value),
+        url: Some(state.link("/reset-password", &value)),
         expires_at: moment(expires_ms),
     });
     Ok(HttpResponse::Created().json(CreatedOperator { operator, link }))

@@ -48,7 +48,7 @@ pub async fn create(
     transaction.commit().await.map_err(store::Error::from)?;
     let (value, expires_ms) = made;
     Ok(HttpResponse::Created().json(OneTimeLink {
-        url: state.link("/reset-password", &value),
+        url: Some(state.link("/reset-password", &value)),
         expires_at: moment(expires_ms),
     }))
 }

@@ -11,14 +11,31 @@ use super::{
 };
 use crate::{
     access::{Caller, Permission},
-    catalog::Kind,
-    reports, store,
+    catalog::{Entry, Kind},
+    clock::now_ms,
+    limits::name_of,
+    reports,
+    store::{self, catalog::entries, search::Named},
 };
+
+/// What is looked through, and who may.
+const NAMED: [(Named, Permission); 10] = [
+    (Named::Tenant, Permission::TenantsRead),
+    (Named::User, Permission::UsersRead),
+    (Named::Invitation, Permission::UsersRead),
+    (Named::Role, Permission::RolesRead),
+    (Named::Group, Permission::GroupsRead),
+    (Named::Key, Permission::KeysRead),
+    (Named::ServiceToken, Permission::ServiceTokensRead),
+    (Named::Channel, Permission::ChannelsRead),
+    (Named::Model, Permission::ModelsRead),
+    (Named::IdentityProvider, Permission::IdentityProvidersRead),
+];
 
 /// Longest text that is looked for, in bytes.
 const MAX_TEXT_BYTES: usize = 200;
 
-/// `GET /v1/admin/search`: whatever within reach is called so, as far as the caller may see it.
+/// `GET /v1/admin/search`: whatever within reach is called so, as far as the caller may see it; limits, budgets and requests by their ids.
 pub async fn search(
     caller: Caller,
     request: HttpRequest,
@@ -32,30 +49,59 @@ pub async fn search(
     if text.is_empty() || text.len() > MAX_TEXT_BYTES {
         return Err(bad("q is a text of 1 to 200 bytes."));
     }
-    let scope = list::scope_of(&caller);
+    let (scope, db) = (list::scope_of(&caller), &state.stores.config.read);
     let mut hits = Vec::new();
-    for (kind, permission) in [
-        (Kind::Tenant, Permission::TenantsRead),
-        (Kind::User, Permission::UsersRead),
-        (Kind::Role, Permission::RolesRead),
-        (Kind::Group, Permission::GroupsRead),
-        (Kind::Key, Permission::KeysRead),
-        (Kind::Channel, Permission::ChannelsRead),
-        (Kind::Model, Permission::ModelsRead),
-    ] {
+    for (kind, permission) in NAMED {
         if !caller.may(permission) {
             continue;
         }
-        let found = store::search::search(&state.stores.config.read, scope, kind, text).await?;
+        let found = store::search::search(db, scope, kind, text, now_ms()).await?;
         hits.extend(found.into_iter().map(|found| Hit {
-            kind: found.kind.as_str().to_owned(),
+            kind: kind.as_str().to_owned(),
             id: found.id,
             name: found.name,
             tenant: found.tenant,
         }));
     }
-    if let (Ok(id), true) = (Uuid::parse_str(text), caller.may(Permission::RequestsRead))
-        && let Some(found) = reports::log::one(&state.stores, scope, id).await?
+    if let Ok(id) = Uuid::parse_str(text) {
+        hits.extend(of_id(&state, &caller, id).await?);
+    }
+    Ok(web::Json(Page {
+        data: hits,
+        next_cursor: None,
+    }))
+}
+
+/// What has no name of its own: a limit and a budget are called what they stand on, a request the model that it named.
+async fn of_id(state: &State, caller: &Caller, id: Uuid) -> Result<Vec<Hit>, ApiError> {
+    let mut hits = Vec::new();
+    for (kind, permission) in [
+        (Kind::Limit, Permission::LimitsRead),
+        (Kind::Budget, Permission::BudgetsRead),
+    ] {
+        if !caller.may(permission) {
+            continue;
+        }
+        let db = &state.stores.config.read;
+        let stands_on = match entries(db, kind, &[id], &state.sealer).await?.pop() {
+            Some(Entry::Limit(limit)) => limit.scope,
+            Some(Entry::Budget(budget)) => budget.scope,
+            _ => continue,
+        };
+        let catalog = state.catalog.load();
+        let owner = catalog.owner_of(stands_on);
+        if caller.reaches(owner) {
+            let tenant = owner.and_then(|owner| catalog.tenant(owner));
+            hits.push(Hit {
+                kind: kind.as_str().to_owned(),
+                id,
+                name: name_of(&catalog, stands_on),
+                tenant: tenant.map(|tenant| tenant.name.clone()),
+            });
+        }
+    }
+    if caller.may(Permission::RequestsRead)
+        && let Some(found) = reports::log::one(&state.stores, list::scope_of(caller), id).await?
     {
         hits.push(Hit {
             kind: "request".to_owned(),
@@ -64,8 +110,5 @@ pub async fn search(
             tenant: Some(found.item.tenant),
         });
     }
-    Ok(web::Json(Page {
-        data: hits,
-        next_cursor: None,
-    }))
+    Ok(hits)
 }

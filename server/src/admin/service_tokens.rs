@@ -82,7 +82,7 @@ pub async fn create(
     transaction.commit().await.map_err(store::Error::from)?;
     Ok(HttpResponse::Created().json(CreatedServiceToken {
         token,
-        value: value.reveal().to_owned(),
+        value: Some(value.reveal().to_owned()),
     }))
 }
 

@@ -187,7 +187,7 @@ pub async fn make<T: Thing>(
         picture: laid.picture,
         id,
         times: row.times,
-        value: laid.generated.map(|key| key.value),
+        value: laid.generated.and_then(|key| key.value),
     })
 }
 

@@ -61,6 +61,10 @@ pub struct Target {
     /// As whose owner one of the platform's people looks; nothing is changed so.
     #[arg(long, env = "WEIR_VIEW_AS", value_name = "TENANT")]
     pub view_as: Option<String>,
+    /// Of what is made: who is not sure that it was done gives the same command with the same text again within a day, and it is
+    /// done once. What is shown once is not shown again.
+    #[arg(long, value_name = "TEXT")]
+    pub idempotency_key: Option<String>,
 }
 
 /// A client of one server.
@@ -71,6 +75,8 @@ pub struct Client {
     token: Option<Secret>,
     /// Headers that say in which tenant.
     tenants: Vec<(&'static str, HeaderValue)>,
+    /// Goes with what makes something.
+    idempotency_key: Option<HeaderValue>,
 }
 
 /// An answer that was a success.
@@ -96,7 +102,18 @@ impl Target {
                 tenants.push((name, value));
             }
         }
-        Ok(Client { tenants, ..client })
+        let idempotency_key = match &self.idempotency_key {
+            Some(key) => {
+                let value = HeaderValue::from_str(key);
+                Some(value.with_context(|| format!("{key:?} is no idempotency key"))?)
+            }
+            None => None,
+        };
+        Ok(Client {
+            tenants,
+            idempotency_key,
+            ..client
+        })
     }
 
     fn token(&self) -> anyhow::Result<Secret> {
@@ -149,6 +166,7 @@ impl Client {
             base: format!("http://{host}:{port}{path}"),
             token,
             tenants: Vec::new(),
+            idempotency_key: None,
         })
     }
 
@@ -164,9 +182,13 @@ impl Client {
         path: &str,
         order: &impl Serialize,
     ) -> anyhow::Result<Answer> {
-        let request = self
+        let makes = method == Method::POST;
+        let mut request = self
             .request(method, path)
             .insert_header((header::CONTENT_TYPE, "application/json"));
+        if let (Some(key), true) = (&self.idempotency_key, makes) {
+            request = request.insert_header(("idempotency-key", key.clone()));
+        }
         self.send(request, Some(serde_json::to_vec(order)?)).await
     }
 

@@ -167,11 +167,11 @@ async fn create(args: CreateArgs) -> anyhow::Result<()> {
         let tenant = key.tenant.clone().unwrap_or_default();
         let name = key.name.clone().unwrap_or_default();
         let value = key.value.as_ref().map(|value| value.expose().to_owned());
-        let value = value.unwrap_or_default();
+        let cell = value.clone().unwrap_or_default();
         Shown {
             what: format!("{name} of {tenant}"),
-            value: value.clone(),
-            cells: vec![made.id.to_string(), tenant, name, value],
+            value,
+            cells: vec![made.id.to_string(), tenant, name, cell],
         }
     };
     KIND.create(args.target, &whole, format, &columns, shown)

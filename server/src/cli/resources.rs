@@ -184,10 +184,16 @@ fn words(applied: &Applied) -> String {
         _ => text.push_str(&format!("{count} changes {verb}.\n")),
     }
     for key in &applied.generated {
-        let said = format!(
-            "Key {} of {}, shown this once: {}\n",
-            key.name, key.tenant, key.value
-        );
+        let said = match &key.value {
+            Some(value) => format!(
+                "Key {} of {}, shown this once: {value}\n",
+                key.name, key.tenant
+            ),
+            None => format!(
+                "Key {} of {}, whose value was shown then.\n",
+                key.name, key.tenant
+            ),
+        };
         text.push_str(&output::printable(&said));
     }
     text

@@ -27,12 +27,17 @@ impl Kind {
             return output::list(format, &[made], columns, |made| shown(made).cells);
         }
         let shown = shown(&made);
-        let said = format!(
-            "The {} {} is made; its value is shown this once:",
-            self.name, shown.what
-        );
+        let what = format!("{} {}", self.name, shown.what);
+        let Some(value) = shown.value else {
+            let said = format!(
+                "The {what} is made; its value is known to whoever gave it, or was shown before."
+            );
+            eprintln!("{}", output::printable(&said));
+            return Ok(());
+        };
+        let said = format!("The {what} is made; its value is shown this once:");
         eprintln!("{}", output::printable(&said));
-        output::print(&format!("{}\n", output::printable(&shown.value)))
+        output::print(&format!("{}\n", output::printable(&value)))
     }
 }
 
@@ -40,7 +45,8 @@ impl Kind {
 pub struct Shown {
     /// Its name and whose it is.
     pub what: String,
-    pub value: String,
+    /// None: it was given as its digest, or the same order came before.
+    pub value: Option<String>,
     /// Under the columns.
     pub cells: Vec<String>,
 }

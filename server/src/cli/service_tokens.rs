@@ -92,10 +92,11 @@ async fn create(args: CreateArgs) -> anyhow::Result<()> {
     let (format, columns) = (args.output.output, ["id", "name", "value"]);
     let shown = |made: &CreatedServiceToken| {
         let CreatedServiceToken { token, value } = made;
+        let cell = value.clone().unwrap_or_default();
         Shown {
             what: token.name.clone(),
             value: value.clone(),
-            cells: vec![token.id.to_string(), token.name.clone(), value.clone()],
+            cells: vec![token.id.to_string(), token.name.clone(), cell],
         }
     };
     KIND.create(args.target, &order, format, &columns, shown)

@@ -118,3 +118,107 @@ fn bearer(value: &[u8]) -> Vec<u8> {
         _ => Vec::new(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{hint::black_box, net::Ipv4Addr, time::Instant};
+
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::{
+        catalog::{Delta, Entry},
+        tenancy::{KeyId, Owner, TenantId, key::KeySecret},
+    };
+
+    const GOOD: &str = "wk-acme-0123456789-abcdefghij-KLMNOP";
+    const DISABLED: &str = "wk-acme-9876543210-abcdefghij-KLMNOP";
+    const EXPIRED: &str = "wk-acme-5555555555-abcdefghij-KLMNOP";
+    const TRIES: usize = 10_000;
+
+    fn acme() -> Catalog {
+        let id = TenantId(Uuid::from_u128(9));
+        let acme = Tenant {
+            id,
+            name: "acme".to_owned(),
+            enabled: true,
+            time_zone: "UTC".to_owned(),
+            grants: None,
+            policies: Default::default(),
+        };
+        let key = |at: u128, value: &str, enabled: bool, expires_ms| ProxyKey {
+            id: KeyId(Uuid::from_u128(at)),
+            tenant: id,
+            name: format!("key {at}"),
+            owner: Owner::Tenant,
+            enabled,
+            expires_ms,
+            models: None,
+            channels: Vec::new(),
+            ip_allow: Vec::new(),
+            secrets: vec![KeySecret {
+                digest: key::digest(value.as_bytes()),
+                expires_ms: None,
+            }],
+        };
+        let entries = vec![
+            Entry::Tenant(acme),
+            Entry::Key(key(1, GOOD, true, None)),
+            Entry::Key(key(2, DISABLED, false, None)),
+            Entry::Key(key(3, EXPIRED, true, Some(1))),
+        ];
+        Catalog::default().after(Delta {
+            entries,
+            ..Delta::default()
+        })
+    }
+
+    fn found(catalog: &Catalog, value: &str) -> Result<Caller, Unidentified> {
+        let mut headers = HeaderMap::new();
+        let value = value.parse().expect("a value");
+        headers.insert(header::HeaderName::from_static("x-api-key"), value);
+        let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        caller(&headers, Vec::new(), address, catalog, 2)
+    }
+
+    /// What is looked up is a digest, so that a value near a key's takes as long as any other, be the key good, disabled or expired:
+    /// medians of 10,000 each. Only who has the whole value hears more.
+    ///
+    /// Threats: A12.
+    #[test]
+    fn no_miss_takes_longer_for_being_near_a_key() {
+        let catalog = acme();
+        assert!(found(&catalog, GOOD).is_ok());
+        for (value, code) in [(DISABLED, "key_disabled"), (EXPIRED, "key_expired")] {
+            match found(&catalog, value) {
+                Err(Unidentified::Known(_, refusal)) => assert_eq!(refusal.code(), code),
+                other => panic!("{value}: {other:?}"),
+            }
+        }
+        let near = [GOOD, DISABLED, EXPIRED].into_iter().flat_map(|value| {
+            let (beginning, last) = (&value[..20], value.len() - 1);
+            let tail = format!("{beginning}{}", "x".repeat(value.len() - 20));
+            [tail, format!("{}Q", &value[..last])]
+        });
+        let misses: Vec<String> = near.chain(["x".repeat(GOOD.len())]).collect();
+        let mut took = vec![Vec::with_capacity(TRIES); misses.len()];
+        for _ in 0..TRIES {
+            for (miss, took) in misses.iter().zip(&mut took) {
+                let began = Instant::now();
+                let answer = found(black_box(&catalog), black_box(miss));
+                took.push(began.elapsed());
+                assert!(
+                    matches!(answer, Err(Unidentified::Unknown(Refusal::InvalidKey))),
+                    "{answer:?}"
+                );
+            }
+        }
+        let medians = took.into_iter().map(|mut took| {
+            took.sort_unstable();
+            took[took.len() / 2]
+        });
+        let medians: Vec<_> = medians.collect();
+        let (least, most) = (medians.iter().min(), medians.iter().max());
+        assert!(most < least.map(|least| *least * 2).as_ref(), "{medians:?}");
+    }
+}

@@ -168,7 +168,7 @@ impl Merge<'_> {
                     id: key.id.0,
                     tenant: self.merged.picture.tenants[&tenant.id].name.clone(),
                     name: key.name.clone(),
-                    value: value.reveal().to_owned(),
+                    value: Some(value.reveal().to_owned()),
                 });
                 (key::digest(value.reveal().as_bytes()), value.hint())
             }

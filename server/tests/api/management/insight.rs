@@ -163,6 +163,16 @@ both_stores!(
         assert_eq!(kinds("zhang@").await, ["user"]);
         assert_eq!(kinds("gpt-").await, ["model", "model"]);
         assert_eq!(kinds(&id).await, ["request"]);
+        assert_eq!(kinds("AUDITS").await, ["service_token"]);
+        let tokens = told(&bench, &["service-tokens", "list"]).await;
+        assert_eq!(
+            kinds(tokens[0]["hint"].as_str().unwrap()).await,
+            ["service_token"]
+        );
+        let key = told(&bench, &["keys", "show", "laptop", "--tenant", "acme"]).await;
+        let hint = key["hints"][0].as_str().unwrap();
+        assert!(kinds(hint).await.contains(&"key".to_owned()), "{hint}");
+        assert_eq!(kinds("wk-no…").await, Vec::<String>::new());
         assert_eq!(kinds("%").await, Vec::<String>::new());
         // A tenant finds its own.
         let order = [

@@ -33,6 +33,36 @@ async fn told(bench: &Bench, arguments: &[&str]) -> Value {
     serde_json::from_str(&printed).unwrap()
 }
 
+both_stores!(a_command_with_a_key_of_its_own_makes_one_thing, |bench| {
+    let once = ["--tenant", "acme", "--idempotency-key", "monday"];
+    let token = [
+        &[
+            "service-tokens",
+            "create",
+            "--name",
+            "ci",
+            "--role",
+            "viewer",
+        ],
+        &once[..],
+    ]
+    .concat();
+    let (first, second) = (told(&bench, &token).await, told(&bench, &token).await);
+    assert_eq!(first[0]["id"], second[0]["id"], "{first} {second}");
+    assert!(
+        first[0]["value"].is_string() && second[0]["value"].is_null(),
+        "{second}"
+    );
+    // As a table nothing is there to be taken for its value.
+    assert_eq!(succeeded(&cli(&bench, &token).await), "");
+    let key = [&["keys", "create", "--name", "robot"], &once[..]].concat();
+    let (first, second) = (told(&bench, &key).await, told(&bench, &key).await);
+    assert_eq!(first[0]["id"], second[0]["id"], "{first} {second}");
+    let other = [&["keys", "create", "--name", "another"], &once[..]].concat();
+    let refused = failed(&cli(&bench, &other).await, 5);
+    assert!(refused.contains("idempotency_key_used"), "{refused}");
+});
+
 both_stores!(things_are_made_shown_changed_and_deleted_by_name, |bench| {
     let tenant = told(
         &bench,
