@@ -131,6 +131,9 @@ async fn measure(stores: &Stores, from_ms: i64) -> anyhow::Result<()> {
         "error",
         "id",
         "key and status",
+        "user and error",
+        "channel and status",
+        "model and key",
         "cost",
         "time taken",
     ] {
@@ -177,17 +180,14 @@ async fn measure(stores: &Stores, from_ms: i64) -> anyhow::Result<()> {
 fn conditions(kind: &str, tenant: u128, random: &mut StdRng) -> Vec<(Field, Is)> {
     let id = |id: u128| Is::AnyOf(vec![Uuid::from_u128(id)]);
     let key = 1_000_000 + tenant * 50 + random.random_range(0..50_u128);
+    let user = id(2_000_000 + tenant * 10 + random.random_range(0..10_u128));
+    let model = Is::Word(format!("model-{}", random.random_range(0..20)));
+    let channel = id(random.random_range(1..9));
     match kind {
         "key" => vec![(Field::Key, id(key))],
-        "user" => vec![(
-            Field::User,
-            id(2_000_000 + tenant * 10 + random.random_range(0..10_u128)),
-        )],
-        "model" => vec![(
-            Field::Model,
-            Is::Word(format!("model-{}", random.random_range(0..20))),
-        )],
-        "channel" => vec![(Field::Channel, id(random.random_range(1..9)))],
+        "user" => vec![(Field::User, user)],
+        "model" => vec![(Field::Model, model)],
+        "channel" => vec![(Field::Channel, channel)],
         "status 429" => vec![(Field::Status, Is::Within(429..=429))],
         "status 5xx" => vec![(Field::Status, Is::Within(500..=599))],
         "status 3xx" => vec![(Field::Status, Is::Within(300..=399))],
@@ -196,6 +196,15 @@ fn conditions(kind: &str, tenant: u128, random: &mut StdRng) -> Vec<(Field, Is)>
             (Field::Key, id(key)),
             (Field::Status, Is::Within(400..=499)),
         ],
+        "user and error" => vec![
+            (Field::User, user),
+            (Field::Error, Is::Word("upstream_error".to_owned())),
+        ],
+        "channel and status" => vec![
+            (Field::Channel, channel),
+            (Field::Status, Is::Within(429..=429)),
+        ],
+        "model and key" => vec![(Field::Model, model), (Field::Key, id(key))],
         "cost" => vec![(Field::Charge, Is::Within(4_900_000..=i64::MAX))],
         "time taken" => vec![(Field::Total, Is::Within(4_200_000..=i64::MAX))],
         _ => Vec::new(),

@@ -122,6 +122,17 @@ fn conditions(events: &[UsageEvent]) -> Vec<Vec<(Field, Is)>> {
             (Field::Model, word("model-0")),
             (Field::Status, Is::Within(400..=499)),
         ],
+        vec![
+            (Field::User, id(102)),
+            (Field::Status, Is::Within(429..=429)),
+            (Field::Error, word("budget_exceeded")),
+        ],
+        vec![
+            (Field::Channel, id(2)),
+            (Field::Error, word("budget_exceeded")),
+            (Field::Total, Is::Within(0..=502_000)),
+        ],
+        vec![(Field::Key, id(4)), (Field::Status, Is::Within(200..=200))],
     ]
 }
 

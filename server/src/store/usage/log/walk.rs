@@ -16,6 +16,8 @@ pub(super) struct Walk {
     along: Conditions,
     /// What is tried on each row.
     besides: Conditions,
+    /// Those of them that have an index, too: what it is asked for.
+    also: Vec<String>,
 }
 
 /// Conditions, and the values that are bound in them.
@@ -45,13 +47,9 @@ impl Walk {
         let mut rest: Vec<&(Field, Is)> = search.conditions.iter().collect();
         if let Some(at) = best {
             let (field, is) = &search.conditions[at];
-            // Written out, so that the database sees which partial index has it.
-            match (field, is.is_one()) {
-                (Field::Status, true) => along.texts.push("status <> 200".to_owned()),
-                (Field::Status, false) => along.texts.push("status >= 400".to_owned()),
-                (Field::Error, _) => along.texts.push("error_code IS NOT NULL".to_owned()),
-                _ => {}
-            }
+            along
+                .texts
+                .extend(is_partial(*field, is).map(str::to_owned));
             // Of a class of statuses the index has only that they are failures.
             if *field != Field::Status || is.is_one() {
                 rest.remove(at);
@@ -63,14 +61,25 @@ impl Walk {
             bound_before: along.values.len() + 2,
             ..Conditions::default()
         };
-        for (field, is) in rest {
-            besides.add(*field, is);
+        let mut also = Vec::new();
+        let walked = best.map(|at| &search.conditions[at]);
+        for condition in rest {
+            let (field, is) = condition;
+            let asked = besides.add(*field, is);
+            let is_walked = walked.is_some_and(|walked| std::ptr::eq(walked, condition));
+            if !is_walked && field.narrows(is, tenant.is_some()).is_some() {
+                let tenant = tenant.is_some().then(|| along.texts[0].clone());
+                let partial = is_partial(*field, is).map(str::to_owned);
+                let texts: Vec<String> = tenant.into_iter().chain(partial).chain([asked]).collect();
+                also.push(texts.join(" AND "));
+            }
         }
         let mut walk = Self {
             ids: search.ids.clone(),
             newest_first: search.newest_first,
             along,
             besides,
+            also,
         };
         if let Some(after) = after {
             walk.go_on_behind(after);
@@ -82,8 +91,7 @@ impl Walk {
         if self.newest_first {
             self.ids.end = self.ids.end.min(id);
         } else {
-            let next = Uuid::from_u128(id.as_u128().saturating_add(1));
-            self.ids.start = self.ids.start.max(next);
+            self.ids.start = self.ids.start.max(after(id));
         }
     }
 
@@ -101,8 +109,12 @@ impl Walk {
     }
 
     fn values(&self) -> Vec<Value> {
+        self.values_within(&self.ids)
+    }
+
+    fn values_within(&self, ids: &Range<Uuid>) -> Vec<Value> {
         let mut values = self.along.values.clone();
-        values.extend([self.ids.start.into(), self.ids.end.into()]);
+        values.extend([ids.start.into(), ids.end.into()]);
         values
     }
 
@@ -127,6 +139,43 @@ impl Walk {
         }
         let then = format!("ORDER BY id {} LIMIT {wanted}", self.order());
         self.looked(backend, "*", look, &then)
+    }
+
+    /// Whether several indexes find what is looked for: PostgreSQL asks them all before it reads a row.
+    pub(super) fn has_several(&self, backend: DbBackend) -> bool {
+        backend == DbBackend::Postgres && !self.also.is_empty()
+    }
+
+    /// The first rows that hold up to an id and with it, at most `wanted`, by all indexes that there are. Each has the ids in their order
+    /// behind what it is asked for, so that one is merged with the other, or looked up in it, whichever the database thinks quicker.
+    pub(super) fn meet(&self, backend: DbBackend, until: Option<Uuid>, wanted: u64) -> Statement {
+        let bound = self.along.values.len();
+        let within = format!("id >= ${} AND id < ${}", bound + 1, bound + 2);
+        let along = self.along.texts.join(" AND ");
+        let also = self.also.iter().enumerate();
+        let also = also.map(|(at, texts)| {
+            format!("JOIN (SELECT id FROM usage_events WHERE {texts} AND {within}) AS also{at} USING (id)")
+        });
+        let (also, order) = (also.collect::<Vec<_>>().join(" "), self.order());
+        let enough = match self.also.len() == self.besides.texts.len() {
+            true => format!("ORDER BY id {order} LIMIT {wanted}"),
+            false => String::new(),
+        };
+        let besides = self.besides.texts.join(" AND ");
+        let sql = format!(
+            "SELECT * FROM usage_events WHERE {within} AND {besides} AND id IN (
+                SELECT id FROM (SELECT id FROM usage_events WHERE {along} AND {within}) AS walked {also} {enough}
+             ) ORDER BY id {order} LIMIT {wanted}"
+        );
+        let mut ids = self.ids.clone();
+        match until {
+            Some(until) if self.newest_first => ids.start = ids.start.max(until),
+            Some(until) => ids.end = ids.end.min(after(until)),
+            None => {}
+        }
+        let mut values = self.values_within(&ids);
+        values.extend(self.besides.values.iter().cloned());
+        Statement::from_sql_and_values(backend, sql, values)
     }
 
     /// How often which value of which field is there among the next rows, which are read once for all of them.
@@ -175,7 +224,8 @@ impl Conditions {
         format!("${}", self.bound_before + self.values.len())
     }
 
-    fn add(&mut self, field: Field, is: &Is) {
+    /// Adds a condition, and returns it.
+    fn add(&mut self, field: Field, is: &Is) -> String {
         let column = field.column();
         let text = match is {
             Is::Word(word) => format!("{column} = {}", self.bound(word.as_str().into())),
@@ -192,6 +242,22 @@ impl Conditions {
                 }
             }
         };
-        self.texts.push(text);
+        self.texts.push(text.clone());
+        text
     }
+}
+
+/// What a partial index has its rows by: written out, so that the database sees that it has them.
+fn is_partial(field: Field, is: &Is) -> Option<&'static str> {
+    match (field, is.is_one()) {
+        (Field::Status, true) => Some("status <> 200"),
+        (Field::Status, false) => Some("status >= 400"),
+        (Field::Error, _) => Some("error_code IS NOT NULL"),
+        _ => None,
+    }
+}
+
+/// The id that comes next.
+fn after(id: Uuid) -> Uuid {
+    Uuid::from_u128(id.as_u128().saturating_add(1))
 }
