@@ -13,9 +13,10 @@ export CARGO_TARGET_DIR
 # rustup puts cargo here, and a shell that was open before does not know it yet.
 export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
 
-# What the tests find their tools by; `make setup-test` fills both folders.
+# What the tests find their tools by; `make setup-test` fills the folders.
 TEST_ENV := WEIR_TEST_PYTHON=$(WEIR_CACHE)/clients/py/bin/python \
-            WEIR_TEST_NODE_MODULES=$(WEIR_CACHE)/clients/node/node_modules
+            WEIR_TEST_NODE_MODULES=$(WEIR_CACHE)/clients/node/node_modules \
+            WEIR_TEST_PROMTOOL=$(WEIR_CACHE)/clients/bin/promtool
 
 .PHONY: help
 help: ## show this list

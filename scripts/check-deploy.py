@@ -6,6 +6,7 @@ promtool read their files where they are installed.
 """
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -102,7 +103,7 @@ def check_with_their_own_tools():
         "promtool": ("prometheus-rules.yml", ["check", "rules"]),
     }
     for tool, (name, arguments) in tools.items():
-        command = shutil.which(tool) or shutil.which(tool, path="/usr/sbin")
+        command = shutil.which(tool) or shutil.which(tool, path=f"/usr/sbin:{os.environ.get('WEIR_CACHE', '')}/clients/bin")
         if not command:
             continue
         with tempfile.TemporaryDirectory() as folder:

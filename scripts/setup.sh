@@ -80,6 +80,26 @@ node_env() {
   cp "$2/package-lock.json" "$1/installed.json"
 }
 
+# Prometheus's own word on metrics and rules: the one program of a package whose server nothing here needs.
+prometheus_tool() {
+  local folder="$cache/clients/bin" package
+  [ ! -x "$folder/promtool" ] || return 0
+  if has promtool; then
+    mkdir -p "$folder"
+    ln -sf "$(command -v promtool)" "$folder/promtool"
+    return 0
+  fi
+  has apt-get || fail "install promtool first, which is part of Prometheus"
+  say "fetching promtool"
+  package=$(mktemp -d)
+  # apt's own user, which fetches, has to get in.
+  chmod 755 "$package"
+  (cd "$package" && { apt-get download -qq prometheus 2>/dev/null || { as_root apt-get update -qq && apt-get download -qq prometheus; }; }) >&2
+  mkdir -p "$folder"
+  dpkg-deb --fsys-tarfile "$package"/prometheus_*.deb | tar -x -C "$folder" --strip-components=3 ./usr/bin/promtool
+  rm -rf "$package"
+}
+
 has_postgres_server() { has initdb || compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null; }
 has_venv() { has python3 && python3 -c 'import ensurepip, venv' 2>/dev/null; }
 
@@ -103,6 +123,7 @@ setup_test() {
   install_packages
   python_env "$cache/clients/py" server/tests/clients/requirements.txt
   node_env "$cache/clients/node" server/tests/clients
+  prometheus_tool
 }
 
 setup_lint() {
@@ -113,6 +134,7 @@ setup_lint() {
   want python3-venv has_venv
   install_packages
   python_env "$cache/lint" scripts/requirements.txt
+  prometheus_tool
   cargo_tool cargo-machete "$CARGO_MACHETE"
   cargo_tool cargo-deny "$CARGO_DENY"
 }

@@ -61,8 +61,7 @@ pub struct Target {
     /// As whose owner one of the platform's people looks; nothing is changed so.
     #[arg(long, env = "WEIR_VIEW_AS", value_name = "TENANT")]
     pub view_as: Option<String>,
-    /// Of what is made: who is not sure that it was done gives the same command with the same text again within a day, and it is
-    /// done once. What is shown once is not shown again.
+    /// What the same command makes with the same text within a day is made once.
     #[arg(long, value_name = "TEXT")]
     pub idempotency_key: Option<String>,
 }

@@ -2,6 +2,8 @@
 
 use std::{
     collections::BTreeMap,
+    fs::File,
+    process::Command,
     time::{Duration, Instant},
 };
 
@@ -10,8 +12,10 @@ use tokio::io::AsyncWriteExt as _;
 
 use crate::{
     both_stores,
+    clients::tool,
     support::{
         Bench, Raw, SOON, Setup, Store,
+        binary::run,
         gateway::{hello, hello_stream},
     },
 };
@@ -60,6 +64,24 @@ pub async fn samples(bench: &Bench) -> BTreeMap<String, f64> {
     samples
 }
 
+/// Nor does Prometheus's own tool find anything in them: no name, unit or help that is not as it should be.
+async fn promtool_finds_nothing(bench: &Bench) {
+    let Some(promtool) = tool("WEIR_TEST_PROMTOOL") else {
+        return;
+    };
+    let answer = bench.http.get(format!("{}/metrics", bench.url)).send();
+    let text = answer.await.unwrap().text().await.unwrap();
+    let path = bench.stores.folder.path().join("metrics.txt");
+    std::fs::write(&path, &text).unwrap();
+    let mut command = Command::new(promtool);
+    command
+        .args(["check", "metrics"])
+        .stdin(File::open(&path).unwrap());
+    let told = run(command).await;
+    assert!(told.status.success(), "{told:?}\n{text}");
+    assert!(told.stdout.is_empty() && told.stderr.is_empty(), "{told:?}");
+}
+
 /// The samples once they fit: a request is counted at its end, which the caller may see a moment earlier.
 async fn samples_when(
     bench: &Bench,
@@ -80,6 +102,7 @@ async fn samples_when(
 }
 
 both_stores!(
+    /// Threats: D6.
     metrics_have_the_names_of_the_design_and_count_what_was_billed,
     |bench| {
         bench.chat(hello("gpt-test")).await.bytes().await.unwrap();
@@ -146,6 +169,7 @@ both_stores!(
             found.get("gateway_store_up{store=\"redis\"}").copied(),
             (bench.stores.kind == Store::Cluster).then_some(1.0)
         );
+        promtool_finds_nothing(&bench).await;
         for process in [
             "process_cpu_seconds_total",
             "process_resident_memory_bytes",
@@ -168,6 +192,7 @@ both_stores!(names_that_callers_make_up_become_other, |bench| {
     }
     let other = "gateway_requests_total{model=\"other\",provider=\"none\",status=\"404\"}";
     let found = samples_when(&bench, |found| found.get(other) == Some(&300.0)).await;
+    promtool_finds_nothing(&bench).await;
     assert_eq!(
         found["gateway_refusals_total{code=\"model_not_found\"}"],
         300.0
