@@ -13,6 +13,7 @@ mod m0007_usage_rollups_errors;
 mod m0008_usage_events_log;
 mod m0009_kept_bodies;
 mod m0010_forgotten_bodies;
+mod m0011_usage_events_covered;
 pub mod partition;
 
 use sea_orm_migration::prelude::*;
@@ -34,6 +35,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0008_usage_events_log::Migration),
             Box::new(m0009_kept_bodies::Migration),
             Box::new(m0010_forgotten_bodies::Migration),
+            Box::new(m0011_usage_events_covered::Migration),
         ]
     }
 

@@ -146,10 +146,10 @@ impl Database {
         Ok(self.read.begin_with_options(options).await?)
     }
 
-    /// A transaction that reads, of which each question is planned for the values that it has. Of one that it has been asked a few
+    /// The same, of which each question is planned for the values that it has. Of one that it has been asked a few
     /// times PostgreSQL keeps a plan for any values: fit for a tenant like most, and hundreds of times slower for another.
     pub async fn begin_planned(&self) -> Result<DatabaseTransaction> {
-        let transaction = self.read.begin().await?;
+        let transaction = self.begin_snapshot().await?;
         if self.backend() == DbBackend::Postgres {
             let custom = "SET LOCAL plan_cache_mode = force_custom_plan";
             transaction.execute_unprepared(custom).await?;

@@ -1,8 +1,8 @@
 //! The request log: single events, looked for by what people know of them.
 //!
 //! Like the sums, what is asked meets the tenant's wall here and nowhere else. Each search walks one index in the order of the
-//! ids, the one that what is asked narrows most ([`Walk`]); whatever else must hold is tried on the rows on the way, or, on
-//! PostgreSQL, met with the entries of its own index before any row is read. Where that lets few through, a walk could go on for minutes: it looks at a bounded number of rows at a time and stops when its
+//! ids, the one that what is asked narrows most ([`Walk`]); whatever else must hold is tried on the rows on the way; where they
+//! are rare, and on PostgreSQL, it is met with the entries of its own index before any row is read. Where that lets few through, a walk could go on for minutes: it looks at a bounded number of rows at a time and stops when its
 //! patience is over, telling how far it came.
 
 mod walk;
@@ -23,12 +23,24 @@ use crate::{
     store::{Database, Result, Scope},
 };
 
-/// Rows of a walk that are looked at in its first step; each further step looks at four times as many.
-const FIRST_LOOK: u64 = 2_000;
-/// The same, at most.
-const MAX_LOOK: u64 = 50_000;
-/// As many more entries of several indexes are looked at: that takes no row.
-const ENTRIES_A_ROW: u64 = 10;
+/// How much of a walk is looked at in a step.
+struct Looks {
+    /// Rows in the first step; each further step looks at four times as many.
+    first: u64,
+    /// Before that, where several indexes can be asked: what is not rare is among so few, and no index is needed.
+    glance: u64,
+    /// At most.
+    most: u64,
+    /// As many times more entries of indexes are looked at, where these alone tell what is looked for.
+    entries_a_row: u64,
+}
+
+const LOOKS: Looks = Looks {
+    first: 2_000,
+    glance: 500,
+    most: 50_000,
+    entries_a_row: 4,
+};
 /// Rows of a walk whose values are counted: SQLite sorts them for each column anew, which takes about half a millisecond a thousand.
 const COUNTED: u64 = 4_000;
 /// Most values that are told of one column.
@@ -102,6 +114,17 @@ pub async fn search(
     rows: u64,
     patience: Duration,
 ) -> Result<Found> {
+    walked(db, search, after, rows, patience, &LOOKS).await
+}
+
+async fn walked(
+    db: &Database,
+    search: &Search,
+    after: Option<Uuid>,
+    rows: u64,
+    patience: Duration,
+    looks: &Looks,
+) -> Result<Found> {
     let began = Instant::now();
     let mut found = Found::default();
     if search.finds_nothing() {
@@ -115,13 +138,21 @@ pub async fn search(
     }
     let mut walk = Walk::of(search, after);
     let backend = db.get_database_backend();
-    let mut look = FIRST_LOOK;
+    let several = walk.has_several(backend);
+    let (mut look, mut meets) = match several {
+        true => (looks.glance, false),
+        false => (looks.first, false),
+    };
     loop {
         let wanted = rows - found.events.len() as u64;
-        let (statement, known) = match walk.has_several(backend) {
+        let (statement, known) = match meets {
             true => {
-                let edge = walk.edge(&db, look * ENTRIES_A_ROW).await?;
-                (walk.meet(backend, edge, wanted), Some(edge))
+                let entries = match walk.is_indexed() {
+                    true => look * looks.entries_a_row,
+                    false => look,
+                };
+                let edge = walk.edge(&db, entries).await?;
+                (walk.meet(backend, edge, entries, wanted), Some(edge))
             }
             false => (walk.step(backend, look, wanted), None),
         };
@@ -149,7 +180,10 @@ pub async fn search(
             found.ran_out = true;
             return Ok(found);
         }
-        look = (look * 4).min(MAX_LOOK);
+        (look, meets) = match several && !meets {
+            true => (looks.first, true),
+            false => ((look * 4).min(looks.most), meets),
+        };
     }
 }
 

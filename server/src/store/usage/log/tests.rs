@@ -14,6 +14,13 @@ use crate::{
 
 const AT_MS: i64 = 1_790_000_000_000;
 const TENANT: TenantId = TenantId(Uuid::from_u128(7));
+/// Steps so short that each search takes several of them.
+const SHORT: Looks = Looks {
+    first: 40,
+    glance: 7,
+    most: 90,
+    entries_a_row: 2,
+};
 const OTHER: TenantId = TenantId(Uuid::from_u128(8));
 
 /// Events of two tenants that share keys, models and channels, every tenth of them a failure.
@@ -137,10 +144,16 @@ fn conditions(events: &[UsageEvent]) -> Vec<Vec<(Field, Is)>> {
 }
 
 /// What is found page after page, and whether any page ran out of time.
-async fn all(db: &Database, search: &Search, rows: u64, patience: Duration) -> (Vec<Uuid>, bool) {
+async fn all(
+    db: &Database,
+    search: &Search,
+    rows: u64,
+    patience: Duration,
+    looks: &Looks,
+) -> (Vec<Uuid>, bool) {
     let (mut ids, mut after, mut ran_out) = (Vec::new(), None, false);
     loop {
-        let found = super::search(db, search, after, rows, patience)
+        let found = walked(db, search, after, rows, patience, looks)
             .await
             .expect("an answer");
         ids.extend(found.events.iter().map(|event| event.id.0));
@@ -183,8 +196,10 @@ async fn every_search_finds_what_a_walk_over_all_events_finds() {
                     if newest_first {
                         wanted.reverse();
                     }
-                    let (found, _) = all(db, &search, 700, Duration::MAX).await;
-                    assert_eq!(found, wanted, "{search:?}");
+                    for looks in [&LOOKS, &SHORT] {
+                        let (found, _) = all(db, &search, 700, Duration::MAX, looks).await;
+                        assert_eq!(found, wanted, "{search:?}");
+                    }
                 }
             }
         }
@@ -207,8 +222,8 @@ async fn a_search_that_runs_out_of_time_says_so_and_goes_on_where_it_stopped() {
             ],
             newest_first: true,
         };
-        let (patient, none) = all(db, &search, 1_000, Duration::MAX).await;
-        let (hasty, ran_out) = all(db, &search, 1_000, Duration::ZERO).await;
+        let (patient, none) = all(db, &search, 1_000, Duration::MAX, &LOOKS).await;
+        let (hasty, ran_out) = all(db, &search, 1_000, Duration::ZERO, &LOOKS).await;
         assert!(!none && ran_out && !patient.is_empty());
         assert_eq!(patient, hasty);
     }
@@ -303,7 +318,7 @@ async fn a_tenant_s_searches_have_their_indexes() {
         };
         let walk = Walk::of(&search, None);
         assert!(walk.is_narrow());
-        let mut step = walk.step(db.backend(), FIRST_LOOK, 100);
+        let mut step = walk.step(db.backend(), LOOKS.first, 100);
         step.sql = format!("EXPLAIN {}", step.sql);
         let transaction = db.begin_write().await.expect("a transaction");
         transaction.execute_unprepared(off).await.expect(off);

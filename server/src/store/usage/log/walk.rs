@@ -146,9 +146,21 @@ impl Walk {
         backend == DbBackend::Postgres && !self.also.is_empty()
     }
 
-    /// The first rows that hold up to an id and with it, at most `wanted`, by all indexes that there are. Each has the ids in their order
+    /// Whether the indexes alone tell what is looked for.
+    pub(super) fn is_indexed(&self) -> bool {
+        self.also.len() == self.besides.texts.len()
+    }
+
+    /// The first rows that hold up to an id and with it, which so many entries of the walk's own index lead to: at most `wanted`, by
+    /// all indexes that there are. Each has the ids in their order
     /// behind what it is asked for, so that one is merged with the other, or looked up in it, whichever the database thinks quicker.
-    pub(super) fn meet(&self, backend: DbBackend, until: Option<Uuid>, wanted: u64) -> Statement {
+    pub(super) fn meet(
+        &self,
+        backend: DbBackend,
+        until: Option<Uuid>,
+        entries: u64,
+        wanted: u64,
+    ) -> Statement {
         let bound = self.along.values.len();
         let within = format!("id >= ${} AND id < ${}", bound + 1, bound + 2);
         let along = self.along.texts.join(" AND ");
@@ -157,14 +169,16 @@ impl Walk {
             format!("JOIN (SELECT id FROM usage_events WHERE {texts} AND {within}) AS also{at} USING (id)")
         });
         let (also, order) = (also.collect::<Vec<_>>().join(" "), self.order());
-        let enough = match self.also.len() == self.besides.texts.len() {
+        let enough = match self.is_indexed() {
             true => format!("ORDER BY id {order} LIMIT {wanted}"),
             false => String::new(),
         };
         let besides = self.besides.texts.join(" AND ");
         let sql = format!(
             "SELECT * FROM usage_events WHERE {within} AND {besides} AND id IN (
-                SELECT id FROM (SELECT id FROM usage_events WHERE {along} AND {within}) AS walked {also} {enough}
+                SELECT id FROM (
+                    SELECT id FROM usage_events WHERE {along} AND {within} ORDER BY id {order} LIMIT {entries}
+                ) AS walked {also} {enough}
              ) ORDER BY id {order} LIMIT {wanted}"
         );
         let mut ids = self.ids.clone();
