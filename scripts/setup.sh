@@ -89,12 +89,15 @@ prometheus_tool() {
     ln -sf "$(command -v promtool)" "$folder/promtool"
     return 0
   fi
-  has apt-get || fail "install promtool first, which is part of Prometheus"
+  has apt-get || { say "promtool, which is part of Prometheus, is not there: what it would say of rules and metrics is not asked"; return 0; }
   say "fetching promtool"
   package=$(mktemp -d)
   # apt's own user, which fetches, has to get in.
   chmod 755 "$package"
-  (cd "$package" && { apt-get download -qq prometheus 2>/dev/null || { as_root apt-get update -qq && apt-get download -qq prometheus; }; }) >&2
+  (cd "$package" && apt-get download -qq prometheus >/dev/null 2>&1) || {
+    as_root apt-get update -qq >&2 || { rm -rf "$package"; fail "run this first: sudo apt-get update"; }
+    (cd "$package" && apt-get download -qq prometheus >&2) || { rm -rf "$package"; fail "apt has no package prometheus, which promtool is of"; }
+  }
   mkdir -p "$folder"
   dpkg-deb --fsys-tarfile "$package"/prometheus_*.deb | tar -x -C "$folder" --strip-components=3 ./usr/bin/promtool
   rm -rf "$package"

@@ -210,7 +210,8 @@ pub struct InvitationItem {
 pub struct CreatedInvitation {
     #[serde(flatten)]
     pub invitation: InvitationItem,
-    /// Give it to the person, and to nobody else. Absent where it was mailed to them.
+    /// Give it to the person, and to nobody else. Absent where it was mailed to them, or where the order came before, with the same
+    /// `Idempotency-Key`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
     /// Whether it was mailed.

@@ -94,8 +94,8 @@ pub enum Mark {
     Plain,
     /// It is for those alone who have shown lately who they are ([`crate::access::FRESH_MS`]).
     Fresh,
-    /// It takes a password or a code. It is done each time that it is asked, and nothing of it is kept for an `Idempotency-Key`:
-    /// whoever reads the database has no digest of those.
+    /// It takes a password, a code or a key's value, or is a question. It is done each time that it is asked, and nothing of it is
+    /// kept for an `Idempotency-Key`: whoever reads the database has no digest of those, and nobody an answer of yesterday.
     Secret,
 }
 

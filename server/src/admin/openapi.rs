@@ -219,7 +219,7 @@ fn operation(route: &Route, schemas: &mut BTreeMap<String, RefOr<Schema>>) -> Op
         operation = operation.parameter(header("If-Match", meaning));
     }
     let is_kept = route.method == "POST" && route.mark != Mark::Secret;
-    if is_kept && route.needs != Needs::Nothing {
+    if is_kept && route.path != WITH_A_COOKIE && route.needs != Needs::Nothing {
         let meaning = "Of this request; it comes again with the same one, and is not done again. At most 255 bytes.";
         operation = operation.parameter(header("Idempotency-Key", meaning));
     }
@@ -265,6 +265,9 @@ fn in_path(name: &str) -> Parameter {
         .schema(Some(uuid))
         .build()
 }
+
+/// Half of its answer is a cookie for the browser that asked: nothing of it is kept.
+const WITH_A_COOKIE: &str = "/me/identities";
 
 /// What is there or gone, and never another.
 const NEVER_CHANGE: [&str; 5] = [

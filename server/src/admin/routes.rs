@@ -283,7 +283,7 @@ routes! {
             => 200 one NewAdminKey;
     }
     "/security/validate-key" {
-        POST SecurityWrite => admin_key::validate, "Whether a value lets anybody in, and as what.",
+        POST SecurityWrite secret => admin_key::validate, "Whether a value lets anybody in, and as what.",
             json KeyToCheck => 200 one KeyCheck;
     }
     "/instances" {
@@ -336,7 +336,7 @@ routes! {
         DELETE ChannelsWrite => channels::delete_credential, "Delete a credential." => 200 detail ChannelDetail;
     }
     "/channels/{id}/credentials/{credential}/validate" {
-        POST ChannelsWrite => channels::validate_credential, "Call the vendor with a credential, and tell what came back."
+        POST ChannelsWrite secret => channels::validate_credential, "Call the vendor with a credential, and tell what came back."
             => 200 one CredentialCheck;
     }
     "/keys" {

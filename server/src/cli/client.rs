@@ -20,7 +20,7 @@ use weir_api_types::{manage::Page, problem::Problem};
 
 use super::{
     exit::{Exit, Failure},
-    lost::Lost,
+    lost::{Lost, Repeats},
     wire::Secure,
 };
 use crate::secrets::Secret;
@@ -33,6 +33,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 const MAX_ANSWER_BYTES: usize = 256 * 1024 * 1024;
 /// Rows asked for at a time.
 const ROWS: &str = "limit=1000";
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
 /// In the data directory of an embedded server.
 const TOKEN_FILE: &str = "admin-token";
 
@@ -182,13 +183,18 @@ impl Client {
         order: &impl Serialize,
     ) -> anyhow::Result<Answer> {
         let makes = method == Method::POST;
-        let mut request = self
-            .request(method, path)
-            .insert_header((header::CONTENT_TYPE, "application/json"));
+        let mut request = self.request(method, path);
         if let (Some(key), true) = (&self.idempotency_key, makes) {
-            request = request.insert_header(("idempotency-key", key.clone()));
+            request = request.insert_header((IDEMPOTENCY_KEY, key.clone()));
         }
         self.send(request, Some(serde_json::to_vec(order)?)).await
+    }
+
+    /// Asks a question that takes more words than a path has: nothing is changed, and each time it is asked anew.
+    pub async fn ask(&self, path: &str, question: &impl Serialize) -> anyhow::Result<Answer> {
+        let request = self.request(Method::POST, path);
+        let body = serde_json::to_vec(question)?;
+        self.exchange(request, Some(body), Repeats::Anyhow).await
     }
 
     /// Deletes something.
@@ -233,14 +239,28 @@ impl Client {
     }
 
     async fn send(&self, request: ClientRequest, body: Option<Vec<u8>>) -> anyhow::Result<Answer> {
-        let is_read = *request.get_method() == Method::GET;
+        let repeats = match request.headers().contains_key(IDEMPOTENCY_KEY) {
+            true => Repeats::UnderItsKey,
+            false if *request.get_method() == Method::GET => Repeats::Anyhow,
+            false => Repeats::Twice,
+        };
+        self.exchange(request, body, repeats).await
+    }
+
+    async fn exchange(
+        &self,
+        request: ClientRequest,
+        body: Option<Vec<u8>>,
+        repeats: Repeats,
+    ) -> anyhow::Result<Answer> {
+        let json = (header::CONTENT_TYPE, "application/json");
         let sent = match body {
-            Some(body) => request.send_body(body).await,
+            Some(body) => request.insert_header(json).send_body(body).await,
             None => request.send().await,
         };
         let mut answer = sent.map_err(|error| {
             let said = format!("no answer from {}: {error}", self.base);
-            Lost::of_request(&error).failure(is_read, said)
+            Lost::of_request(&error).failure(repeats, said)
         })?;
         let status = answer.status();
         let length = answer.headers().get(header::CONTENT_LENGTH);
@@ -256,15 +276,20 @@ impl Client {
             let mut failure = refused(status.as_u16(), &body.unwrap_or_default());
             // Said by something in between, which may have let it through.
             let is_between = failure.code.is_none() && matches!(status.as_u16(), 502 | 504);
-            if is_between && !is_read {
-                failure = Lost::NoAnswer.failure(is_read, failure.said);
+            if is_between && repeats != Repeats::Anyhow {
+                failure = Lost::NoAnswer.failure(repeats, failure.said);
             }
             bail!(failure);
         }
         let body = body.map_err(|error| {
             let said = format!("no whole answer from {}: {error}", self.base);
-            Lost::of_answer(&error).failure(is_read, said)
+            Lost::of_answer(&error).failure(repeats, said)
         })?;
+        if answer.headers().contains_key("idempotency-replayed") {
+            eprintln!(
+                "weir: this was done before, with the same idempotency key: nothing is done now"
+            );
+        }
         let complete = answer.headers().get("x-weir-usage-complete");
         Ok(Answer {
             complete: complete.map(|value| value == "true"),

@@ -109,7 +109,7 @@ pub async fn run(command: Command) -> anyhow::Result<()> {
         Command::Validate(args) => {
             let (client, path) = args.of.pool().await?;
             let path = format!("{path}/{}/validate", args.credential);
-            let answer = client.send_json(Method::POST, &path, &json!({})).await?;
+            let answer = client.ask(&path, &json!({})).await?;
             output::one(args.of.output.output, &answer.json()?)
         }
     }

@@ -140,6 +140,12 @@ async fn create(args: CreateArgs) -> anyhow::Result<()> {
     }
     let made: CreatedInvitation = answer.json()?;
     let (email, until) = (&made.invitation.email, &made.invitation.expires_at);
+    if made.url.is_none() && !made.mailed {
+        let told =
+            format!("{email} is invited until {until}; the link was shown when that was done.\n");
+        eprint!("{}", output::printable(&told));
+        return Ok(());
+    }
     let Some(url) = &made.url else {
         let told = format!("{email} has a mail with a link, which works once, until {until}.\n");
         return output::print(&output::printable(&told));

@@ -53,19 +53,36 @@ impl Lost {
         }
     }
 
-    /// What to tell of it. To try again is safe where nothing was sent, or nothing is changed.
-    pub fn failure(self, is_read: bool, mut said: String) -> Failure {
-        let may_be_done = !is_read && matches!(self, Self::NoAnswer | Self::BadAnswer);
-        if may_be_done {
-            said.push_str("; what was asked for may have been done all the same");
+    /// What to tell of it. To try again is safe where nothing was sent, or nothing is done twice.
+    pub fn failure(self, repeats: Repeats, mut said: String) -> Failure {
+        let may_be_done = matches!(self, Self::NoAnswer | Self::BadAnswer);
+        match repeats {
+            Repeats::Twice if may_be_done => {
+                said.push_str("; what was asked for may have been done all the same");
+            }
+            Repeats::UnderItsKey if may_be_done => {
+                said.push_str("; with the same idempotency key it is not done twice");
+            }
+            _ => {}
         }
         let exit = match self {
             Self::NoConnection => Exit::TryAgain,
-            Self::NoAnswer if is_read => Exit::TryAgain,
+            Self::NoAnswer if repeats != Repeats::Twice => Exit::TryAgain,
             Self::NoAnswer | Self::NotSent | Self::BadAnswer => Exit::Failed,
         };
         Failure::new(exit, said)
     }
+}
+
+/// What becomes of a request that is sent again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Repeats {
+    /// It is answered again: nothing is changed by it.
+    Anyhow,
+    /// It is done once, as it has an idempotency key.
+    UnderItsKey,
+    /// It may be done twice.
+    Twice,
 }
 
 #[cfg(test)]
@@ -125,12 +142,16 @@ mod tests {
             (Lost::NoAnswer, Exit::TryAgain, Exit::Failed),
             (Lost::BadAnswer, Exit::Failed, Exit::Failed),
         ] {
-            let of = |is_read| lost.failure(is_read, "no answer".to_owned());
-            assert_eq!((of(true).exit, of(false).exit), (read, write), "{lost:?}");
+            let of = |repeats| lost.failure(repeats, "no answer".to_owned());
+            let (asked, done) = (of(Repeats::Anyhow), of(Repeats::Twice));
+            assert_eq!((asked.exit, done.exit), (read, write), "{lost:?}");
             let may_be_done = matches!(lost, Lost::NoAnswer | Lost::BadAnswer);
-            let said = of(false).said;
+            let said = done.said;
             assert_eq!(said.contains("may have been done"), may_be_done, "{said}");
-            assert_eq!(of(true).said, "no answer");
+            assert_eq!(asked.said, "no answer");
+            let once = of(Repeats::UnderItsKey);
+            assert_eq!(once.exit, read, "{lost:?}");
+            assert_eq!(once.said.contains("not done twice"), may_be_done);
         }
     }
 }

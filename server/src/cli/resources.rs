@@ -148,10 +148,11 @@ async fn send(
             ("dry_run", dry_run.then_some("true")),
         ],
     );
-    let answer = target
-        .client()?
-        .send_json(Method::POST, &path, wanted)
-        .await?;
+    let client = target.client()?;
+    let answer = match dry_run {
+        true => client.ask(&path, wanted).await?,
+        false => client.send_json(Method::POST, &path, wanted).await?,
+    };
     answer.json()
 }
 

@@ -33,7 +33,7 @@ pub async fn run(command: Command) -> anyhow::Result<()> {
         Command::ValidateKey(args) => {
             let [key] = passwords([Hidden("Value")])?;
             let path = format!("{PATH}/validate-key");
-            args.send(Method::POST, &path, &json!({"key": key})).await
+            args.ask(&path, &json!({"key": key})).await
         }
     }
 }

@@ -34,6 +34,12 @@ impl OneArgs {
         let answer = self.target.client()?.send_json(method, path, order).await?;
         output::one(self.output.output, &answer.json()?)
     }
+
+    /// Asks a question, and shows the answer.
+    pub async fn ask(self, path: &str, question: &impl Serialize) -> anyhow::Result<()> {
+        let answer = self.target.client()?.ask(path, question).await?;
+        output::one(self.output.output, &answer.json()?)
+    }
 }
 
 /// What can be done with run-time settings.

@@ -54,7 +54,25 @@ both_stores!(a_command_with_a_key_of_its_own_makes_one_thing, |bench| {
         "{second}"
     );
     // As a table nothing is there to be taken for its value.
-    assert_eq!(succeeded(&cli(&bench, &token).await), "");
+    let third = cli(&bench, &token).await;
+    assert_eq!(succeeded(&third), "");
+    let said = String::from_utf8_lossy(&third.stderr).into_owned();
+    assert!(said.contains("done before"), "{said}");
+    let guest = [
+        &[
+            "invitations",
+            "create",
+            "--email",
+            "eve@acme.example",
+            "--role",
+            "viewer",
+        ],
+        &once[..],
+    ]
+    .concat();
+    assert!(succeeded(&cli(&bench, &guest).await).contains("/invitation#"));
+    let again = cli(&bench, &guest).await;
+    assert_eq!(succeeded(&again), "", "nobody was mailed to");
     let key = [&["keys", "create", "--name", "robot"], &once[..]].concat();
     let (first, second) = (told(&bench, &key).await, told(&bench, &key).await);
     assert_eq!(first[0]["id"], second[0]["id"], "{first} {second}");
