@@ -50,19 +50,16 @@ pub async fn search(
         return Err(bad("q is a text of 1 to 200 bytes."));
     }
     let (scope, db) = (list::scope_of(&caller), &state.stores.config.read);
-    let mut hits = Vec::new();
-    for (kind, permission) in NAMED {
-        if !caller.may(permission) {
-            continue;
-        }
-        let found = store::search::search(db, scope, kind, text, now_ms()).await?;
-        hits.extend(found.into_iter().map(|found| Hit {
-            kind: kind.as_str().to_owned(),
-            id: found.id,
-            name: found.name,
-            tenant: found.tenant,
-        }));
-    }
+    let may = NAMED.into_iter().filter(|(_, needed)| caller.may(*needed));
+    let kinds: Vec<Named> = may.map(|(kind, _)| kind).collect();
+    let found = store::search::search(db, scope, &kinds, text, now_ms()).await?;
+    let hits = found.into_iter().map(|found| Hit {
+        kind: found.kind.as_str().to_owned(),
+        id: found.id,
+        name: found.name,
+        tenant: found.tenant,
+    });
+    let mut hits: Vec<Hit> = hits.collect();
     if let Ok(id) = Uuid::parse_str(text) {
         hits.extend(of_id(&state, &caller, id).await?);
     }
