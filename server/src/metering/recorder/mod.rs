@@ -130,6 +130,8 @@ struct Core {
     refusals: Mutex<Refusals>,
     /// Events that found no room, oldest first, with the slots that stand for them until then.
     held: Mutex<VecDeque<Held>>,
+    /// Of those, taken out to be tried again; changed while `held` is locked.
+    tried_again: AtomicU64,
     in_flight: AtomicU64,
     settling: AtomicU64,
     unwritable: AtomicU64,
@@ -182,6 +184,7 @@ impl Recorder {
             corrections: Corrections::default(),
             refusals: Mutex::default(),
             held: Mutex::default(),
+            tried_again: AtomicU64::new(0),
             in_flight: AtomicU64::new(0),
             settling: AtomicU64::new(0),
             unwritable: AtomicU64::new(0),
@@ -237,7 +240,7 @@ impl Recorder {
         if event.outcome != Outcome::Refused {
             return core.write(event, None);
         }
-        let crowded = !core.held.lock().is_empty();
+        let crowded = core.held() > 0;
         let ready = core.refusals.lock().add(event, now_ms, crowded);
         core.write_all(ready)
     }
@@ -301,7 +304,7 @@ impl Recorder {
         Figures {
             spool: core.spool.figures(),
             in_flight: core.in_flight.load(Relaxed),
-            held: core.held.lock().len() as u64,
+            held: core.held(),
             settling: core.settling.load(Relaxed),
             refusals: core.refusals.lock().waiting(),
             unwritable: core.unwritable.load(Relaxed),
@@ -440,17 +443,34 @@ impl Core {
         written.fold(Ok(()), Result::and)
     }
 
+    /// How many events found no room yet.
+    fn held(&self) -> u64 {
+        let all = self.held.lock();
+        all.len() as u64 + self.tried_again.load(Relaxed)
+    }
+
     /// Tries the held events again, oldest first, until one fails.
     fn write_held(&self) -> Result<(), Error> {
         loop {
             // Never two locks at once: whoever fails to append takes this one.
-            let Some(held) = self.held.lock().pop_front() else {
-                return Ok(());
+            let held = {
+                let mut all = self.held.lock();
+                let Some(held) = all.pop_front() else {
+                    return Ok(());
+                };
+                self.tried_again.fetch_add(1, Relaxed);
+                held
             };
-            match self.spool.append_shared(&held.event) {
-                Ok(()) => self.free(held.slot),
+            let written = self.spool.append_shared(&held.event);
+            let mut all = self.held.lock();
+            self.tried_again.fetch_sub(1, Relaxed);
+            match written {
+                Ok(()) => {
+                    drop(all);
+                    self.free(held.slot);
+                }
                 Err(error) => {
-                    self.held.lock().push_front(held);
+                    all.push_front(held);
                     return Err(error.into());
                 }
             }
