@@ -4,7 +4,7 @@ use std::{
     fs::{File, OpenOptions},
     io::{self, ErrorKind, Read as _, Write as _},
     os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, chown},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use anyhow::{Context as _, bail};
@@ -46,29 +46,59 @@ pub fn kept(path: &Path, make: impl FnOnce() -> String) -> anyhow::Result<Secret
 
 /// Writes a file anew. Whoever reads it meanwhile reads it as it was, or as it is; its owner and mode stay.
 pub fn replace(path: &Path, text: &str) -> io::Result<()> {
-    let there = match std::fs::metadata(path) {
-        Ok(there) => Some(there),
-        Err(error) if error.kind() == ErrorKind::NotFound => None,
-        Err(error) => return Err(error),
-    };
-    let beside = path.with_extension("new");
-    let mut written = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&beside)?;
-    written.write_all(text.as_bytes())?;
-    // Whoever could read it can read it.
-    if let Some(there) = there {
-        chown(&beside, Some(there.uid()), Some(there.gid()))?;
-        std::fs::set_permissions(&beside, there.permissions())?;
+    Beside::write(path, text)?.put()
+}
+
+/// What a file is to hold, written beside it and not yet there. Dropped, it is gone.
+pub struct Beside {
+    beside: PathBuf,
+    path: PathBuf,
+}
+
+impl Beside {
+    pub fn write(path: &Path, text: &str) -> io::Result<Self> {
+        let there = match std::fs::metadata(path) {
+            Ok(there) => Some(there),
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
+            Err(error) => return Err(error),
+        };
+        let beside = path.with_extension("new");
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&beside)?;
+        let path = path.to_owned();
+        let written = Self { beside, path };
+        file.write_all(text.as_bytes())?;
+        // Whoever could read it can read it.
+        if let Some(there) = there {
+            chown(&written.beside, Some(there.uid()), Some(there.gid()))?;
+            std::fs::set_permissions(&written.beside, there.permissions())?;
+        }
+        file.sync_all()?;
+        Ok(written)
     }
-    written.sync_all()?;
-    std::fs::rename(&beside, path)?;
-    match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => File::open(folder)?.sync_all(),
-        _ => Ok(()),
+
+    /// Puts it in the file's place.
+    pub fn put(self) -> io::Result<()> {
+        std::fs::rename(&self.beside, &self.path)?;
+        match self.path.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => File::open(folder)?.sync_all(),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        match std::fs::remove_file(&self.beside) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                tracing::error!(%error, path = %self.beside.display(), "a secret stays in a file");
+            }
+            _ => {}
+        }
     }
 }
 
@@ -91,7 +121,10 @@ mod tests {
         );
         std::fs::write(&path, "").unwrap();
         assert!(kept(&path, || "third".to_owned()).is_err());
+        drop(Beside::write(&path, "lost").unwrap());
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
         replace(&path, "fourth").unwrap();
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
         assert_eq!(kept(&path, String::new).unwrap().expose(), "fourth");
     }
 }

@@ -19,7 +19,7 @@ use super::{
 use crate::{
     access::{Author, Caller},
     clock::now_ms,
-    private_file,
+    private_file::Beside,
     resources::export::moment,
     store::{self, service_tokens},
     tenancy::key::{self, Value},
@@ -30,6 +30,8 @@ pub struct AdminKey {
     present: ArcSwap<Present>,
     /// Where Weir keeps the one that it made; `None`: it is set from outside.
     file: Option<PathBuf>,
+    /// Held by who makes another one: the file and this process have the same then.
+    rotating: tokio::sync::Mutex<()>,
 }
 
 struct Present {
@@ -55,6 +57,7 @@ impl AdminKey {
         Ok(Self {
             present: ArcSwap::from_pointee(Present::new(text)?),
             file,
+            rotating: tokio::sync::Mutex::default(),
         })
     }
 
@@ -75,6 +78,7 @@ pub async fn rotate(
             "The admin token is set from outside: change WEIR_ADMIN_TOKEN there, and start again.";
         return Err(ApiError::new(Code::SetOutside, detail));
     };
+    let _rotating = state.token.rotating.lock().await;
     let value = Value::of_admin_token();
     let text = value.reveal().to_owned();
     let next = Present::new(&text).map_err(|error| store::Error::other(error.to_string()))?;
@@ -82,23 +86,28 @@ pub async fn rotate(
         hint: next.hint.clone(),
         value: Some(text.clone()),
     };
-    let (before, after) = (&state.token.present.load().hint, &next.hint);
     let told = |hint: &str| serde_json::json!({ "hint": hint });
-    let done = audit::differs(
-        "admin_token",
-        None,
-        "",
-        Some(&told(before)),
-        Some(&told(after)),
-    )?;
+    let before = told(&state.token.present.load().hint);
+    let after = told(&next.hint);
+    let done = audit::differs("admin_token", None, "", Some(&before), Some(&after))?;
+    // In the file's place only when it is in the audit log.
+    let written = on_disk(move || Beside::write(&file, &text)).await?;
     let transaction = state.stores.config.begin_write().await?;
     store::audit::append(&transaction, &state.sealer, &author, &done).await?;
-    let written = web::block(move || private_file::replace(&file, &text)).await;
-    let written = written.map_err(|error| store::Error::other(error.to_string()))?;
-    written.map_err(|error| store::Error::other(format!("the admin token's file: {error}")))?;
     transaction.commit().await.map_err(store::Error::from)?;
+    on_disk(move || written.put()).await?;
     state.token.present.store(next.into());
     Ok(HttpResponse::Ok().json(info))
+}
+
+/// Work on the file, on a thread that may wait for the disk.
+async fn on_disk<T: Send + 'static>(
+    work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+) -> Result<T, ApiError> {
+    let done = web::block(work).await;
+    let done = done.map_err(|error| store::Error::other(error.to_string()))?;
+    let not_kept = |error| store::Error::other(format!("the admin token's file: {error}"));
+    Ok(done.map_err(not_kept)?)
 }
 
 /// `GET /v1/admin/security/key-info`
