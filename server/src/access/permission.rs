@@ -63,7 +63,7 @@ permissions! {
     InTenants ChannelsRead = "channels:read", "See channels and how their credentials are.";
     InTenants ChannelsWrite = "channels:write", "Make, change and delete channels and their credentials; a tenant's own only where the platform lets it have any.";
     InTenants ModelsRead = "models:read", "See models, their routes and prices.";
-    InTenants ModelsWrite = "models:write", "Make, change and delete models, their routes and prices.";
+    InTenants ModelsWrite = "models:write", "Make, change and delete models, their routes and prices; a tenant's own lead to its own channels alone.";
     InTenants LimitsRead = "limits:read", "See limits and what is left of them.";
     InTenants LimitsWrite = "limits:write", "Set, change and delete limits on what is in one's reach; on tenants and the platform, the platform's people alone.";
     InTenants BudgetsRead = "budgets:read", "See budgets and what is spent of them.";
@@ -76,7 +76,7 @@ permissions! {
     InTenants ServiceTokensRead = "service_tokens:read", "See service tokens, without their values.";
     InTenants ServiceTokensWrite = "service_tokens:write", "Make, change and delete service tokens that may do no more than oneself.";
     InTenants IdentityProvidersRead = "identity_providers:read", "See through whom people sign in.";
-    InTenants IdentityProvidersWrite = "identity_providers:write", "Make, change and delete the providers that say who people are, and which role their groups have.";
+    InTenants IdentityProvidersWrite = "identity_providers:write", "Make, change and delete the providers that say who people are; which role their groups have is for those who may do all that an owner may.";
     InTenants AuditRead = "audit:read", "See what was changed, by whom: all values as they were and became, also of what one may not see otherwise.";
     OnPlatform AuditVerify = "audit:verify", "Have the audit log's chain checked.";
     OnPlatform ResourcesRead = "resources:read", "Export the whole configuration.";

@@ -121,7 +121,7 @@ impl Thing for Channels {
         picture: &Picture,
         owner: Option<TenantId>,
         order: &Order,
-        _: bool,
+        _: Option<Uuid>,
     ) -> Result<(), ApiError> {
         if caller.reaches(None) {
             return Ok(());

@@ -21,7 +21,7 @@ use crate::{
     access::{Author, Caller},
     catalog::Kind,
     clock::now_ms,
-    resources::{Edit, Picture, export},
+    resources::{Edit, NO_CHANNEL, Picture, export},
     store::{self, catalog::Slice, keys::Whose},
     tenancy::{
         KeyId, TenantId,
@@ -158,14 +158,22 @@ impl Thing for Keys {
         normal_name(name)
     }
 
-    /// A value that is given could be one that another tenant's programs use: only operators may say it.
+    /// A value that is given could be one that another tenant's programs use: only operators may say it. A channel that the tenant
+    /// is not granted is as one that there is not.
     fn allow(
         caller: &Caller,
-        _: &Picture,
-        _: Option<TenantId>,
+        picture: &Picture,
+        owner: Option<TenantId>,
         order: &Order,
-        is_new: bool,
+        id: Option<Uuid>,
     ) -> Result<(), ApiError> {
+        let channels = order.channels.iter().flatten().enumerate();
+        for (at, given) in channels.filter(|_| !caller.reaches(None)) {
+            if !picture.is_granted(owner, &given.channel) {
+                let place = format!("channels[{at}].channel");
+                return Err(ApiError::field(&place, NO_CHANNEL));
+            }
+        }
         let given = [
             ("value", order.value.is_some()),
             ("sha256", order.sha256.is_some()),
@@ -173,7 +181,7 @@ impl Thing for Keys {
         let Some((field, _)) = given.into_iter().find(|(_, is)| *is) else {
             return Ok(());
         };
-        if !is_new {
+        if id.is_some() {
             return Err(ApiError::field(field, "never changes: rotate the key"));
         }
         if caller.reaches(None) {

@@ -12,14 +12,14 @@ use weir_api_types::{
 
 use super::{
     State,
-    error::ApiError,
+    error::{ApiError, Code},
     list::{self, ByName},
     thing::{Thing, normal_name},
 };
 use crate::{
     access::Caller,
     catalog::{Kind, Model},
-    resources::{Picture, export},
+    resources::{NO_CHANNEL, Picture, export},
     store::{
         self,
         names::{self, Named},
@@ -80,6 +80,23 @@ fn item(
     }
 }
 
+/// Whether a tenant's people may change a model of the tenant's.
+fn is_own(picture: &Picture, id: Uuid) -> Result<(), ApiError> {
+    let model = picture.models.get(&ModelId(id));
+    let is_own = model.is_some_and(|model| {
+        let mut channels = model.routes.iter().map(|route| route.channel);
+        channels.all(|channel| {
+            let channel = picture.channels.get(&channel);
+            channel.is_some_and(|channel| channel.owner.is_some() && channel.owner == model.owner)
+        })
+    });
+    if is_own {
+        return Ok(());
+    }
+    let detail = "It leads to channels of the platform: its operators change it.";
+    Err(ApiError::new(Code::Forbidden, detail))
+}
+
 impl Thing for Models {
     type Order = Order;
     type Shown = Order;
@@ -102,6 +119,37 @@ impl Thing for Models {
 
     fn normal(name: &str) -> Result<String, ApiError> {
         normal_name(name)
+    }
+
+    /// A tenant's own models lead to its own channels. One that leads to a channel of the platform is spent from the platform's
+    /// credential, at the model's price: that is for operators to make and to change.
+    fn allow(
+        caller: &Caller,
+        picture: &Picture,
+        owner: Option<TenantId>,
+        order: &Order,
+        id: Option<Uuid>,
+    ) -> Result<(), ApiError> {
+        if caller.reaches(None) {
+            return Ok(());
+        }
+        if let Some(id) = id {
+            is_own(picture, id)?;
+        }
+        for (at, route) in order.routes.iter().flatten().enumerate() {
+            if picture.channel_of(owner, &route.channel).is_none() {
+                let place = format!("routes[{at}].channel");
+                return Err(ApiError::field(&place, NO_CHANNEL));
+            }
+        }
+        Ok(())
+    }
+
+    fn allow_delete(caller: &Caller, picture: &Picture, id: Uuid) -> Result<(), ApiError> {
+        match caller.reaches(None) {
+            true => Ok(()),
+            false => is_own(picture, id),
+        }
     }
 
     fn find(picture: &Picture, owner: Option<TenantId>, name: &str) -> Option<Uuid> {

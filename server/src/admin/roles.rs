@@ -173,7 +173,7 @@ impl Thing for Roles {
         _: &Picture,
         _: Option<TenantId>,
         order: &Order,
-        _: bool,
+        _: Option<Uuid>,
     ) -> Result<(), ApiError> {
         within(caller, order)
     }

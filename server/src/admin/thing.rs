@@ -53,14 +53,19 @@ pub trait Thing {
     /// The stored form of a name.
     fn normal(name: &str) -> Result<String, ApiError>;
 
-    /// Whether the caller may order this; `is_new` tells a new thing from a stored one.
+    /// Whether the caller may order this, of a stored thing or of a new one, which has no id yet.
     fn allow(
         _caller: &Caller,
         _picture: &Picture,
         _owner: Option<TenantId>,
         _order: &Self::Order,
-        _is_new: bool,
+        _id: Option<Uuid>,
     ) -> Result<(), ApiError> {
+        Ok(())
+    }
+
+    /// Whether the caller may delete a stored one.
+    fn allow_delete(_caller: &Caller, _picture: &Picture, _id: Uuid) -> Result<(), ApiError> {
         Ok(())
     }
 
@@ -170,7 +175,7 @@ pub async fn make<T: Thing>(
     let slice = T::slice(edit.db(), owner, None, Some(&order)).await?;
     let before = edit.read(&slice).await?;
     may_bound(caller, T::bounds(&order))?;
-    T::allow(caller, &before, owner, &order, true)?;
+    T::allow(caller, &before, owner, &order, None)?;
     if T::find(&before, owner, &name).is_some() {
         let detail = format!("The {} name is taken.", T::KIND.as_str());
         return Err(ApiError::taken("name", detail));
@@ -279,7 +284,7 @@ impl<'a, T: Thing> Changing<'a, T> {
         if_match.check(&as_known(self.caller, &stored)?)?;
         let order = order(&stored)?;
         may_bound(self.caller, T::bounds(&order))?;
-        T::allow(self.caller, &before, owner, &order, false)?;
+        T::allow(self.caller, &before, owner, &order, Some(id))?;
         stays::<T>(&before, owner, &order)?;
         let mut renamed = before.clone();
         if let Some(name) = T::name(&order) {
@@ -329,6 +334,7 @@ pub async fn delete<T: Thing>(
     let stored = T::stored(&before, id);
     let stored = stored.ok_or_else(|| ApiError::not_found(T::KIND.as_str()))?;
     if_match.check(&as_known(&caller, &stored)?)?;
+    T::allow_delete(&caller, &before, id)?;
     if let Some(what) = T::needed(edit.db(), id).await? {
         let detail = format!("The {what} needs it.");
         return Err(ApiError::new(Code::InUse, detail));

@@ -18,7 +18,7 @@ pub mod watch;
 
 pub use apply::{Error, Options, apply, read_slice, stored};
 pub use edit::{Edit, Laid};
-pub use merge::{email, instant, line};
+pub use merge::{NO_CHANNEL, email, instant, line};
 pub use picture::Picture;
 pub use watch::{apply_file, watch};
 

@@ -11,6 +11,7 @@ use weir_api_types::resources::RoleName;
 use crate::{
     access::OwnRole,
     catalog::{Channel, Model},
+    routing,
     tenancy::{
         Budget, BudgetId, ChannelId, Group, GroupId, KeyId, Limit, LimitId, MemberRole, ModelId,
         Person, ProxyKey, RoleId, Scope, Tenant, TenantId, UserId,
@@ -62,6 +63,17 @@ impl Picture {
                 .channel_of(owner, reference)
                 .or_else(|| self.channel_of(None, reference)),
         }
+    }
+
+    /// Whether a name means a channel to a tenant, its own or one of the platform's that it is granted.
+    pub fn is_granted(&self, tenant: Option<TenantId>, reference: &str) -> bool {
+        let channel = self.channel_named(tenant, reference);
+        let channel = channel.and_then(|id| self.channels.get(&id));
+        let tenant = tenant.and_then(|id| self.tenants.get(&id));
+        let (Some(channel), Some(tenant)) = (channel, tenant) else {
+            return false;
+        };
+        routing::is_granted(tenant, channel)
     }
 
     /// The owner's own channel of this name.

@@ -33,7 +33,10 @@ fn orders(at: usize, word: &str) -> Vec<(&'static str, Value)> {
             "/models",
             json!({"name": name, "routes": [{"channel": "own"}, {"channel": word, "model": "x"}]}),
         ),
-        ("/keys", json!({"name": name, "channels": [word]})),
+        (
+            "/keys",
+            json!({"name": name, "channels": [{"channel": word}]}),
+        ),
         ("/keys", json!({"name": format!("{name}u"), "user": email})),
         ("/keys", json!({"name": format!("{name}g"), "group": word})),
         (
@@ -258,5 +261,46 @@ async fn a_tag_of_anothers_thing_is_no_better_than_none() {
             tried += 1;
         }
         assert!(tried > 15, "{tried}");
+    }
+}
+
+// Threats: T1, T11.
+#[actix_rt::test]
+async fn whoever_leaves_is_told_of_to_each_tenant_as_far_as_it_was_theirs() {
+    const FILE: &str = "
+tenants:
+  - {name: acme, users: [{email: a@x.example}, {email: b@x.example}]}
+  - {name: other, users: [{email: a@x.example}, {email: b@x.example}]}
+";
+    for test in all().await {
+        let app = app!(&test);
+        assert_eq!(answer(&app, document(FILE, "")).await.0, 200);
+        let role: weir_api_types::manage::AnyRole =
+            serde_json::from_value(json!("owner")).expect("a role");
+        let mut owners = Vec::new();
+        for tenant in ["acme", "other"] {
+            let (_, made) = answer(&app, token(tenant, Some(tenant), &role)).await;
+            let (_, shown) =
+                answer(&app, request(Method::GET, &format!("/tenants?q={tenant}"))).await;
+            owners.push((text(&made["value"]), shown["data"][0]["id"].clone()));
+        }
+        let (_, people) = answer(&app, request(Method::GET, "/users?tenant=acme")).await;
+        let path = |at: usize| format!("/users/{}", text(&people["data"][at]["id"]));
+        // One is taken out by the tenant's people, the other by the platform, out of both.
+        assert_eq!(
+            answer(&app, by(&owners[0].0, "DELETE", &path(0))).await.0,
+            204
+        );
+        assert_eq!(answer(&app, request(Method::DELETE, &path(1))).await.0, 204);
+        for (at, (owner, tenant)) in owners.iter().enumerate() {
+            let log = by(owner, "GET", "/audit-log?action=user:delete");
+            let (status, log) = answer(&app, log).await;
+            assert_eq!(status, 200, "{log}");
+            let rows = log["data"].as_array().expect("rows");
+            assert_eq!(rows.len(), 2 - at, "{log}");
+            for row in rows {
+                assert_eq!(row["before"]["tenants"], json!([tenant]), "{row}");
+            }
+        }
     }
 }

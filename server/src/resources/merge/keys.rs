@@ -8,7 +8,7 @@ use weir_api_types::{
     secret::Secret,
 };
 
-use super::{Merge, checks, tenants::NamedTenant};
+use super::{Merge, NO_CHANNEL, checks, tenants::NamedTenant};
 use crate::tenancy::{
     KeyId, Owner, ProxyKey, Scope, TenantId,
     key::{self, ChannelPreference, Digest, KeySecret},
@@ -197,7 +197,7 @@ impl Merge<'_> {
                 .merged
                 .picture
                 .channel_named(Some(tenant), &given.channel);
-            let channel = channel.ok_or("there is no channel of this name");
+            let channel = channel.ok_or(NO_CHANNEL);
             let Some(channel) = self.accept(&format!("{path}.channel"), channel) else {
                 continue;
             };

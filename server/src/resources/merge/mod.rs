@@ -35,6 +35,9 @@ pub struct Merged {
     pub generated: Vec<GeneratedKey>,
 }
 
+/// What is said of a channel that is not there; and, to a tenant's people, of one that they are not granted.
+pub const NO_CHANNEL: &str = "there is no channel of this name";
+
 /// Lays a file over a picture.
 pub fn merge(
     stored: &Picture,

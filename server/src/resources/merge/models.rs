@@ -2,7 +2,7 @@
 
 use weir_api_types::resources::{DatedRates, Model as Given, Prices, Route as GivenRoute};
 
-use super::{Merge, checks};
+use super::{Merge, NO_CHANNEL, checks};
 use crate::{
     billing::{DatedPrice, Rates, price},
     catalog::{Model, Route},
@@ -168,10 +168,7 @@ impl Merge<'_> {
             .merged
             .picture
             .channel_named(model.owner, &given.channel);
-        let channel = self.accept(
-            &format!("{path}.channel"),
-            channel.ok_or("there is no channel of this name"),
-        )?;
+        let channel = self.accept(&format!("{path}.channel"), channel.ok_or(NO_CHANNEL))?;
         let upstream_model = given.model.as_deref().unwrap_or(&model.name);
         let upstream_model = checks::upstream_model(upstream_model);
         Some(Route {

@@ -7,6 +7,9 @@ use weir_api_types::resources::User as Given;
 use super::{Merge, checks};
 use crate::tenancy::{GroupId, Membership, Person, Scope, TenantId, UserId, name};
 
+/// Another tenant's people may have made the account, with a password that they know.
+const UNPROVEN: &str = "is an account's that another tenant let in, and nobody has shown that the address is theirs: delete that first";
+
 impl Merge<'_> {
     /// Merges a tenant's users.
     pub(super) fn users(&mut self, path: &str, tenant: TenantId, given: &[Given]) {
@@ -31,6 +34,15 @@ impl Merge<'_> {
 
     fn user(&mut self, path: &str, tenant: TenantId, id: UserId, email: String, given: &Given) {
         let stored = self.merged.picture.people.get(&id).cloned();
+        let is_unproven = stored.as_ref().is_some_and(|person| {
+            !person.email_proven
+                && !person.memberships.is_empty()
+                && person.membership(tenant).is_none()
+        });
+        if is_unproven {
+            self.refuse(format!("{path}.email"), UNPROVEN);
+            return;
+        }
         let mut person = stored.unwrap_or_else(|| Person {
             id,
             ..Person::new(email.clone())
