@@ -24,6 +24,7 @@ pub mod user;
 
 pub mod identity;
 pub mod identity_provider;
+pub mod known_place;
 pub mod one_time_link;
 pub mod session;
 pub mod sign_in;

@@ -98,6 +98,7 @@ async fn tenants_and_their_people(db: &DatabaseConnection) {
         created_ms: 1);
     round_trip!(db, sign_in_failure, whose: "both:00".into(), count: 5, next_ms: 1,
         updated_ms: 1);
+    round_trip!(db, known_place, user_id: ID, network: "2001:db8::".into(), seen_ms: 1);
     round_trip!(db, one_time_link, id: ID, kind: "invitation".into(), digest: vec![0xff; 32],
         email: "li@acme.example".into(), user_id: None, tenant_id: Some(ID),
         role: Some("developer".into()), groups: Some(document()), inviter_id: Some(ID),

@@ -38,6 +38,7 @@ mod m0031_roles;
 mod m0032_identity_providers;
 mod m0033_lists;
 mod m0034_links;
+mod m0035_known_places;
 
 use sea_orm_migration::prelude::*;
 
@@ -82,6 +83,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0032_identity_providers::Migration),
             Box::new(m0033_lists::Migration),
             Box::new(m0034_links::Migration),
+            Box::new(m0035_known_places::Migration),
         ]
     }
 

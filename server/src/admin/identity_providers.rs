@@ -8,7 +8,8 @@ use std::collections::HashMap;
 use actix_web::{HttpResponse, http::StatusCode, web};
 use uuid::Uuid;
 use weir_api_types::{
-    manage::{AnyRole, Page},
+    manage::{AnyRole, Page, PlatformRole},
+    resources::Role,
     sign_in::{GroupRole, IdentityProviderItem, IdentityProviderOrder as Given},
 };
 
@@ -21,7 +22,7 @@ use super::{
     thing::{self, IfMatch},
 };
 use crate::{
-    access::{Author, Caller, Permissions, of_platform_role},
+    access::{Author, Caller, Permissions, of_platform_role, of_role},
     catalog::channel::Base,
     clock::now_ms,
     oidc::{Metadata, Trust},
@@ -63,7 +64,8 @@ pub async fn show(
     id: web::Path<String>,
     state: web::Data<State>,
 ) -> Result<HttpResponse, ApiError> {
-    let provider = find(&state.stores.config.read, &caller, &id).await?;
+    let found = identities::provider(&state.stores.config.read, id_of(&id)?).await;
+    let provider = within(&caller, found)?;
     answer(&state, StatusCode::OK, provider).await
 }
 
@@ -94,6 +96,7 @@ pub async fn create(
         updated_ms: now_ms(),
     };
     let provider = laid(&state, &caller, provider, order).await?;
+    may_map(&caller, None, &provider)?;
     let transaction = state.stores.config.begin_write().await?;
     if identities::count_providers(&transaction, owner).await? >= MAX_PROVIDERS {
         let detail =
@@ -119,7 +122,10 @@ pub async fn change(
 ) -> Result<HttpResponse, ApiError> {
     let order = order.0;
     let transaction = state.stores.config.begin_write().await?;
-    let before = find(&transaction, &caller, &id).await?;
+    let before = within(
+        &caller,
+        identities::provider_held(&transaction, id_of(&id)?).await,
+    )?;
     if_match.check(&shown(&state, &before))?;
     if let Some(tenant) = &order.tenant
         && state.tenant_named(&caller, tenant).await? != before.owner
@@ -129,6 +135,7 @@ pub async fn change(
     may_touch(&state, &caller, &before).await?;
     let has_secret = order.client_secret.is_some();
     let mut after = laid(&state, &caller, before.clone(), order).await?;
+    may_map(&caller, Some(&before), &after)?;
     after.updated_ms = now_ms();
     if after.issuer != before.issuer {
         identities::forget_all(&transaction, after.id).await?;
@@ -156,7 +163,10 @@ pub async fn delete(
     state: web::Data<State>,
 ) -> Result<HttpResponse, ApiError> {
     let transaction = state.stores.config.begin_write().await?;
-    let before = find(&transaction, &caller, &id).await?;
+    let before = within(
+        &caller,
+        identities::provider_held(&transaction, id_of(&id)?).await,
+    )?;
     if_match.check(&shown(&state, &before))?;
     may_touch(&state, &caller, &before).await?;
     identities::delete_provider(&transaction, before.id).await?;
@@ -219,6 +229,28 @@ async fn may_touch(state: &State, caller: &Caller, provider: &Provider) -> Resul
         }
     }
     Ok(())
+}
+
+/// A mapping takes roles, too, from whoever is in none of its groups: so it is for those alone who may give them all.
+fn may_map(caller: &Caller, before: Option<&Provider>, after: &Provider) -> Result<(), ApiError> {
+    let decides = |provider: &Provider| {
+        let Settings {
+            groups_claim,
+            roles,
+            ..
+        } = provider.settings.clone();
+        (roles, groups_claim, provider.issuer.clone())
+    };
+    let is_as_before = before.is_some_and(|before| decides(before) == decides(after));
+    let all = match after.owner {
+        Some(_) => of_role(Role::Owner),
+        None => of_platform_role(PlatformRole::PlatformAdmin),
+    };
+    if is_as_before || after.settings.roles.is_empty() || caller.may_grant(after.owner, all) {
+        return Ok(());
+    }
+    let detail = "By groups roles are taken as well as given: that needs all that an owner may do.";
+    Err(ApiError::new(Code::Forbidden, detail))
 }
 
 fn above() -> ApiError {
@@ -358,14 +390,17 @@ fn sealed(
     Ok(sealed.map_err(|error| store::Error::other(error.to_string()))?)
 }
 
-async fn find(
-    db: &impl sea_orm::ConnectionTrait,
-    caller: &Caller,
-    id: &str,
-) -> Result<Provider, ApiError> {
-    let absent = || ApiError::not_found("identity provider");
-    let id = Uuid::parse_str(id).map_err(|_| absent())?;
-    match identities::provider(db, id).await {
+fn absent() -> ApiError {
+    ApiError::not_found("identity provider")
+}
+
+fn id_of(text: &str) -> Result<Uuid, ApiError> {
+    Uuid::parse_str(text).map_err(|_| absent())
+}
+
+/// What was found, if it is within reach.
+fn within(caller: &Caller, found: store::Result<Provider>) -> Result<Provider, ApiError> {
+    match found {
         Ok(provider) if caller.reaches(provider.owner) => Ok(provider),
         Ok(_) | Err(store::Error::NotFound) => Err(absent()),
         Err(error) => Err(error.into()),

@@ -194,6 +194,9 @@ pub async fn take(
         .ok_or_else(over)?;
     sign_ins::put_password(&transaction, user, hashed, now_ms()).await?;
     store::sessions::end_all(&transaction, user, None).await?;
+    // Whoever was kept out by others' guesses comes in from here.
+    let address = access::address(&request, &state);
+    store::known_places::note(&transaction, user, address, now_ms()).await?;
     let author = access::author_of(&request, &state, "user", Some(user.0), &person.email);
     let told = serde_json::json!({"password": "was set by a link"});
     let done = audit::differs(

@@ -14,7 +14,7 @@ use super::{
     thing::{self, IfMatch},
 };
 use crate::{
-    access::{Author, Caller},
+    access::{Author, Caller, Subject},
     clock::now_ms,
     resources,
     store::{
@@ -61,12 +61,7 @@ pub async fn create(
         role: held(&state, &caller, &order).await?,
         digest: value.digest(),
         hint: value.hint(),
-        expires_ms: order
-            .expires_at
-            .as_deref()
-            .map(resources::instant)
-            .transpose()
-            .map_err(|refusal| ApiError::field("expires_at", refusal))?,
+        expires_ms: ends(&state, &caller, order.expires_at.as_deref()).await?,
     };
     let db = &state.stores.config.read;
     if !caller.may_grant(new.role.tenant(), new.role.permissions(db).await?) {
@@ -86,6 +81,27 @@ pub async fn create(
     }))
 }
 
+/// When a new token ends: what a token makes ends with it at the latest.
+async fn ends(
+    state: &State,
+    caller: &Caller,
+    asked: Option<&str>,
+) -> Result<Option<i64>, ApiError> {
+    let refused = |message: &str| ApiError::field("expires_at", message);
+    let asked = asked.map(resources::instant).transpose();
+    let asked = asked.map_err(|refusal| ApiError::field("expires_at", refusal))?;
+    let own = match &caller.subject {
+        Subject::ServiceToken { id, .. } => {
+            store::service_tokens::expires_ms(&state.stores.config.read, *id).await?
+        }
+        _ => None,
+    };
+    match (asked, own) {
+        (Some(asked), Some(own)) if asked > own => Err(refused("is later than your own token's")),
+        (asked, own) => Ok(asked.or(own)),
+    }
+}
+
 /// `PATCH /v1/admin/service-tokens/{id}`
 pub async fn change(
     caller: Caller,
@@ -97,7 +113,7 @@ pub async fn change(
 ) -> Result<HttpResponse, ApiError> {
     let before = changeable(&state, &caller, &id).await?;
     let transaction = state.stores.config.begin_write().await?;
-    let (_, before) = store::service_tokens::find(&transaction, before.id).await?;
+    let (_, before) = store::service_tokens::find_held(&transaction, before.id).await?;
     if_match.check(&as_kept(&before))?;
     let Some(enabled) = patch.0.enabled else {
         return answer(&before);
@@ -126,7 +142,7 @@ pub async fn delete(
 ) -> Result<HttpResponse, ApiError> {
     let token = changeable(&state, &caller, &id).await?;
     let transaction = state.stores.config.begin_write().await?;
-    let (role, token) = store::service_tokens::find(&transaction, token.id).await?;
+    let (role, token) = store::service_tokens::find_held(&transaction, token.id).await?;
     if_match.check(&as_kept(&token))?;
     let tenant = role.tenant();
     store::service_tokens::delete(&transaction, token.id).await?;

@@ -2,7 +2,8 @@
 
 use sea_orm::{
     ActiveValue::Set, ColumnTrait as _, Condition, ConnectionTrait, EntityTrait as _,
-    PaginatorTrait as _, QueryFilter as _, QueryOrder as _, sea_query::OnConflict,
+    PaginatorTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
+    sea_query::OnConflict,
 };
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -159,6 +160,18 @@ pub async fn provider(db: &impl ConnectionTrait, id: Uuid) -> Result<Provider> {
     read(row.ok_or(Error::NotFound)?)
 }
 
+/// The same, to be changed: nobody signs in by it, or changes it, until the transaction is over.
+pub async fn provider_held(db: &impl ConnectionTrait, id: Uuid) -> Result<Provider> {
+    let row = identity_provider::Entity::find_by_id(id).lock_exclusive();
+    read(row.one(db).await?.ok_or(Error::NotFound)?)
+}
+
+/// The same, as nobody changes it until the transaction is over.
+pub async fn provider_kept(db: &impl ConnectionTrait, id: Uuid) -> Result<Provider> {
+    let row = identity_provider::Entity::find_by_id(id).lock_shared();
+    read(row.one(db).await?.ok_or(Error::NotFound)?)
+}
+
 /// A page of the providers of one tenant, or of all.
 pub async fn providers(
     db: &impl ConnectionTrait,
@@ -210,6 +223,21 @@ pub async fn of_subject(
         .one(db)
         .await?;
     Ok(row.map(|row| row.user_id.into()))
+}
+
+/// Whether a provider still calls somebody so; it does until the transaction is over.
+pub async fn is_kept(
+    db: &impl ConnectionTrait,
+    provider: Uuid,
+    subject: &str,
+    user: UserId,
+) -> Result<bool> {
+    let row = identity::Entity::find()
+        .filter(identity::Column::ProviderId.eq(provider))
+        .filter(identity::Column::Subject.eq(subject))
+        .filter(identity::Column::UserId.eq(user.0))
+        .lock_shared();
+    Ok(row.one(db).await?.is_some())
 }
 
 /// Notes who it is that a provider calls so. Of two at once, one succeeds.
@@ -298,4 +326,76 @@ fn read(row: identity_provider::Model) -> Result<Provider> {
         created_ms: row.created_ms,
         updated_ms: row.updated_ms,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::{
+        store::{testing, users},
+        tenancy::Person,
+    };
+
+    /// Nothing happens for so long where somebody waits.
+    const A_WHILE: Duration = Duration::from_millis(300);
+
+    /// Somebody signs in, and meanwhile the provider is switched off, or forgets them: that waits, and so finds the session.
+    // Threats: A6, T7.
+    #[tokio::test]
+    async fn whoever_changes_a_provider_waits_for_those_who_are_signing_in() {
+        for test in testing::all().await {
+            let stores = &test.stores;
+            let db = &stores.config.write;
+            let person = Person::new("a@acme.example".to_owned());
+            users::put(db, &person, 1).await.expect("a person");
+            let provider = Provider {
+                id: Uuid::new_v4(),
+                owner: None,
+                name: "id".to_owned(),
+                issuer: "https://id.example".to_owned(),
+                client_id: "weir".to_owned(),
+                secret: None,
+                settings: Settings::default(),
+                allowed_origin: None,
+                enabled: true,
+                created_ms: 1,
+                updated_ms: 1,
+            };
+            put_provider(db, &provider, 1).await.expect("a provider");
+            link(db, provider.id, person.id, "sub", 1)
+                .await
+                .expect("an identity");
+            let listed = identity::Entity::find().one(db).await.expect("a look");
+            let identity = listed.expect("an identity").id;
+
+            let signing_in = stores.config.begin_write().await.expect("a transaction");
+            provider_kept(&signing_in, provider.id)
+                .await
+                .expect("it is there");
+            let is_kept = is_kept(&signing_in, provider.id, "sub", person.id).await;
+            assert!(is_kept.expect("a look"));
+            let changing = async {
+                let changing = stores.config.begin_write().await.expect("a transaction");
+                let held = provider_held(&changing, provider.id).await;
+                held.expect("it is there");
+                changing.commit().await.expect("committed");
+            };
+            let unlinking = async {
+                let unlinking = stores.config.begin_write().await.expect("a transaction");
+                let gone = unlink(&unlinking, person.id, identity).await;
+                assert_eq!(gone.expect("a look"), Some(provider.id));
+                unlinking.commit().await.expect("committed");
+            };
+            let mut changing = Box::pin(changing);
+            let mut unlinking = Box::pin(unlinking);
+            assert!(timeout(A_WHILE, &mut changing).await.is_err());
+            assert!(timeout(A_WHILE, &mut unlinking).await.is_err());
+            signing_in.commit().await.expect("committed");
+            futures_util::future::join(changing, unlinking).await;
+        }
+    }
 }

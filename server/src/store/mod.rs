@@ -20,6 +20,7 @@ pub mod idempotency;
 pub mod identities;
 pub mod instances;
 pub mod keys;
+pub mod known_places;
 pub mod limits;
 pub mod models;
 pub mod names;

@@ -2,6 +2,7 @@
 
 use sea_orm::{
     ActiveValue::Set, ColumnTrait as _, ConnectionTrait, EntityTrait as _, QueryFilter as _,
+    QuerySelect as _,
 };
 use uuid::Uuid;
 use weir_api_types::manage::{AnyRole, PlatformRole, ServiceTokenItem};
@@ -184,6 +185,22 @@ pub async fn find(db: &impl ConnectionTrait, id: Uuid) -> Result<(TokenRole, Ser
     let items = items(db, vec![row]).await?;
     let item = items.into_iter().next().ok_or(Error::NotFound)?;
     Ok((role, item))
+}
+
+/// The same, to be changed: nobody else changes it until the transaction is over.
+pub async fn find_held(
+    db: &impl ConnectionTrait,
+    id: Uuid,
+) -> Result<(TokenRole, ServiceTokenItem)> {
+    let row = Entity::find_by_id(id).lock_exclusive().one(db).await?;
+    row.ok_or(Error::NotFound)?;
+    find(db, id).await
+}
+
+/// When a token ends, Unix milliseconds; none: never.
+pub async fn expires_ms(db: &impl ConnectionTrait, id: Uuid) -> Result<Option<i64>> {
+    let row = Entity::find_by_id(id).one(db).await?;
+    Ok(row.ok_or(Error::NotFound)?.expires_ms)
 }
 
 /// Switches a token on or off.

@@ -161,13 +161,3 @@ pub async fn list(
         expires_at: moment(row.expires_ms),
     }))
 }
-
-/// Whether somebody has been signed in from an address.
-pub async fn knows(db: &impl ConnectionTrait, user: UserId, address: &str) -> Result<bool> {
-    let row = Entity::find()
-        .filter(Column::UserId.eq(user.0))
-        .filter(Column::Address.eq(address))
-        .one(db)
-        .await?;
-    Ok(row.is_some())
-}

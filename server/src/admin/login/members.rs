@@ -75,12 +75,12 @@ pub async fn who(
     refusal.map_or(Ok(person), Err)
 }
 
-/// Refuses what a provider said that is not any more what it was when it was asked.
+/// Refuses what a provider said that is not any more what it was when it was asked. It stays so until the transaction is over.
 pub async fn still(
     db: &impl sea_orm::ConnectionTrait,
     provider: &Provider,
 ) -> Result<(), ApiError> {
-    match identities::provider(db, provider.id).await {
+    match identities::provider_kept(db, provider.id).await {
         Ok(now) if now.enabled && now.updated_ms == provider.updated_ms => Ok(()),
         Ok(_) | Err(store::Error::NotFound) => {
             let detail = "The identity provider was changed meanwhile: begin again.";

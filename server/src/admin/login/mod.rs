@@ -43,7 +43,8 @@ use crate::{
     resources,
     store::{
         self,
-        identities::Provider,
+        identities::{self, Provider},
+        known_places,
         sessions::{self, Voucher},
         sign_ins,
     },
@@ -259,7 +260,8 @@ struct Shown<'a> {
 /// What says that it is them.
 enum Vouches<'a> {
     Evidence(&'a Evidence),
-    Provider(&'a Provider),
+    /// And what it calls them.
+    Provider(&'a Provider, &'a str),
 }
 
 /// Begins a session, of which nothing was known before.
@@ -271,7 +273,7 @@ async fn begin(
     shown: Shown<'_>,
 ) -> Result<HttpResponse, ApiError> {
     let provider = match shown.voucher {
-        Vouches::Provider(provider) => Some(provider),
+        Vouches::Provider(provider, _) => Some(provider),
         Vouches::Evidence(_) => None,
     };
     let (id, now_ms) = (Uuid::new_v4(), now_ms());
@@ -295,14 +297,19 @@ async fn begin(
     let told = serde_json::json!({"address": new.address, "by": shown.by});
     let done = audit::differs("session", None, &person.email, None, Some(&told))?;
     let transaction = state.stores.config.begin_write().await?;
-    if let Some(provider) = provider {
-        members::still(&transaction, provider).await?;
-    }
     // First, as it holds the person: whoever deletes them waits for this one, and never the other way round.
     sessions::insert(&transaction, new, now_ms).await?;
-    if let Vouches::Evidence(evidence) = shown.voucher {
-        evidence.still_holds(&transaction, person.id).await?;
+    match shown.voucher {
+        Vouches::Evidence(evidence) => evidence.still_holds(&transaction, person.id).await?,
+        Vouches::Provider(provider, subject) => {
+            members::still(&transaction, provider).await?;
+            if !identities::is_kept(&transaction, provider.id, subject, person.id).await? {
+                return Err(known::failed("You are known there no longer: begin again."));
+            }
+        }
     }
+    // Behind the password's row, as where a password is set.
+    known_places::note(&transaction, person.id, address, now_ms).await?;
     store::audit::append(&transaction, &state.sealer, &author, &done).await?;
     transaction.commit().await.map_err(store::Error::from)?;
     let refresh = tokens::refresh(&state.sealer, id, 0);
@@ -330,6 +337,7 @@ pub async fn refresh(
     if generation == session.generation {
         let (expires_ms, from) = (now_ms + SESSION_MS, address.to_string());
         if sessions::rotate(&db.write, &session, expires_ms, &from, now_ms).await? {
+            known_places::note(&db.write, session.user, address, now_ms).await?;
             let next = tokens::refresh(&state.sealer, id, generation + 1);
             return answer(&state, session.user, id, Some(&next)).await;
         }

@@ -2,8 +2,8 @@
 //!
 //! Failures are counted for an account and an address together, for an address, and for an account. The first wait up to a quarter of
 //! an hour. The others are what somebody with many addresses or many accounts runs into, and what an outsider, or whoever shares an
-//! address, could keep closed; so they wait half a minute at most, and an account not at all where its owner has a session: nobody is
-//! locked out for good (threats.md, A3).
+//! address, could keep closed; so they wait half a minute at most, and an account not at all where its owner has signed in or has set a
+//! password by a link: nobody is locked out for good (threats.md, A3).
 
 use std::net::IpAddr;
 
@@ -51,19 +51,18 @@ pub struct Try {
     address: String,
     account: String,
     code: String,
-    from: String,
+    from: IpAddr,
 }
 
 impl Try {
     pub fn new(account: &str, address: IpAddr) -> Self {
-        let from = address.to_string();
         let place = crate::tenancy::address::network(address).to_string();
         Self {
             both: whose("both", &[account, &place]),
             address: whose("address", &[&place]),
             account: whose("account", &[account]),
             code: whose("code", &[account]),
-            from,
+            from: address,
         }
     }
 
@@ -84,7 +83,7 @@ impl Try {
         let next_ms = sign_in_failures::next_ms(db, std::slice::from_ref(&self.account)).await?;
         if next_ms > now_ms {
             let is_known = match user {
-                Some(user) => store::sessions::knows(db, user, &self.from).await?,
+                Some(user) => store::known_places::knows(db, user, self.from).await?,
                 None => false,
             };
             if !is_known {

@@ -222,7 +222,7 @@ pub async fn callback(
             let shown = Shown {
                 by: &provider.name,
                 at_ms: claims.auth_time.map_or(0, |at| at.saturating_mul(1_000)),
-                voucher: Vouches::Provider(&provider),
+                voucher: Vouches::Provider(&provider, &claims.subject),
             };
             let begun = begin(&request, &state, &person, address, shown);
             let mut answer = begun.await?;

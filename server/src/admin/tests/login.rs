@@ -148,8 +148,6 @@ async fn what_is_wrong_is_told_alike_and_waits_without_locking_anybody_out() {
         let app = app!(&test);
         answer(&app, document(PLATFORM, "")).await;
         let user = somebody(&test).await;
-        let at_home = whole(&app, signing_in(EMAIL, PASSWORD)).await;
-        let token = token_of(&at_home);
         let from = |request: TestRequest, address: &str| {
             // The connection is this machine's; the test's proxies are none, so the peer is who it is.
             request.peer_addr(format!("{address}:1").parse().expect("an address"))
@@ -189,20 +187,34 @@ async fn what_is_wrong_is_told_alike_and_waits_without_locking_anybody_out() {
         let stranger = whole(&app, from(signing_in(EMAIL, PASSWORD), &loopback(99))).await;
         assert_eq!(stranger.0, 429, "{stranger:?}");
         let db = &test.stores.config.write;
-        let new = store::sessions::New {
-            id: uuid::Uuid::new_v4(),
-            user,
-            expires_ms: now_ms() + 60_000,
-            proved_ms: now_ms(),
-            address: loopback(98),
-            agent: String::new(),
-            voucher: Default::default(),
-        };
-        store::sessions::insert(db, new, now_ms())
+        let home = loopback(98).parse().expect("an address");
+        store::known_places::note(db, user, home, now_ms())
             .await
-            .expect("a session");
+            .expect("noted");
+        // Signed out everywhere, too.
+        store::sessions::end_all(db, user, None)
+            .await
+            .expect("ended");
         let owner = whole(&app, from(signing_in(EMAIL, PASSWORD), &loopback(98))).await;
         assert_eq!(owner.0, 200, "{owner:?}");
+        // Whoever has set a password by a link comes in from there, though nobody knew the place.
+        let (status, link) = answer(
+            &app,
+            request(Method::POST, &format!("/users/{user}/reset-link")).set_json(json!({})),
+        )
+        .await;
+        assert_eq!(status, 201, "{link}");
+        let link = link["url"].as_str().expect("a link").to_owned();
+        let (_, token) = link.split_once('#').expect("a token");
+        let set = plain(Method::POST, "/password-resets")
+            .set_json(json!({"token": token, "password": PASSWORD}));
+        assert_eq!(whole(&app, from(set, &loopback(97))).await.0, 204);
+        let back = whole(&app, from(signing_in(EMAIL, PASSWORD), &loopback(97))).await;
+        assert_eq!(back.0, 200, "{back:?}");
+        let stranger = whole(&app, from(signing_in(EMAIL, PASSWORD), &loopback(99))).await;
+        assert_eq!(stranger.0, 429, "{stranger:?}");
+        let at_home = back;
+        let token = token_of(&at_home);
         // Switched off: neither password nor what is there already helps.
         let off = "tenants: [{name: acme, users: [{email: a@acme.example, enabled: false}]}]";
         answer(&app, document(off, "")).await;

@@ -29,6 +29,54 @@ async fn holder<S: Answers>(app: &S, name: &str, permissions: &[&str]) -> (Strin
     )
 }
 
+// Threats: T2, A6.
+#[actix_rt::test]
+async fn whoever_may_not_take_all_roles_says_nothing_of_groups() {
+    for test in all().await {
+        let app = app!(&test);
+        answer(&app, document(PLATFORM, "")).await;
+        let may = ["identity_providers:read", "identity_providers:write"];
+        let (_, token) = holder(&app, "keeper", &may).await;
+        let as_keeper =
+            |method: Method, path: &str, order: Value| by(&token, method, path).set_json(order);
+        let provider = json!({"name": "id", "issuer": "https://id.example", "client_id": "weir"});
+        let groups = json!([{"group": "nobody", "role": "keeper"}]);
+        let mut mapping = provider.clone();
+        mapping["roles"] = groups.clone();
+        let (status, body) = answer(
+            &app,
+            as_keeper(Method::POST, "/identity-providers", mapping),
+        )
+        .await;
+        assert_eq!(status, 403, "{body}");
+        let (status, made) = answer(
+            &app,
+            as_keeper(Method::POST, "/identity-providers", provider),
+        )
+        .await;
+        assert_eq!(status, 201, "{made}");
+        let one = format!(
+            "/identity-providers/{}",
+            made["id"].as_str().expect("an id")
+        );
+        let map = json!({"roles": groups});
+        let (status, body) = answer(&app, as_keeper(Method::PATCH, &one, map.clone())).await;
+        assert_eq!(status, 403, "{body}");
+        // Where there is a mapping it could be made to fit nobody.
+        assert_eq!(answer(&app, patch(&one, map)).await.0, 200);
+        for (order, status) in [
+            (json!({"groups_claim": "nothing"}), 403),
+            (json!({"issuer": "https://other.example"}), 403),
+            (json!({"name": "renamed"}), 200),
+            (json!({"enabled": false}), 200),
+        ] {
+            let (answered, body) =
+                answer(&app, as_keeper(Method::PATCH, &one, order.clone())).await;
+            assert_eq!(answered, status, "{order}: {body}");
+        }
+    }
+}
+
 // Threats: T2.
 #[actix_rt::test]
 async fn a_tenants_own_role_allows_what_it_says_from_the_next_call_on() {

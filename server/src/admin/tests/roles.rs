@@ -397,6 +397,34 @@ async fn a_token_gives_no_more_than_it_has_and_ends_at_once() {
             let (answered, body) = answer(&app, order(wanted.clone())).await;
             assert_eq!(answered, status, "{wanted}: {body}");
         }
+        // What a token makes ends with it.
+        let soon = json!({
+            "name": "soon", "tenant": "acme", "role": admin, "expires_at": "2099-01-01T00:00:00Z"
+        });
+        let (_, soon) = answer(&app, order(soon)).await;
+        let child = |name: &str, ends: Value| {
+            let order =
+                json!({"name": name, "tenant": "acme", "role": "viewer", "expires_at": ends});
+            by(&text(&soon["value"]), "POST", "/service-tokens").set_json(order)
+        };
+        for (name, ends, status) in [
+            ("later", json!("2099-01-01T00:00:01Z"), 422),
+            ("never", Value::Null, 201),
+            ("before", json!("2098-01-01T00:00:00Z"), 201),
+        ] {
+            let (answered, made) = answer(&app, child(name, ends.clone())).await;
+            assert_eq!(answered, status, "{name}: {made}");
+            if status == 201 {
+                let ends = if ends.is_null() {
+                    &soon["expires_at"]
+                } else {
+                    &ends
+                };
+                assert_eq!(&made["expires_at"], ends, "{made}");
+            } else {
+                assert_eq!(made["errors"][0]["path"], "expires_at", "{made}");
+            }
+        }
         let last = if value.ends_with('x') { "y" } else { "x" };
         let wrong = format!("{}{last}", &value[..value.len() - 1]);
         assert_eq!(answer(&app, by(&wrong, "GET", "/keys")).await.0, 401);

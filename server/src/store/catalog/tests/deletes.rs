@@ -172,6 +172,7 @@ async fn every_reference_between_entries_is_known() {
         ("service_tokens", "tenant_id", "tenants"),
         ("sign_ins", "user_id", "users"),
         ("sessions", "user_id", "users"),
+        ("known_places", "user_id", "users"),
         ("identity_providers", "tenant_id", "tenants"),
         ("identities", "user_id", "users"),
         ("identities", "provider_id", "identity_providers"),
