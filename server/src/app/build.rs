@@ -1,6 +1,9 @@
 //! What is there before any listener: stores, catalog, recorder, jobs and the state that handlers are given.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use anyhow::Context as _;
 use tokio::task::JoinSet;
@@ -20,8 +23,8 @@ use crate::{
     clock::now_ms,
     config::{self, Config},
     jobs::{
-        self, Beat, BuildAccounts, FillBudgets, Fleet, Health, RefreshCatalog, ShareBudgets,
-        WriteUsage, share_budgets,
+        self, Beat, BuildAccounts, FillBudgets, Fleet, FlushUsage, Health, RefreshCatalog,
+        ShareBudgets, WriteUsage, share_budgets,
     },
     limits::{self, Limits, Local, busy::Busy},
     mail::Mail,
@@ -174,12 +177,15 @@ pub async fn build(
         let (watched, instance, data_dir) = (watched.clone(), instance.clone(), data_dir.clone());
         Box::pin(async move { Box::pin(watched.system(instance, started_ms, &data_dir)).await })
     });
+    let (flushed, told) = (recorder.clone(), redis.clone());
+    let flush = Arc::new(FlushUsage::new(id, stores.clone(), told, flushed));
     let admin = Arc::new(admin_state(
         &config,
         &stores,
         &sealer,
         &shared,
         &keys.admin_token,
+        Arc::clone(&flush),
         system,
     )?);
     let mut working = JoinSet::new();
@@ -246,6 +252,7 @@ pub async fn build(
     let bounded = vec![Arc::clone(&shared.repeated), Arc::clone(&shared.refused)];
     working.spawn(telemetry::flood::tell(bounded, shutdown.clone()));
     if let Some(redis) = redis {
+        working.spawn(flush.run(redis.clone(), shutdown.clone()));
         working.spawn(jobs::tell_changes::run(&stores, redis, shutdown.clone()));
     }
     if let (Some(file), true) = (options.resources, options.watch) {
@@ -281,10 +288,11 @@ fn admin_state(
     sealer: &Arc<Sealer>,
     shared: &Arc<proxy::Shared>,
     token: &Secret,
+    flush: Arc<FlushUsage>,
     system: admin::System,
 ) -> anyhow::Result<admin::State> {
-    let recorder = shared.recorder.clone();
     let (health, judged, up) = (Arc::clone(shared), Arc::clone(shared), Arc::clone(shared));
+    let strangers = Arc::clone(shared);
     Ok(admin::State {
         stores: stores.clone(),
         sealer: Arc::clone(sealer),
@@ -306,11 +314,8 @@ fn admin_state(
                 .map(String::as_str),
         ),
         flush: Box::new(move |at_most| {
-            let recorder = recorder.clone();
-            Box::pin(async move {
-                let booked = jobs::write_usage::flushed_and_booked(&recorder);
-                tokio::time::timeout(at_most, booked).await.unwrap_or(false)
-            })
+            let flush = Arc::clone(&flush);
+            Box::pin(async move { flush.everywhere(at_most).await })
         }),
         health: Box::new(move |credential| {
             credential_state(health.health.condition(credential, now_ms()))
@@ -319,6 +324,14 @@ fn admin_state(
             Some(200..=299) => judged.health.forgive(credential.id),
             Some(status @ (401 | 403)) => judged.health.refused(credential.id, status, now_ms()),
             _ => {}
+        }),
+        stranger: Box::new(move |address| {
+            let admitted = strangers.strangers.admit(address, Instant::now());
+            strangers.metrics.unidentified(match admitted {
+                Ok(()) => "unauthorized",
+                Err(_) => "rate_limit_exceeded",
+            });
+            admitted
         }),
         is_up: Box::new(move |channel| up.health.is_up(channel, now_ms())),
         system,

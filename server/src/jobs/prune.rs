@@ -22,11 +22,27 @@ pub async fn run(
     fleet: Arc<Fleet>,
     shutdown: CancellationToken,
 ) {
-    repeat_leading("prune", PERIOD, &fleet, &shutdown, || {
-        let days = current.peek().settings().request_days;
-        prune(stores.clone(), days)
-    })
-    .await;
+    let days = || current.peek().settings().request_days;
+    let hourly = repeat_leading("prune", PERIOD, &fleet, &shutdown, || {
+        prune(stores.clone(), days())
+    });
+    // Where operators say another number of days, that is in force now.
+    let at_once = async {
+        let mut versions = current.subscribe();
+        let mut known = days();
+        while versions.changed().await.is_ok() {
+            if std::mem::replace(&mut known, days()) == days() || !fleet.leads() {
+                continue;
+            }
+            if let Err(error) = prune(stores.clone(), known).await {
+                tracing::error!(%error, "single requests are not deleted yet; it is tried again within the hour");
+            }
+        }
+    };
+    tokio::select! {
+        () = hourly => {}
+        () = at_once => shutdown.cancelled().await,
+    }
 }
 
 async fn prune(stores: Stores, request_days: Option<u32>) -> store::Result<()> {
@@ -48,6 +64,7 @@ async fn prune(stores: Stores, request_days: Option<u32>) -> store::Result<()> {
         );
     }
     store::sign_in_failures::prune(db, now_ms - FORGOTTEN_MS).await?;
+    store::known_places::prune(db, now_ms - store::known_places::FORGOTTEN_MS).await?;
     store::idempotency::forget_older(db, now_ms - store::idempotency::KEPT_MS, None).await?;
     let bodies = store::usage::bodies::prune(&stores, now_ms).await?;
     if bodies > 0 {

@@ -10,7 +10,7 @@ use serde_json::Value;
 use weir_upstream::Behaviour;
 
 use crate::support::{
-    Bench, Crowd, Pair, Process, SOON, Setup, Store,
+    Bench, Crowd, Pair, Process, SOON, Setup, Store, apply_everywhere,
     gateway::{KEY, status},
     window,
 };
@@ -212,4 +212,43 @@ async fn a_database_restored_under_running_instances_is_loaded_in_full() {
     for url in pair.urls() {
         assert_eq!(status(&bench.http, &url, KEY, "since-3").await, 200);
     }
+}
+
+/// What another instance answered is in the answer to whoever waits for it, and an answer that may lack some says so.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn usage_that_is_waited_for_has_what_every_instance_answered() {
+    const CALLS: u64 = 20;
+    if !Store::cluster_is_there() {
+        return;
+    }
+    let mut bench = Bench::without_gateway(Store::Cluster, Setup::patient()).await;
+    let first = Process::start(&bench.stores, bench.environment("one"), &[]).await;
+    bench.url.clone_from(&first.url);
+    bench.admin_url.clone_from(&first.url);
+    // It books nothing by itself before the test is over.
+    let mut slow = bench.environment("two");
+    slow.push(("WEIR_SPOOL_SEGMENT_AGE".to_owned(), "1h".to_owned()));
+    let second = Process::start(&bench.stores, slow, &[]).await;
+    until(&bench, SOON, |found| found.len() == 2).await;
+    apply_everywhere(&bench, &Bench::usual_resources()).await;
+    let asked = async |wait: &str| {
+        let path = format!("/usage?by=key&wait={wait}");
+        let answer = bench
+            .admin(reqwest::Method::GET, &path)
+            .send()
+            .await
+            .unwrap();
+        let complete = answer.headers()["x-weir-usage-complete"] == "true";
+        let rows: Value = answer.json().await.unwrap();
+        (complete, rows[0]["requests"].as_u64())
+    };
+    let call = async || status(&bench.http, &second.url, KEY, "gpt-test").await;
+    for _ in 0..CALLS {
+        assert_eq!(call().await, 200);
+    }
+    assert_eq!(asked("30s").await, (true, Some(CALLS)));
+    // One that died may have had some: until it is known to be gone nobody can say.
+    assert_eq!(call().await, 200);
+    second.kill();
+    assert_eq!(asked("300ms").await, (false, Some(CALLS)));
 }
