@@ -82,6 +82,8 @@ pub struct Client {
 /// An answer that was a success.
 pub struct Answer {
     body: Bytes,
+    /// The `ETag`.
+    tag: Option<HeaderValue>,
     complete: Option<bool>,
 }
 
@@ -190,6 +192,20 @@ impl Client {
         self.send(request, Some(serde_json::to_vec(order)?)).await
     }
 
+    /// Orders a change, of what has this tag if one is given.
+    pub async fn patch(
+        &self,
+        path: &str,
+        order: &impl Serialize,
+        tag: Option<HeaderValue>,
+    ) -> anyhow::Result<Answer> {
+        let mut request = self.request(Method::PATCH, path);
+        if let Some(tag) = tag {
+            request = request.insert_header((header::IF_MATCH, tag));
+        }
+        self.send(request, Some(serde_json::to_vec(order)?)).await
+    }
+
     /// Asks a question that takes more words than a path has: nothing is changed, and each time it is asked anew.
     pub async fn ask(&self, path: &str, question: &impl Serialize) -> anyhow::Result<Answer> {
         let request = self.request(Method::POST, path);
@@ -293,6 +309,7 @@ impl Client {
         let complete = answer.headers().get("x-weir-usage-complete");
         Ok(Answer {
             complete: complete.map(|value| value == "true"),
+            tag: answer.headers().get(header::ETAG).cloned(),
             body,
         })
     }
@@ -301,6 +318,11 @@ impl Client {
 impl Answer {
     pub fn json<T: DeserializeOwned>(&self) -> anyhow::Result<T> {
         serde_json::from_slice(&self.body).context("the answer is not what this version expects")
+    }
+
+    /// What it is that was shown, for a change of just that.
+    pub fn tag(&self) -> Option<HeaderValue> {
+        self.tag.clone()
     }
 
     /// Of a question about usage that waited: whether all that was answered before is in it.

@@ -14,6 +14,7 @@ use weir_api_types::{
 
 use super::{
     client::{Client, Target},
+    exit::{Exit, Failure},
     lists::CHANNELS,
     output::{self, OutputArg},
 };
@@ -109,8 +110,12 @@ pub async fn run(command: Command) -> anyhow::Result<()> {
         Command::Validate(args) => {
             let (client, path) = args.of.pool().await?;
             let path = format!("{path}/{}/validate", args.credential);
-            let answer = client.ask(&path, &json!({})).await?;
-            output::one(args.of.output.output, &answer.json()?)
+            let check: Value = client.ask(&path, &json!({})).await?.json()?;
+            output::one(args.of.output.output, &check)?;
+            match check["works"].as_bool() {
+                Some(true) => Ok(()),
+                _ => bail!(Failure::new(Exit::Refused, "it does not work".to_owned())),
+            }
         }
     }
 }

@@ -58,7 +58,7 @@ impl Exit {
             }
             Self::NotAllowed => "the token is not known, or may not do this (401, 403)",
             Self::Refused => {
-                "a file or an order cannot be done as it stands: a field is wrong, a name is taken, somebody was faster (other 4xx)"
+                "a file or an order cannot be done as it stands: a field is wrong, a name is taken, somebody was faster (other 4xx); or a credential or a value that was tried does not work"
             }
             Self::TryAgain => {
                 "trying again is safe and may help: there was no connection, the answer to a question was lost, or the server says so (408, 429, 502, 503, 504)"

@@ -80,7 +80,8 @@ pub fn done(format: Format, thing: &Value, words: &str) -> anyhow::Result<()> {
     }
 }
 
-fn cell(value: &Value) -> String {
+/// A value as a cell of a table.
+pub fn cell(value: &Value) -> String {
     match value {
         Value::Null => String::new(),
         Value::String(text) => text.clone(),

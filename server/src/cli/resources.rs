@@ -161,7 +161,7 @@ fn show(applied: &Applied, format: Format) -> anyhow::Result<()> {
         Format::Json => output::print(&(serde_json::to_string_pretty(applied)? + "\n")),
         Format::Yaml => output::print(&serde_yaml_ng::to_string(applied)?),
         Format::Table => output::print(&words(applied)),
-        Format::Csv => bail!("changes are table, json or yaml"),
+        Format::Csv => output::print(&csv(applied)),
     }
 }
 
@@ -200,6 +200,41 @@ fn words(applied: &Applied) -> String {
     text
 }
 
+/// A row for each field that differs, or for a thing as a whole, and one for each key that was made.
+fn csv(applied: &Applied) -> String {
+    let mut rows = Vec::new();
+    for change in &applied.changes {
+        let action = match change.action {
+            Action::Create => "create",
+            Action::Update => "update",
+            Action::Delete => "delete",
+        };
+        let tenant = change.tenant.as_deref().unwrap_or_default();
+        let thing = [action, &change.kind, tenant, &change.name].map(str::to_owned);
+        let mut fields: Vec<_> = change
+            .fields
+            .iter()
+            .map(|field| {
+                let values = [&field.before, &field.after].map(output::cell);
+                [&[field.field.clone()][..], &values].concat()
+            })
+            .collect();
+        if fields.is_empty() {
+            fields.push(vec![String::new(); 3]);
+        }
+        rows.extend(fields.iter().map(|field| [&thing[..], field].concat()));
+    }
+    for key in &applied.generated {
+        let value = key.value.clone().unwrap_or_default();
+        let made = ["value", "key", &key.tenant, &key.name, "value", "", &value];
+        rows.push(made.map(str::to_owned).into());
+    }
+    let columns = [
+        "action", "kind", "tenant", "name", "field", "before", "after",
+    ];
+    output::csv(&columns, &rows)
+}
+
 fn line(change: &Change) -> String {
     let sign = match change.action {
         Action::Create => '+',
@@ -214,7 +249,7 @@ fn line(change: &Change) -> String {
 
 #[cfg(test)]
 mod tests {
-    use weir_api_types::apply::FieldChange;
+    use weir_api_types::apply::{FieldChange, GeneratedKey};
 
     use super::*;
 
@@ -239,5 +274,22 @@ mod tests {
             "~ key acme/lap\u{FFFD}top\n    enabled: true -> false\n1 change made.\n"
         );
         assert_eq!(words(&Applied::default()), "Nothing to change.\n");
+        let made = Applied {
+            generated: vec![GeneratedKey {
+                id: uuid::Uuid::nil(),
+                tenant: "acme".to_owned(),
+                name: "ci".to_owned(),
+                value: Some("wk-value".to_owned()),
+            }],
+            ..applied
+        };
+        let rows = csv(&made);
+        assert_eq!(
+            rows.lines().skip(1).collect::<Vec<_>>(),
+            [
+                "update,key,acme,lap\u{1b}top,enabled,true,false",
+                "value,key,acme,ci,value,,wk-value"
+            ]
+        );
     }
 }

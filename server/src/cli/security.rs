@@ -1,10 +1,12 @@
 //! `weir security`: the installation's own token, and what a value is.
 
+use anyhow::bail;
 use awc::http::Method;
 use clap::Subcommand;
 use serde_json::json;
 
 use super::{
+    exit::{Exit, Failure},
     sign_in::{Hidden, passwords},
     system::{OneArgs, one},
 };
@@ -33,7 +35,11 @@ pub async fn run(command: Command) -> anyhow::Result<()> {
         Command::ValidateKey(args) => {
             let [key] = passwords([Hidden("Value")])?;
             let path = format!("{PATH}/validate-key");
-            args.ask(&path, &json!({"key": key})).await
+            let check = args.ask(&path, &json!({"key": key})).await?;
+            match check["valid"].as_bool() {
+                Some(true) => Ok(()),
+                _ => bail!(Failure::new(Exit::Refused, "it lets nobody in".to_owned())),
+            }
         }
     }
 }

@@ -1,9 +1,9 @@
 //! `weir settings|status|stats`: the installation itself.
 
-use anyhow::bail;
 use awc::http::Method;
 use clap::{Args, Subcommand};
 use serde::Serialize;
+use serde_json::Value;
 use weir_api_types::{insight::Hit, manage::Page};
 
 use super::{
@@ -35,10 +35,12 @@ impl OneArgs {
         output::one(self.output.output, &answer.json()?)
     }
 
-    /// Asks a question, and shows the answer.
-    pub async fn ask(self, path: &str, question: &impl Serialize) -> anyhow::Result<()> {
+    /// Asks a question, and shows the answer; returns it, too.
+    pub async fn ask(self, path: &str, question: &impl Serialize) -> anyhow::Result<Value> {
         let answer = self.target.client()?.ask(path, question).await?;
-        output::one(self.output.output, &answer.json()?)
+        let answer: Value = answer.json()?;
+        output::one(self.output.output, &answer)?;
+        Ok(answer)
     }
 }
 
@@ -87,11 +89,10 @@ pub async fn settings(command: Settings) -> anyhow::Result<()> {
     match command {
         Settings::Show(args) => one(SETTINGS, args).await,
         Settings::Change(args) => {
-            let order = args.order.read()?;
-            if order.is_empty() {
-                bail!("say what to change, by --set or --file");
-            }
-            args.one.send(Method::PATCH, SETTINGS, &order).await
+            let order = args.order.read_change()?;
+            let client = args.one.target.client()?;
+            let changed = order.send(&client, SETTINGS).await?;
+            output::one(args.one.output.output, &changed)
         }
     }
 }

@@ -3,7 +3,10 @@
 //! What a thing is made and changed with has the words of a configuration file, so there is no flag for each field: a whole
 //! order comes in a file, single fields by `--set`, and what no server knows it refuses by name.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context as _, bail};
 use awc::http::Method;
@@ -62,8 +65,8 @@ pub struct OneArgs {
 /// An order, in the words of a configuration file.
 #[derive(Debug, Args)]
 pub struct OrderArgs {
-    /// A field and its value in YAML, such as enabled=false or timeouts.idle=90s; may be given again. Secrets belong in a
-    /// file: what stands on a command line can be read by others on the machine.
+    /// A field and its value in YAML, such as enabled=false or timeouts.idle=90s, which leaves the other timeouts; may be given
+    /// again. Secrets belong in a file: what stands on a command line can be read by others on the machine.
     #[arg(long = "set", value_name = "FIELD=VALUE")]
     set: Vec<String>,
     /// A file with fields, YAML or JSON, or - for standard input; ${VARIABLES} of the environment are put in.
@@ -127,15 +130,12 @@ impl Kind {
                 output::one(args.output.output, &answer.json()?)
             }
             Command::Change(args) => {
-                let order = args.order.read()?;
-                if order.is_empty() {
-                    bail!("say what to change, by --set or --file");
-                }
+                let order = args.order.read_change()?;
                 let (client, tenant) = (args.target.client()?, args.tenant.as_deref());
                 let id = self.id_of(&client, tenant, &args.one).await?;
                 let path = self.place(&id, tenant);
-                let answer = client.send_json(Method::PATCH, &path, &order).await?;
-                output::one(args.output.output, &answer.json()?)
+                let changed = order.send(&client, &path).await?;
+                output::one(args.output.output, &changed)
             }
             Command::Delete(args) => {
                 let (client, id) = self.found(&args).await?;
@@ -238,7 +238,9 @@ impl Kind {
         let things: Vec<Value> = client.list(self.path, &[("tenant", tenant)]).await?;
         let is_it = |thing: &&Value| {
             let name = thing.get(self.named_by).and_then(Value::as_str);
-            name.is_some_and(|name| name == one || name == one.to_lowercase())
+            // Addresses are kept in small letters, names as they are.
+            let lowered = || self.named_by == "email";
+            name.is_some_and(|name| name == one || (lowered() && name == one.to_lowercase()))
         };
         let ids: Vec<&str> = things
             .iter()
@@ -263,19 +265,67 @@ impl Kind {
 impl OrderArgs {
     /// All fields: the file's, and over them the single ones.
     pub fn read(&self) -> anyhow::Result<Map<String, Value>> {
-        let mut order = match &self.file {
+        Ok(self.read_change()?.fields)
+    }
+
+    /// The same, for something that is there.
+    pub fn read_change(&self) -> anyhow::Result<ChangeOrder> {
+        let mut fields = match &self.file {
             Some(file) => from_file(file)?,
             None => Map::new(),
         };
+        let mut whole: BTreeSet<String> = fields.keys().cloned().collect();
+        let mut in_part = BTreeSet::new();
         for set in &self.set {
             let (path, value) = set
                 .split_once('=')
                 .with_context(|| format!("--set {set:?} is no FIELD=VALUE"))?;
             let value: Value = serde_yaml_ng::from_str(value)
                 .with_context(|| format!("--set {path}: the value is no YAML"))?;
-            put(&mut order, path, value)?;
+            put(&mut fields, path, value)?;
+            match path.split_once('.') {
+                Some((field, _)) if !whole.contains(field) => in_part.insert(field.to_owned()),
+                Some(_) => false,
+                None => whole.insert(path.to_owned()),
+            };
         }
-        Ok(order)
+        Ok(ChangeOrder { fields, in_part })
+    }
+}
+
+/// A change of something that is there.
+#[derive(Debug)]
+pub struct ChangeOrder {
+    fields: Map<String, Value>,
+    /// Those of which only a part is set.
+    in_part: BTreeSet<String>,
+}
+
+impl ChangeOrder {
+    /// Orders it of what is at a path, and returns what that is then. To the server a field is the whole truth: where a part of one
+    /// is set, the rest is sent as it is now, and nothing is changed if somebody else does meanwhile.
+    pub async fn send(mut self, client: &Client, path: &str) -> anyhow::Result<Value> {
+        if self.fields.is_empty() {
+            bail!("say what to change, by --set or --file");
+        }
+        let mut tag = None;
+        if !self.in_part.is_empty() {
+            let answer = client.get(path).await?;
+            tag = answer.tag();
+            let now: Map<String, Value> = answer.json()?;
+            for field in &self.in_part {
+                let mut whole = match now.get(field) {
+                    None | Some(Value::Null) => continue,
+                    Some(now @ Value::Object(_)) => now.clone(),
+                    Some(_) => bail!("{field} is a list now: set it as a whole"),
+                };
+                if let Some(set) = self.fields.remove(field) {
+                    lay(&mut whole, set);
+                }
+                self.fields.insert(field.clone(), whole);
+            }
+        }
+        client.patch(path, &self.fields, tag).await?.json()
     }
 }
 
@@ -283,6 +333,18 @@ fn from_file(file: &Path) -> anyhow::Result<Map<String, Value>> {
     match resources::read_expanding(file)? {
         Value::Object(fields) => Ok(fields),
         _ => bail!("{} is no list of fields", file.display()),
+    }
+}
+
+/// Lays what is set over what there is.
+fn lay(now: &mut Value, set: Value) {
+    match (now, set) {
+        (Value::Object(now), Value::Object(set)) => {
+            for (field, value) in set {
+                lay(now.entry(field).or_insert(Value::Null), value);
+            }
+        }
+        (now, set) => *now = set,
     }
 }
 

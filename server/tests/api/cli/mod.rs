@@ -439,3 +439,82 @@ async fn the_head_of_the_audit_log_is_told_to_the_own_log_where_it_can_be_held_a
     let refused = failed(&server.weir(&verify).await, 1);
     assert!(refused.contains("not the one that was kept"), "{refused}");
 }
+
+both_stores!(a_part_of_a_field_is_set_and_the_rest_of_it_stays, |bench| {
+    let change = ["tenants", "change", "acme", "--set"];
+    let own = [
+        &change[..],
+        &[
+            "policies.own_channels=true",
+            "--set",
+            "policies.keys_per_user=3",
+        ],
+    ];
+    told(&bench, &own.concat()).await;
+    let changed = told(
+        &bench,
+        &[&change[..], &["policies.keys_per_user=1"]].concat(),
+    )
+    .await;
+    assert_eq!(
+        (
+            &changed["policies"]["own_channels"],
+            &changed["policies"]["keys_per_user"]
+        ),
+        (&json!(true), &json!(1)),
+        "{changed}"
+    );
+    // A field that is given is the whole of it, by a file, too.
+    let file = write(
+        bench.stores.folder.path(),
+        "whole.yaml",
+        "policies: {keys_per_user: 2}",
+    );
+    let whole = [
+        "tenants",
+        "change",
+        "acme",
+        "--file",
+        &file,
+        "--set",
+        "policies.own_channels=false",
+    ];
+    let changed = told(&bench, &whole).await;
+    assert_eq!(
+        (
+            &changed["policies"]["own_channels"],
+            &changed["policies"]["keys_per_user"]
+        ),
+        (&json!(false), &json!(2)),
+        "{changed}"
+    );
+    let model = ["models", "change", "gpt-test", "--set", "routes.x=1"];
+    assert!(failed(&cli(&bench, &model).await, 1).contains("routes is a list now"));
+});
+
+both_stores!(what_was_tried_and_does_not_work_is_no_success, |bench| {
+    let shown = told(&bench, &["channels", "show", "vendor"]).await;
+    let credential = shown["pool"][0]["id"].as_str().unwrap();
+    let validate = ["channels", "credentials", "validate", "vendor", credential];
+    succeeded(&cli(&bench, &validate).await);
+    bench.vendor.push(Behaviour::status(401));
+    assert!(failed(&cli(&bench, &validate).await, 5).contains("does not work"));
+});
+
+both_stores!(what_a_file_changes_is_told_as_csv, |bench| {
+    let text = format!("{NEW_MODEL}tenants: [{{name: acme, keys: [{{name: made}}]}}]\n");
+    let file = write(bench.stores.folder.path(), "new.yaml", &text);
+    let rows = |output: std::process::Output| String::from_utf8(output.stdout).unwrap();
+    let differs = cli(&bench, &["diff", "-f", &file, "-o", "csv"]).await;
+    assert_eq!(differs.status.code(), Some(2));
+    assert!(rows(differs).starts_with("action,kind,tenant,name,field,before,after\r\n"));
+    let applied = cli(&bench, &["apply", "-f", &file, "-o", "csv"]).await;
+    assert!(applied.status.success());
+    let applied = rows(applied);
+    let value = applied
+        .lines()
+        .find_map(|row| row.strip_prefix("value,key,acme,made,value,,"));
+    let value = value.unwrap_or_else(|| panic!("{applied}"));
+    let called = crate::support::gateway::status(&bench.http, &bench.url, value, "new-model").await;
+    assert_eq!(called, 200);
+});
