@@ -144,7 +144,9 @@ fn admit_anybody(request: &ServiceRequest) -> Result<(), ApiError> {
 
 /// Whoever calls, as they are where they call, if the route is for them.
 async fn admit(request: &ServiceRequest, needs: Needs, mark: Mark) -> Result<Caller, ApiError> {
-    let caller = identify(request.request()).await?;
+    let caller = known(request.request()).await?;
+    // First, so that what is refused counts as well.
+    paced(&caller, request)?;
     if is_closed(request) {
         return Err(closed());
     }
@@ -160,7 +162,6 @@ async fn admit(request: &ServiceRequest, needs: Needs, mark: Mark) -> Result<Cal
     if mark == Mark::Fresh {
         fresh(&caller)?;
     }
-    paced(&caller, request)?;
     if let Some(view) = view {
         view.note(request.request(), state).await?;
     }
@@ -309,8 +310,25 @@ fn unknown() -> ApiError {
     ApiError::new(Code::Unauthorized, detail)
 }
 
+/// Who calls, by the token that they show. Those whom nobody knows are counted where they are: whoever tries tokens there waits, and
+/// those whom somebody knows do not (threats.md, A12).
+pub async fn known(request: &HttpRequest) -> Result<Caller, ApiError> {
+    let known = identify(request).await;
+    let is_stranger = known
+        .as_ref()
+        .is_err_and(|error| error.code() == Code::Unauthorized);
+    // Who shows nothing tries nothing.
+    if is_stranger
+        && request.headers().contains_key(header::AUTHORIZATION)
+        && let Some(state) = request.app_data::<web::Data<State>>()
+    {
+        (state.stranger)(address(request, state)).map_err(ApiError::too_often)?;
+    }
+    known
+}
+
 /// Who calls, by the token that they show.
-pub async fn identify(request: &HttpRequest) -> Result<Caller, ApiError> {
+async fn identify(request: &HttpRequest) -> Result<Caller, ApiError> {
     let state = request.app_data::<web::Data<State>>().ok_or_else(unknown)?;
     let mut headers = request.headers().get_all(header::AUTHORIZATION);
     let (Some(value), None) = (headers.next(), headers.next()) else {

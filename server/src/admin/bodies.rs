@@ -93,9 +93,11 @@ pub async fn forget(
     state: web::Data<State>,
 ) -> Result<HttpResponse, ApiError> {
     let tenant = list::tenant(&state, &caller, &request).await?;
-    let calls = bodies::forget(&state.stores.usage, tenant, now_ms()).await?;
+    let calls = bodies::count(&state.stores.usage, tenant).await?;
     let told = serde_json::json!({ "calls": calls });
+    // First: nothing goes of which the log does not know.
     note(&state, &author, tenant, "bodies_forgotten", "", &told).await?;
+    bodies::forget(&state.stores.usage, tenant, now_ms()).await?;
     Ok(HttpResponse::NoContent().finish())
 }
 

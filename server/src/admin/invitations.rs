@@ -128,7 +128,7 @@ pub async fn create(
     let letter = mail::invitation(&invitation.tenant, inviter, &url);
     if let Err(error) = mail.send(&link.email, letter).await {
         tracing::error!(%error, "an invitation could not be mailed");
-        one_time_links::take(&state.stores.config.write, link.id, now_ms).await?;
+        withdraw(&state, &author, tenant, &link, &invitation).await?;
         let detail = "The invitation is withdrawn; the log has the reason.";
         return Err(ApiError::new(Code::MailFailed, detail));
     }
@@ -137,6 +137,21 @@ pub async fn create(
         url: None,
         mailed: true,
     }))
+}
+
+/// Takes back an invitation that came to nobody.
+async fn withdraw(
+    state: &State,
+    author: &Author,
+    tenant: TenantId,
+    link: &Link,
+    invitation: &InvitationItem,
+) -> Result<(), ApiError> {
+    let transaction = state.stores.config.begin_write().await?;
+    one_time_links::take(&transaction, link.id, now_ms()).await?;
+    let done = audit::differs("invitation", tenant, &link.email, Some(invitation), None)?;
+    store::audit::append(&transaction, &state.sealer, author, &done).await?;
+    Ok(transaction.commit().await.map_err(store::Error::from)?)
 }
 
 /// `DELETE /v1/admin/invitations/{id}`
@@ -254,7 +269,7 @@ pub async fn accept(
 
 /// An invitation is theirs alone to take whose account it is for.
 async fn is_themselves(request: &HttpRequest, known: UserId) -> Result<(), ApiError> {
-    let caller = access::identify(request).await?;
+    let caller = access::known(request).await?;
     match caller.subject {
         Subject::User { id, is_lent, .. } if id == known && !is_lent => Ok(()),
         _ => {

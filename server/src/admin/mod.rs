@@ -50,7 +50,7 @@ mod usage;
 mod users;
 pub mod view;
 
-use std::{sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use actix_web::{
     middleware::from_fn,
@@ -130,6 +130,9 @@ pub type System = Box<dyn Fn() -> BoxFuture<'static, SystemStatus> + Send + Sync
 /// Whether any credential of a channel could take a call now.
 pub type IsUp = Box<dyn Fn(&Channel) -> bool + Send + Sync>;
 
+/// Counts, where they are, whoever shows a token that lets nobody in; once there are too many, how long until the next.
+pub type Stranger = Box<dyn Fn(IpAddr) -> Result<(), Duration> + Send + Sync>;
+
 /// All that a management request may touch.
 pub struct State {
     /// Both databases.
@@ -153,6 +156,8 @@ pub struct State {
     /// For credentials that were tried.
     pub judge: Judge,
     pub is_up: IsUp,
+    /// Counts calls with a token that is none.
+    pub stranger: Stranger,
     pub system: System,
     /// How often callers may use a route.
     pub pace: pace::Pace,

@@ -42,8 +42,10 @@ pub async fn change(
     let mut change = Change::begin(&state.stores).await?;
     let before = settings::get(change.transaction()).await?;
     if_match.check(&before)?;
+    // One that is there no longer keeps nobody from another setting.
+    let chosen = order.0.default_channel.clone().flatten();
     let after = patched(&before, order.0)?;
-    if let Some(channel) = &after.default_channel {
+    if let (Some(_), Some(channel)) = (chosen, &after.default_channel) {
         let known = store::channels::of_platform(change.transaction(), channel).await?;
         if !known {
             let message = "there is no platform channel of this name";

@@ -55,6 +55,7 @@ fn state(test: &TestStores) -> web::Data<State> {
         health: Box::new(|_| CredentialState::SetAside { status: 401 }),
         judge: Box::new(|_, _| {}),
         is_up: Box::new(|_| true),
+        stranger: Box::new(|_| Ok(())),
         system: Box::new(|| Box::pin(async { SystemStatus::default() })),
         pace: super::pace::Pace::new(1_000_000),
         looks: super::view::Looks::default(),
@@ -154,10 +155,12 @@ macro_rules! app {
     };
 }
 
+mod at_once;
 mod audit;
 mod bad_input;
 mod foreign;
 mod gone;
+mod granted;
 mod invitations;
 mod lists;
 mod login;

@@ -19,7 +19,7 @@ use super::{
     thing::{self, IfMatch},
 };
 use crate::{
-    access::{Author, Caller, Reach},
+    access::{Author, Caller, Reach, of_platform_role},
     catalog::Kind,
     resources::{self, Edit, Picture, export},
     store::{
@@ -188,6 +188,10 @@ pub async fn delete(
     let edit = Edit::begin(&state.stores, &state.sealer, &author).await?;
     let person = find(edit.db(), &caller, id).await?;
     let tenant = match (caller.reach, &named) {
+        (Reach::Platform, None) if person.platform_role.is_some() => {
+            let detail = "They are an operator: take that from them first, at /v1/admin/operators.";
+            return Err(ApiError::new(Code::InUse, detail));
+        }
         (Reach::Platform, None) => None,
         _ => Some(tenant_of(&state, &caller, &person, named.as_deref()).await?),
     };
@@ -210,14 +214,25 @@ pub async fn delete(
             .map(|place| place.tenant)
             .collect(),
     };
-    let before = shown_of(&person);
-    let mut left = person.clone();
-    left.memberships
-        .retain(|place| !gone.contains(&place.tenant));
+    let mut left = person.memberships.iter();
     // Nobody is left over who is nowhere.
-    let is_gone = left.memberships.is_empty() && (left.platform_role.is_none() || tenant.is_none());
-    let after = (!is_gone).then(|| shown_of(&left));
-    let done = audit::differs("user", tenant, &person.email, Some(&before), after.as_ref())?;
+    let is_gone = left.all(|place| gone.contains(&place.tenant)) && person.platform_role.is_none();
+    let mut done = Vec::new();
+    if gone.is_empty() {
+        let told = shown_in(&person, &[]);
+        done = audit::differs("user", None, &person.email, Some(&told), None)?;
+    }
+    for tenant in &gone {
+        // Each tenant's row says what was its own, and nothing of the others.
+        let told = shown_in(&person, &[*tenant]);
+        done.extend(audit::differs(
+            "user",
+            Some(*tenant),
+            &person.email,
+            Some(&told),
+            None,
+        )?);
+    }
     let owned: Vec<TenantId> = person.owns().filter(|one| gone.contains(one)).collect();
     let deleted = async |change: &mut Change| {
         if is_gone {
@@ -261,15 +276,23 @@ async fn may_change(
             return Err(above());
         }
     }
+    let own = [&order.name, &order.department, &order.contact];
+    let personal = own.iter().any(|field| field.is_some()) || order.enabled.is_some();
     if caller.reaches(None) {
-        return Ok(());
+        return match person.platform_role {
+            // As where operators are changed.
+            Some(role) if personal || order.email.is_some() => {
+                access::fresh(caller)?;
+                let covers = caller.may_grant(None, of_platform_role(role));
+                covers.then_some(()).ok_or_else(above)
+            }
+            _ => Ok(()),
+        };
     }
     if order.email.is_some() {
         let detail = "They sign in with it: only they and the platform's operators change it.";
         return Err(ApiError::new(Code::Forbidden, detail));
     }
-    let own = [&order.name, &order.department, &order.contact];
-    let personal = own.iter().any(|field| field.is_some()) || order.enabled.is_some();
     let is_elsewhere = person.memberships.len() > 1 || person.platform_role.is_some();
     if personal && is_elsewhere {
         let detail = "They are in other tenants too: take them out of this one, or ask the platform's operators.";
@@ -306,13 +329,15 @@ fn owned_by(picture: &Picture, id: UserId) -> Vec<TenantId> {
         .unwrap_or_default()
 }
 
-/// What the audit log says of somebody who leaves.
+/// What the audit log says of somebody who leaves all that they were in.
 pub fn shown_of(person: &Person) -> serde_json::Value {
-    serde_json::json!({
-        "email": person.email,
-        "name": person.name,
-        "tenants": person.memberships.iter().map(|place| place.tenant).collect::<Vec<_>>(),
-    })
+    let tenants = person.memberships.iter().map(|place| place.tenant);
+    shown_in(person, &tenants.collect::<Vec<_>>())
+}
+
+/// What it says of somebody who leaves some tenants.
+fn shown_in(person: &Person, tenants: &[TenantId]) -> serde_json::Value {
+    serde_json::json!({"email": person.email, "name": person.name, "tenants": tenants})
 }
 
 fn id_of(text: &str) -> Result<UserId, ApiError> {

@@ -200,6 +200,8 @@ async fn search(
         let reason = "is told apart for operators alone";
         return Err(bad("credential", reason));
     }
+    // As sums of usage have it: the caller's, whatever tenant is asked for.
+    let zone = zone(&query.time_zone, stores, scope).await?;
     let scope = match (&query.tenant, scope) {
         (None, scope) => scope,
         (Some(name), _) => {
@@ -213,7 +215,6 @@ async fn search(
             Scope::Tenant(found.unwrap_or_default().into())
         }
     };
-    let zone = zone(&query.time_zone, stores, scope).await?;
     let to_ms = match &query.to {
         Some(text) => moment("to", text, &zone)?,
         // An id may be of this very millisecond.

@@ -3,7 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use sea_orm::ConnectionTrait;
-use weir_api_types::{apply::Applied, problem::FieldError, resources::Resources};
+use weir_api_types::{
+    apply::{Action, Applied, Change as Told},
+    problem::FieldError,
+    resources::Resources,
+};
 
 use super::{
     Picture, export,
@@ -107,14 +111,20 @@ pub(super) async fn record(
     author: &Author,
     before: &Picture,
     merged: &Merged,
-    changes: &[weir_api_types::apply::Change],
+    changes: &[Told],
 ) -> Result<(), Error> {
     // What is deleted belonged to a tenant that may be gone as well.
     let tenant = |name: &str| {
         let now = merged.picture.tenant_named(name);
         now.or_else(|| before.tenant_named(name))
     };
-    let done = changes.iter().map(|change| Done {
+    // A limit that only moves up, as one before it is gone, is what it was.
+    let is_moved = |change: &&Told| {
+        let is_bound = matches!(change.kind.as_str(), "limit" | "budget");
+        is_bound && change.action == Action::Update && change.fields.is_empty()
+    };
+    let told = changes.iter().filter(|change| !is_moved(change));
+    let done = told.map(|change| Done {
         tenant: match (&change.tenant, change.kind.as_str()) {
             (Some(owner), _) => tenant(owner),
             (None, "tenant") => tenant(&change.name),

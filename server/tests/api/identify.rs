@@ -530,3 +530,44 @@ async fn a_fresh_installation_has_no_door_for_whoever_comes_first() {
         }
     }
 }
+
+// Threats: A12.
+both_stores!(
+    whoever_tries_tokens_of_management_waits_and_whoever_has_one_does_not,
+    Setup {
+        environment: vec![("WEIR_PROXY_UNIDENTIFIED_PER_MINUTE", "5".to_owned())],
+        ..Setup::default()
+    },
+    |bench| {
+        let shown = async |token: &str| {
+            let url = format!("{}/v1/admin/keys", bench.admin_url);
+            let answer = bench.http.get(url).bearer_auth(token).send().await.unwrap();
+            let retry = answer.headers().contains_key("retry-after");
+            (answer.status().as_u16(), retry)
+        };
+        for at in 0..5 {
+            let guess = format!("wst-{at:040}");
+            assert_eq!(shown(&guess).await, (401, false), "{guess}");
+        }
+        for guess in [
+            "wst-0000000000000000000000000000000000000009",
+            "no token at all",
+            "a.b.c",
+        ] {
+            assert_eq!(shown(guess).await, (429, true), "{guess}");
+        }
+        assert_eq!(shown(ADMIN_TOKEN).await, (200, false));
+        // Who shows nothing tries nothing.
+        let url = format!("{}/v1/admin/keys", bench.admin_url);
+        assert_eq!(bench.http.get(url).send().await.unwrap().status(), 401);
+        let metrics = bench.http.get(format!("{}/metrics", bench.admin_url));
+        let metrics = metrics.bearer_auth(ADMIN_TOKEN).send().await.unwrap();
+        let metrics = metrics.text().await.unwrap();
+        for line in [
+            r#"gateway_unidentified_total{reason="unauthorized"} 5"#,
+            r#"gateway_unidentified_total{reason="rate_limit_exceeded"} 3"#,
+        ] {
+            assert!(metrics.contains(line), "{line}: {metrics}");
+        }
+    }
+);

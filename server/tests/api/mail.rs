@@ -101,6 +101,41 @@ async fn links_are_mailed_where_there_is_a_mail_server() {
     );
 }
 
+/// An invitation that cannot be mailed is none, and the log says so.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_invitation_that_no_mail_server_takes_is_withdrawn() {
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("smtp://{}", closed.local_addr().unwrap());
+    drop(closed);
+    let setup = Setup {
+        environment: vec![
+            ("WEIR_SMTP_URL", url),
+            ("WEIR_MAIL_FROM", "Weir <weir@weir.example>".to_owned()),
+            ("WEIR_PUBLIC_URL", "https://weir.example".to_owned()),
+        ],
+        ..Setup::default()
+    };
+    let bench = Bench::start(Store::Embedded, setup).await;
+    let order = json!({"tenant": "acme", "email": "eve@acme.example", "role": "developer"});
+    let (status, said) = post(&bench, "/invitations", order).await;
+    assert_eq!(
+        (status, &said["code"]),
+        (502, &json!("mail_failed")),
+        "{said}"
+    );
+    let listed = async |path: &str| {
+        let found = bench.admin(Method::GET, path).send().await.unwrap();
+        found.json::<Value>().await.unwrap()["data"].take()
+    };
+    assert_eq!(listed("/invitations").await, json!([]));
+    let log = listed("/audit-log?limit=2").await;
+    assert_eq!(
+        (&log[0]["action"], &log[1]["action"]),
+        (&json!("invitation:delete"), &json!("invitation:create")),
+        "{log}"
+    );
+}
+
 /// Threats: A5.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_in_a_request_says_where_a_mailed_link_leads() {

@@ -3,14 +3,16 @@
 use std::{process::Stdio, time::Duration};
 
 use reqwest::{Method, header};
+use sea_orm::ConnectionTrait as _;
 use serde_json::{Value, json};
 
 use crate::{
     fleet::until,
     observability::traces::Collector,
     support::{
-        Bench, Process, SOON, Setup, Store, apply_everywhere,
-        gateway::{OTHER_KEY, hello},
+        Bench, Books, Process, SOON, Setup, Store, apply_everywhere,
+        books::connect,
+        gateway::{OTHER_KEY, hello, status},
     },
 };
 
@@ -117,6 +119,29 @@ async fn settings_are_in_force_on_every_instance() {
         }
     }
 
+    // Which of a model's routes is taken first.
+    const BOTH: &str = r#"{models: [{name: both, routes: [{channel: vendor, model: m, weight: 1}, {channel: second, model: m, weight: 9}]}]}"#;
+    apply_everywhere(&bench, BOTH).await;
+    let shares = async |calls: usize| {
+        let before = bench.vendor.requests().len();
+        for _ in 0..calls {
+            let call = bench.http.post(there("/v1/chat/completions"));
+            let call = call.bearer_auth(OTHER_KEY).json(&hello("both"));
+            assert_eq!(call.send().await.unwrap().status(), 200);
+        }
+        let received = bench.vendor.requests();
+        let to_second = received[before..].iter().filter(|one| {
+            let shown = one.header("authorization").unwrap();
+            shown.contains("sk-second")
+        });
+        to_second.count()
+    };
+    patch(&bench, json!({"strategy": "failover"})).await;
+    assert_eq!(shares(60).await, 60);
+    patch(&bench, json!({"strategy": "weighted"})).await;
+    // That none of so many goes to the tenth is one in ten million.
+    assert!(shares(150).await < 150);
+
     // Whose pages may call management.
     patch(&bench, json!({"cors_origins": ["https://tools.example"]})).await;
     let preflight = bench.http.request(Method::OPTIONS, there("/v1/admin/keys"));
@@ -134,6 +159,35 @@ async fn settings_are_in_force_on_every_instance() {
     patch(&bench, json!({"mode": "normal"})).await;
     let ready = bench.http.get(there("/ready")).send().await.unwrap();
     assert_eq!(ready.status(), 200);
+}
+
+/// For how many days single requests are kept counts from when it is said, and their sums stay.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn single_requests_go_as_soon_as_operators_say_for_how_long() {
+    const DAY_MS: i64 = 24 * 3_600_000;
+    let bench = Bench::start(Store::Embedded, Setup::patient()).await;
+    let called = status(&bench.http, &bench.url, OTHER_KEY, "gpt-test").await;
+    assert_eq!(called, 200);
+    let booked = bench.books().await;
+    // As if it had been forty days ago.
+    let then = booked.only().started_ms - 40 * DAY_MS;
+    let mut id = booked.only().id.into_bytes();
+    id[..6].copy_from_slice(&then.to_be_bytes()[2..]);
+    let id = uuid::Uuid::from_bytes(id).simple();
+    let database = connect(&bench).await;
+    let sql = format!("UPDATE usage_events SET id = X'{id}', started_ms = {then}");
+    database.execute_unprepared(&sql).await.unwrap();
+    let change = async |days: u32| {
+        let order = json!({ "request_days": days });
+        let changed = bench.admin(Method::PATCH, "/settings").json(&order);
+        assert_eq!(changed.send().await.unwrap().status(), 200);
+    };
+    change(30).await;
+    becomes("the request is deleted", async || {
+        Books::read_from(&database).await.events.is_empty()
+    })
+    .await;
+    assert_eq!(bench.books().await.rollups, booked.rollups);
 }
 
 /// Whoever listens beyond this machine is told that what comes there can be read on its way.

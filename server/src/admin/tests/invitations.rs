@@ -114,6 +114,16 @@ async fn an_invitation_works_once_for_one_address_one_tenant_and_one_role() {
         let path = format!("/invitations/{}", first["id"].as_str().expect("an id"));
         assert_eq!(whole(&app, by(&token, Method::DELETE, &path)).await.0, 204);
         assert_eq!(whole(&app, by(&token, Method::DELETE, &path)).await.0, 404);
+        // One that has waited for a week.
+        let late = wait("g@acme.example").await;
+        let order = json!({"token": token_in(&late["url"]), "password": "a new long password"});
+        let db = &test.stores.config.write;
+        for (by, status) in [("-", 410), ("+", 204)] {
+            let week = 7 * 24 * 3_600_000;
+            let sql = format!("UPDATE one_time_links SET expires_ms = expires_ms {by} {week}");
+            db.execute_unprepared(&sql).await.expect("SQL");
+            assert_eq!(whole(&app, accepting(&order)).await.0, status, "{sql}");
+        }
         let demoted = "tenants: [{name: acme, users: [{email: a@acme.example, role: viewer}]}]";
         answer(&app, document(demoted, "")).await;
         for made in [&first, &second] {
@@ -178,6 +188,26 @@ async fn a_link_to_another_password_works_once_and_ends_what_was_there() {
             401
         );
         assert_eq!(whole(&app, signing_in("a@acme.example", new)).await.0, 200);
+        // Only the address that it was made for, and only for half an hour.
+        for (sql, put_back) in [
+            (
+                "UPDATE one_time_links SET expires_ms = expires_ms - 1800000",
+                "UPDATE one_time_links SET expires_ms = expires_ms + 1800000",
+            ),
+            (
+                "UPDATE users SET email = 'c@acme.example' WHERE email = 'a@acme.example'",
+                "UPDATE users SET email = 'a@acme.example' WHERE email = 'c@acme.example'",
+            ),
+        ] {
+            let (status, made) = answer(&app, poisoned()).await;
+            assert_eq!(status, 201, "{made}");
+            let token = token_in(&made["url"]);
+            let db = &test.stores.config.write;
+            db.execute_unprepared(sql).await.expect("SQL");
+            assert_eq!(whole(&app, set(&token, PASSWORD)).await.0, 410, "{sql}");
+            db.execute_unprepared(put_back).await.expect("SQL");
+            assert_eq!(whole(&app, set(&token, new)).await.0, 204, "{put_back}");
+        }
         // Links are of one kind each.
         let order = json!({"tenant": "acme", "email": "b@acme.example", "role": "viewer"});
         let (_, made) = answer(&app, request(Method::POST, "/invitations").set_json(&order)).await;

@@ -2,7 +2,7 @@
 
 use super::{
     login::{EMAIL, PASSWORD, by, cookie_of, plain, signing_in, somebody, token_of, whole},
-    proofs::code_of,
+    proofs::{code_of, grow_old},
     roles::text,
     *,
 };
@@ -126,6 +126,44 @@ async fn whoever_is_in_a_tenant_stays_there_when_they_are_no_operator_any_more()
     }
 }
 
+// Threats: A9, T2.
+#[actix_rt::test]
+async fn an_operator_in_a_tenant_is_no_less_guarded_there() {
+    for test in all().await {
+        let app = app!(&test);
+        answer(&app, document(PLATFORM, "")).await;
+        let id = somebody(&test).await;
+        assert_eq!(answer(&app, making(EMAIL, "platform_admin")).await.0, 201);
+        let (_, other) = answer(&app, making(OPERATOR, "platform_admin")).await;
+        let other = token_of(&comes_in(&app, &other).await);
+        let path = format!("/users/{id}");
+        // Deleted as a person in tenants they would be no operator any more, either.
+        let (status, refused) = answer(&app, request(Method::DELETE, &path)).await;
+        assert_eq!(
+            (status, &refused["code"]),
+            (409, &json!("in_use")),
+            "{refused}"
+        );
+        grow_old(&test).await;
+        let change = |order: Value| whole(&app, by(&other, Method::PATCH, &path).set_json(order));
+        for order in [json!({"enabled": false}), json!({"name": "Nobody"})] {
+            let (status, refused, _) = change(order.clone()).await;
+            assert_eq!(
+                (status, &refused["code"]),
+                (403, &json!("proof_needed")),
+                "{order}: {refused}"
+            );
+        }
+        // What they are in the tenant is the tenant's.
+        let (status, changed, _) = change(json!({"groups": []})).await;
+        assert_eq!(status, 200, "{changed}");
+        let leave = request(Method::DELETE, &format!("{path}?tenant=acme"));
+        assert_eq!(answer(&app, leave).await.0, 204);
+        let operator = format!("/operators/{id}");
+        assert_eq!(answer(&app, request(Method::GET, &operator)).await.0, 200);
+    }
+}
+
 // Threats: T2.
 #[actix_rt::test]
 async fn an_operator_lets_somebody_in_again_who_lost_everything() {
@@ -212,7 +250,8 @@ async fn people_are_found_by_what_they_are_called() {
 async fn whose_address_is_not_shown_to_be_theirs_becomes_no_operator() {
     for test in all().await {
         let app = app!(&test);
-        let file = "tenants: [{name: acme, users: [{email: a@acme.example, role: owner}]}]";
+        let file =
+            "tenants: [{name: other}, {name: acme, users: [{email: a@acme.example, role: owner}]}]";
         assert_eq!(answer(&app, document(file, "")).await.0, 200);
         somebody(&test).await;
         let owner = token_of(&whole(&app, signing_in(EMAIL, PASSWORD)).await);
@@ -232,6 +271,20 @@ async fn whose_address_is_not_shown_to_be_theirs_becomes_no_operator() {
             (409, &json!("name_taken")),
             "{refused}"
         );
+        // Nor a member of another tenant, by the platform's word or by a file.
+        let order = json!({"tenant": "other", "email": boss, "role": "owner"});
+        let (status, refused) = answer(&app, request(Method::POST, "/users").set_json(order)).await;
+        assert_eq!(
+            (status, &refused["errors"][0]["path"]),
+            (422, &json!("email")),
+            "{refused}"
+        );
+        let file = format!("tenants: [{{name: other, users: [{{email: {boss}}}]}}]");
+        let (status, refused) = answer(&app, document(&file, "")).await;
+        assert_eq!(status, 422, "{refused}");
+        // Where they are they may be changed.
+        let file = format!("tenants: [{{name: acme, users: [{{email: {boss}, role: finance}}]}}]");
+        assert_eq!(answer(&app, document(&file, "")).await.0, 200);
         let token = token_of(&whole(&app, signing_in(boss, PASSWORD)).await);
         assert_eq!(
             whole(&app, by(&token, Method::GET, "/operators")).await.0,

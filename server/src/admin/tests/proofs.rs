@@ -194,7 +194,7 @@ async fn run(test: &TestStores, sql: &str) {
 }
 
 /// As if everybody had signed in so long ago that it counts no longer.
-async fn grow_old(test: &TestStores) {
+pub(super) async fn grow_old(test: &TestStores) {
     let sql = format!("UPDATE sessions SET proved_ms = proved_ms - {FRESH_MS}");
     run(test, &sql).await;
 }

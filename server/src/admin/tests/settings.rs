@@ -47,6 +47,21 @@ async fn settings_are_changed_one_by_one_checked_and_audited() {
             let (status, refused) = answer(&app, patch(bad.clone())).await;
             assert_eq!(status, 422, "{bad}: {refused}");
         }
+        // A default that is gone, by whatever way, keeps nobody from the switch.
+        let gone = "UPDATE channels SET name = 'renamed' WHERE name = 'openai'";
+        let db = &test.stores.config.write;
+        sea_orm::ConnectionTrait::execute_unprepared(db, gone)
+            .await
+            .expect("SQL");
+        for (order, status) in [
+            (json!({"mode": "read-only"}), 200),
+            (json!({"mode": "normal"}), 200),
+            (json!({"default_channel": "openai"}), 422),
+            (json!({"default_channel": null}), 200),
+        ] {
+            let (answered, said) = answer(&app, patch(order.clone())).await;
+            assert_eq!(answered, status, "{order}: {said}");
+        }
         let stale = patch(json!({"request_days": 60})).insert_header(("if-match", "\"stale\""));
         assert_eq!(answer(&app, stale).await.0, 412);
         let (_, log) = answer(&app, request(Method::GET, "/audit-log")).await;

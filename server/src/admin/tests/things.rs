@@ -318,6 +318,20 @@ async fn a_changed_limit_or_budget_keeps_its_id_and_what_it_counts() {
                 assert_eq!(status, 201, "{second}");
                 assert_eq!(answer(&app, request(Method::DELETE, &one)).await.0, 204);
                 assert_eq!(answer(&app, request(Method::GET, &one)).await.0, 404);
+                // The one behind it moves up, of which there is nothing to say.
+                let (_, log) = answer(&app, request(Method::GET, "/audit-log?limit=2")).await;
+                let told: Vec<_> = log["data"].as_array().expect("rows").iter().collect();
+                assert!(
+                    told[0]["action"]
+                        .as_str()
+                        .expect("a word")
+                        .ends_with(":delete")
+                        && told[1]["action"]
+                            .as_str()
+                            .expect("a word")
+                            .ends_with(":create"),
+                    "{log}"
+                );
                 let (status, left) = answer(&app, request(Method::GET, &at(path, &second))).await;
                 assert_eq!((status, &left["id"]), (200, &second["id"]));
             }

@@ -3,8 +3,8 @@
 use std::collections::{HashMap, HashSet};
 
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait as _, ConnectionTrait as _, EntityTrait as _, QueryFilter as _,
-    QuerySelect as _, Statement, sea_query::OnConflict,
+    ActiveValue::Set, ColumnTrait as _, ConnectionTrait as _, EntityTrait as _,
+    PaginatorTrait as _, QueryFilter as _, QuerySelect as _, Statement, sea_query::OnConflict,
 };
 use uuid::Uuid;
 use weir_entity::{
@@ -119,6 +119,12 @@ pub async fn one(
         })
     });
     kept.transpose()
+}
+
+/// Of how many calls a tenant's bodies are kept.
+pub async fn count(db: &Database, tenant: TenantId) -> Result<u64> {
+    let own = Entity::find().filter(Column::TenantId.eq(tenant.0));
+    Ok(own.count(&db.read).await?)
 }
 
 /// Forgets all that is kept of a tenant's calls, and what is still on its way from some instance of those that began until now.

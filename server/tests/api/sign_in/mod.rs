@@ -10,10 +10,11 @@ use serde_json::{Value, json};
 use crate::{
     both_stores,
     support::{
-        Bench,
+        Bench, Store,
         binary::{succeeded, weir},
         people::Person,
         provider::{CLIENT, Provider, SECRET, Twist},
+        trap::Trap,
     },
 };
 
@@ -400,7 +401,13 @@ both_stores!(
             .await
             .access;
         let port = trap.issuer.rsplit_once(':').unwrap().1;
+        let address = format!(
+            "127.0.0.{}",
+            72 + u8::from(bench.stores.kind == Store::Cluster)
+        );
+        let on_443 = Trap::set(&address);
         for issuer in [
+            format!("https://{address}"),
             trap.issuer.clone(),
             format!("https://127.0.0.1:{port}"),
             format!("https://localhost:{port}"),
@@ -431,6 +438,7 @@ both_stores!(
             );
         }
         assert_eq!(trap.questions(), 0);
+        assert!(on_443.is_none_or(|trap| !trap.was_reached()));
     }
 );
 

@@ -17,6 +17,7 @@ pub mod redis_server;
 mod refused;
 pub mod smtp;
 pub mod stores;
+pub mod trap;
 
 pub use binary::Binary;
 pub use books::Books;
