@@ -86,10 +86,15 @@ async fn follow(stores: Stores, sealer: Arc<Sealer>, catalog: Arc<Current>) {
     let mut committed = stores.committed();
     while committed.changed().await.is_ok() {
         committed.mark_unchanged();
-        // A test's database may be gone by now.
-        if let Ok(reading) = crate::store::catalog::load(&stores.config, &sealer).await {
-            catalog.swap(catalog.load().after(reading.delta));
-        }
+        let reading = loop {
+            match crate::store::catalog::load(&stores.config, &sealer).await {
+                Ok(reading) => break reading,
+                // A busy machine may have made it wait too long; or the test's database is gone, and soon the test.
+                Err(error) => eprintln!("the configuration is read again: {error}"),
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        };
+        catalog.swap(catalog.load().after(reading.delta));
     }
 }
 

@@ -95,7 +95,8 @@ async fn pages_of_other_origins_may_call_only_where_operators_say_so() {
     let test = sqlite().await;
     let app = app!(&test);
     let allowed = "https://weir.tools.example";
-    answer(&app, patch(json!({"cors_origins": [allowed]}))).await;
+    let (status, said) = answer(&app, patch(json!({"cors_origins": [allowed]}))).await;
+    assert_eq!(status, 200, "{said}");
     for (origin, is_allowed) in [
         (allowed, true),
         ("null", false),
