@@ -317,14 +317,23 @@ pub async fn known(request: &HttpRequest) -> Result<Caller, ApiError> {
     let is_stranger = known
         .as_ref()
         .is_err_and(|error| error.code() == Code::Unauthorized);
-    // Who shows nothing tries nothing.
-    if is_stranger
-        && request.headers().contains_key(header::AUTHORIZATION)
-        && let Some(state) = request.app_data::<web::Data<State>>()
-    {
+    let state = request.app_data::<web::Data<State>>();
+    if let (true, Some(state)) = (is_stranger && tries(request), state) {
         (state.stranger)(address(request, state)).map_err(ApiError::too_often)?;
     }
     known
+}
+
+/// Whether somebody whom nobody knows tries a token: who shows none does not, nor does a browser with one that is over.
+fn tries(request: &HttpRequest) -> bool {
+    let Some(value) = request.headers().get(header::AUTHORIZATION) else {
+        return false;
+    };
+    let token = value.to_str().ok().and_then(|value| value.split_once(' '));
+    let state = request.app_data::<web::Data<State>>();
+    !token
+        .zip(state)
+        .is_some_and(|((_, token), state)| state.login.tokens.were_given_out(token))
 }
 
 /// Who calls, by the token that they show.

@@ -18,6 +18,7 @@ use super::{
     body::Order,
     error::{ApiError, Code},
     limits::{budget_items, limit_items},
+    models,
     thing::{self, IfMatch},
 };
 use crate::{
@@ -264,7 +265,7 @@ impl Named {
         }
         let picture = edit.read(&slice).await?;
         let scope = place(&picture, self.scope, owner, &name).ok_or_else(absent)?;
-        may_bound(caller, scope)?;
+        may_bound(caller, &picture, scope)?;
         Ok((picture, scope))
     }
 }
@@ -292,8 +293,10 @@ fn place(picture: &Picture, on: On, owner: Option<TenantId>, name: &str) -> Opti
 }
 
 /// What stands on a tenant is the platform's word to it.
-fn may_bound(caller: &Caller, scope: Scope) -> Result<(), ApiError> {
+fn may_bound(caller: &Caller, picture: &Picture, scope: Scope) -> Result<(), ApiError> {
     match scope {
+        // What bounds the platform's channels, though the model is the tenant's.
+        Scope::Model(model) if !caller.reaches(None) => models::is_own(picture, model),
         Scope::Platform | Scope::Tenant(_) if !caller.reaches(None) => {
             let detail = "What stands on the tenant itself is for the platform's operators; yours stand on its groups, users and keys.";
             Err(ApiError::new(Code::Forbidden, detail))
@@ -309,7 +312,6 @@ async fn read(
     edit: &Edit<'_>,
     scope: Scope,
 ) -> Result<Picture, ApiError> {
-    may_bound(caller, scope)?;
     let (kind, id) = match scope {
         Scope::Channel(channel) => (Kind::Channel, channel.0),
         Scope::Model(model) => (Kind::Model, model.0),
@@ -329,7 +331,9 @@ async fn read(
         Scope::Key(_, key) => slice.keys.push(key),
         _ => {}
     }
-    Ok(edit.read(&slice).await?)
+    let picture = edit.read(&slice).await?;
+    may_bound(caller, &picture, scope)?;
+    Ok(picture)
 }
 
 /// The limit of an id in a path, if the caller may know of it.

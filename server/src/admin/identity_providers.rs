@@ -95,7 +95,8 @@ pub async fn create(
         created_ms: now_ms(),
         updated_ms: now_ms(),
     };
-    let provider = laid(&state, &caller, provider, order).await?;
+    let db = &state.stores.config.read;
+    let provider = laid(db, &state, &caller, provider, order).await?;
     may_map(&caller, None, &provider)?;
     let transaction = state.stores.config.begin_write().await?;
     if identities::count_providers(&transaction, owner).await? >= MAX_PROVIDERS {
@@ -121,20 +122,22 @@ pub async fn change(
     state: web::Data<State>,
 ) -> Result<HttpResponse, ApiError> {
     let order = order.0;
+    let named = match &order.tenant {
+        Some(tenant) => Some(state.tenant_named(&caller, tenant).await?),
+        None => None,
+    };
     let transaction = state.stores.config.begin_write().await?;
     let before = within(
         &caller,
         identities::provider_held(&transaction, id_of(&id)?).await,
     )?;
     if_match.check(&shown(&state, &before))?;
-    if let Some(tenant) = &order.tenant
-        && state.tenant_named(&caller, tenant).await? != before.owner
-    {
+    if named.is_some_and(|named| named != before.owner) {
         return Err(ApiError::field("tenant", "never changes"));
     }
-    may_touch(&state, &caller, &before).await?;
+    may_touch(&transaction, &caller, &before).await?;
     let has_secret = order.client_secret.is_some();
-    let mut after = laid(&state, &caller, before.clone(), order).await?;
+    let mut after = laid(&transaction, &state, &caller, before.clone(), order).await?;
     may_map(&caller, Some(&before), &after)?;
     after.updated_ms = now_ms();
     if after.issuer != before.issuer {
@@ -168,7 +171,7 @@ pub async fn delete(
         identities::provider_held(&transaction, id_of(&id)?).await,
     )?;
     if_match.check(&shown(&state, &before))?;
-    may_touch(&state, &caller, &before).await?;
+    may_touch(&transaction, &caller, &before).await?;
     identities::delete_provider(&transaction, before.id).await?;
     let old = shown(&state, &before);
     let done = audit::differs(KIND, before.owner, &before.name, Some(&old), None)?;
@@ -216,8 +219,11 @@ pub async fn permissions(
 }
 
 /// A provider that gives roles beyond the caller's is not theirs to touch.
-async fn may_touch(state: &State, caller: &Caller, provider: &Provider) -> Result<(), ApiError> {
-    let db = &state.stores.config.read;
+async fn may_touch(
+    db: &impl sea_orm::ConnectionTrait,
+    caller: &Caller,
+    provider: &Provider,
+) -> Result<(), ApiError> {
     for given in &provider.settings.roles {
         let tenant = match (&given.tenant, provider.owner) {
             (Some(id), None) => Uuid::parse_str(id).ok().map(TenantId),
@@ -237,9 +243,11 @@ fn may_map(caller: &Caller, before: Option<&Provider>, after: &Provider) -> Resu
         let Settings {
             groups_claim,
             roles,
-            ..
+            scopes,
+            creates_people: _,
         } = provider.settings.clone();
-        (roles, groups_claim, provider.issuer.clone())
+        let at = (provider.issuer.clone(), provider.client_id.clone());
+        (roles, groups_claim, scopes, at)
     };
     let is_as_before = before.is_some_and(|before| decides(before) == decides(after));
     let all = match after.owner {
@@ -260,6 +268,7 @@ fn above() -> ApiError {
 
 /// The provider with what is ordered laid over it.
 async fn laid(
+    db: &impl sea_orm::ConnectionTrait,
     state: &State,
     caller: &Caller,
     mut provider: Provider,
@@ -308,14 +317,14 @@ async fn laid(
         settings.creates_people = creates;
     }
     if let Some(given) = order.roles {
-        provider.settings.roles = mapped(state, caller, provider.owner, given).await?;
+        provider.settings.roles = mapped(db, caller, provider.owner, given).await?;
     }
     Ok(provider)
 }
 
 /// What each group is, as far as the caller may give it.
 async fn mapped(
-    state: &State,
+    db: &impl sea_orm::ConnectionTrait,
     caller: &Caller,
     owner: Option<TenantId>,
     mut given: Vec<GroupRole>,
@@ -326,7 +335,6 @@ async fn mapped(
             format!("are {MAX_GROUPS} at most"),
         ));
     }
-    let db = &state.stores.config.read;
     for (at, one) in given.iter_mut().enumerate() {
         let path = |field: &str| format!("roles[{at}].{field}");
         one.group = text(&path("group"), std::mem::take(&mut one.group))?;

@@ -81,8 +81,8 @@ fn item(
 }
 
 /// Whether a tenant's people may change a model of the tenant's.
-fn is_own(picture: &Picture, id: Uuid) -> Result<(), ApiError> {
-    let model = picture.models.get(&ModelId(id));
+pub fn is_own(picture: &Picture, id: ModelId) -> Result<(), ApiError> {
+    let model = picture.models.get(&id);
     let is_own = model.is_some_and(|model| {
         let mut channels = model.routes.iter().map(|route| route.channel);
         channels.all(|channel| {
@@ -134,7 +134,7 @@ impl Thing for Models {
             return Ok(());
         }
         if let Some(id) = id {
-            is_own(picture, id)?;
+            is_own(picture, ModelId(id))?;
         }
         for (at, route) in order.routes.iter().flatten().enumerate() {
             if picture.channel_of(owner, &route.channel).is_none() {
@@ -148,7 +148,7 @@ impl Thing for Models {
     fn allow_delete(caller: &Caller, picture: &Picture, id: Uuid) -> Result<(), ApiError> {
         match caller.reaches(None) {
             true => Ok(()),
-            false => is_own(picture, id),
+            false => is_own(picture, ModelId(id)),
         }
     }
 

@@ -185,18 +185,18 @@ pub async fn take(
     };
     let hashed = state.login.passwords.hash("password", &password).await?;
     let transaction = state.stores.config.begin_write().await?;
-    if !one_time_links::take(&transaction, link.id, now_ms()).await? {
-        return Err(over());
-    }
     let person = store::users::one(&transaction, user).await?;
     let person = person
         .filter(|person| person.email == link.email)
         .ok_or_else(over)?;
-    sign_ins::put_password(&transaction, user, hashed, now_ms()).await?;
-    store::sessions::end_all(&transaction, user, None).await?;
-    // Whoever was kept out by others' guesses comes in from here.
+    // Whoever was kept out by others' guesses comes in from here. First, as it holds the person: whoever deletes them waits for this one.
     let address = access::address(&request, &state);
     store::known_places::note(&transaction, user, address, now_ms()).await?;
+    if !one_time_links::take(&transaction, link.id, now_ms()).await? {
+        return Err(over());
+    }
+    sign_ins::put_password(&transaction, user, hashed, now_ms()).await?;
+    store::sessions::end_all(&transaction, user, None).await?;
     let author = access::author_of(&request, &state, "user", Some(user.0), &person.email);
     let told = serde_json::json!({"password": "was set by a link"});
     let done = audit::differs(

@@ -292,7 +292,9 @@ fn admin_state(
     system: admin::System,
 ) -> anyhow::Result<admin::State> {
     let (health, judged, up) = (Arc::clone(shared), Arc::clone(shared), Arc::clone(shared));
-    let strangers = Arc::clone(shared);
+    // Apart from the programs': a job with an old key keeps nobody from management.
+    let strangers = proxy::Strangers::new(config.proxy.unidentified_per_minute);
+    let metrics = Arc::clone(&shared.metrics);
     Ok(admin::State {
         stores: stores.clone(),
         sealer: Arc::clone(sealer),
@@ -326,8 +328,8 @@ fn admin_state(
             _ => {}
         }),
         stranger: Box::new(move |address| {
-            let admitted = strangers.strangers.admit(address, Instant::now());
-            strangers.metrics.unidentified(match admitted {
+            let admitted = strangers.admit(address, Instant::now());
+            metrics.unidentified(match admitted {
                 Ok(()) => "unauthorized",
                 Err(_) => "rate_limit_exceeded",
             });

@@ -286,7 +286,10 @@ impl OrderArgs {
             match path.split_once('.') {
                 Some((field, _)) if !whole.contains(field) => in_part.insert(field.to_owned()),
                 Some(_) => false,
-                None => whole.insert(path.to_owned()),
+                None => {
+                    in_part.remove(path);
+                    whole.insert(path.to_owned())
+                }
             };
         }
         Ok(ChangeOrder { fields, in_part })
@@ -316,6 +319,8 @@ impl ChangeOrder {
             for field in &self.in_part {
                 let mut whole = match now.get(field) {
                     None | Some(Value::Null) => continue,
+                    // No prices yet, say: what is set is all there is.
+                    Some(Value::Array(list)) if list.is_empty() => continue,
                     Some(now @ Value::Object(_)) => now.clone(),
                     Some(_) => bail!("{field} is a list now: set it as a whole"),
                 };

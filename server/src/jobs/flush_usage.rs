@@ -4,7 +4,7 @@
 //! instance that says nothing in time, or that cannot be told, leaves the answer incomplete, and the answer says that.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{HashMap, HashSet, VecDeque},
     sync::Arc,
     time::Duration,
 };
@@ -23,10 +23,7 @@ use super::write_usage::flushed_and_booked;
 use crate::{
     metering::Recorder,
     redis::Redis,
-    store::{
-        self, Stores,
-        instances::{self, SILENCE_MS},
-    },
+    store::{self, Stores, instances},
 };
 
 const CHANNEL: &str = "usage_flush";
@@ -35,7 +32,9 @@ const TELL_AGAIN: Duration = Duration::from_millis(200);
 /// How often is looked who lives.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// The longest that an instance tries on another's behalf.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Questions that wait at most.
+const MAX_WAITING: usize = 1_000;
 
 /// What instances tell each other.
 #[derive(Debug, Serialize, Deserialize)]
@@ -54,9 +53,10 @@ pub struct FlushUsage {
     recorder: Recorder,
     /// Who has answered which of this instance's questions.
     answered: Mutex<HashMap<Uuid, HashSet<Uuid>>>,
-    /// Others' questions that are worked on here.
-    under_way: Mutex<HashSet<Uuid>>,
     heard: Notify,
+    /// Others' questions that wait here.
+    waiting: Mutex<Vec<Uuid>>,
+    asked: Notify,
 }
 
 /// A question under way; when it is dropped nobody waits for its answers.
@@ -94,8 +94,9 @@ impl FlushUsage {
             redis,
             recorder,
             answered: Mutex::default(),
-            under_way: Mutex::default(),
             heard: Notify::new(),
+            waiting: Mutex::default(),
+            asked: Notify::new(),
         }
     }
 
@@ -112,12 +113,13 @@ impl FlushUsage {
             return true;
         }
         let told = async {
-            let others = self.others().await?;
+            let (others, _) = self.others().await?;
             match &self.redis {
-                _ if others.is_empty() => Ok(true),
-                None => Ok(false),
-                Some(redis) => self.told(redis, others).await.map(|()| true),
+                _ if others.is_empty() => {}
+                None => return Ok(false),
+                Some(redis) => self.told(redis, others).await?,
             }
+            Ok(!self.others().await?.1)
         };
         told.await.unwrap_or_else(|error: store::Error| {
             tracing::warn!(%error, "nobody knows who else has usage to book");
@@ -125,9 +127,13 @@ impl FlushUsage {
         })
     }
 
-    async fn others(&self) -> store::Result<HashSet<Uuid>> {
-        let living = instances::heard_of(&self.stores.config, SILENCE_MS).await?;
-        Ok(living.into_iter().filter(|id| *id != self.me).collect())
+    /// The others that live, and whether there are some of which nothing is heard: they may have more.
+    async fn others(&self) -> store::Result<(HashSet<Uuid>, bool)> {
+        let mut others = instances::booking(&self.stores.config).await?;
+        others.retain(|(id, _)| *id != self.me);
+        let are_silent = others.iter().any(|(_, lives)| !lives);
+        let living = others.into_iter().filter(|(_, lives)| *lives);
+        Ok((living.map(|(id, _)| id).collect(), are_silent))
     }
 
     /// Returns when all of them that still live have said that theirs is booked.
@@ -136,7 +142,7 @@ impl FlushUsage {
         let mut looked = Instant::now();
         loop {
             if looked.elapsed() >= LOOK_AGAIN {
-                let living = self.others().await?;
+                let (living, _) = self.others().await?;
                 others.retain(|id| living.contains(id));
                 looked = Instant::now();
             }
@@ -168,16 +174,22 @@ impl FlushUsage {
     pub async fn run(self: Arc<Self>, redis: Redis, shutdown: CancellationToken) {
         tokio::select! {
             () = shutdown.cancelled() => {}
-            () = redis.follow(CHANNEL, |text| self.hear(&redis, text.as_deref())) => {}
+            () = redis.follow(CHANNEL, |text| self.hear(text.as_deref())) => {}
+            () = self.flush_for_others(&redis) => {}
         }
     }
 
-    fn hear(self: &Arc<Self>, redis: &Redis, text: Option<&str>) {
+    fn hear(&self, text: Option<&str>) {
         // What another version says may be something else.
         let word = text.and_then(|text| serde_json::from_str(text).ok());
         match word {
-            Some(Word::Flush { ask, by }) if by != self.me && self.under_way.lock().insert(ask) => {
-                tokio::spawn(Arc::clone(self).flush(redis.clone(), ask));
+            Some(Word::Flush { ask, by }) if by != self.me => {
+                let mut waiting = self.waiting.lock();
+                // Who is not heard for so many asks again.
+                if waiting.len() < MAX_WAITING && !waiting.contains(&ask) {
+                    waiting.push(ask);
+                    self.asked.notify_one();
+                }
             }
             Some(Word::Flushed { ask, by }) => {
                 if let Some(answered) = self.answered.lock().get_mut(&ask) {
@@ -189,16 +201,27 @@ impl FlushUsage {
         }
     }
 
-    async fn flush(self: Arc<Self>, redis: Redis, ask: Uuid) {
-        let is_booked = timeout(PATIENCE, flushed_and_booked(&self.recorder)).await;
-        // Whoever asks again is answered again: a word may have been lost.
-        self.under_way.lock().remove(&ask);
-        if is_booked != Ok(true) {
-            return;
-        }
-        let word = Word::Flushed { ask, by: self.me };
-        if let Err(error) = self.say(&redis, &word).await {
-            tracing::debug!(%error, "that usage is booked cannot be told");
+    /// One flush after the other, each for all who asked before it.
+    async fn flush_for_others(&self, redis: &Redis) {
+        let mut done: VecDeque<Uuid> = VecDeque::new();
+        loop {
+            self.asked.notified().await;
+            let waiting = std::mem::take(&mut *self.waiting.lock());
+            let is_new = waiting.iter().any(|ask| !done.contains(ask));
+            if is_new && timeout(PATIENCE, flushed_and_booked(&self.recorder)).await != Ok(true) {
+                continue;
+            }
+            for ask in waiting {
+                // Whoever asks again has not heard the answer.
+                if !done.contains(&ask) {
+                    done.push_back(ask);
+                }
+                let word = Word::Flushed { ask, by: self.me };
+                if let Err(error) = self.say(redis, &word).await {
+                    tracing::debug!(%error, "that usage is booked cannot be told");
+                }
+            }
+            done.drain(..done.len().saturating_sub(MAX_WAITING));
         }
     }
 

@@ -212,7 +212,8 @@ pub(super) async fn write(
         now_ms,
     };
     writing.delete().await?;
-    writing.put().await
+    writing.put().await?;
+    writing.shut_out().await
 }
 
 /// Two pictures, and the change that makes the second out of the first.
@@ -226,6 +227,25 @@ struct Writing<'a> {
 }
 
 impl Writing<'_> {
+    /// An account whose address nobody had shown to be theirs is theirs by the platform's word: whoever knew a way into it knows none.
+    async fn shut_out(&mut self) -> Result<(), Error> {
+        let was_unproven = |id| {
+            self.before
+                .people
+                .get(id)
+                .is_some_and(|one| !one.email_proven)
+        };
+        let db = self.change.transaction();
+        for (id, person) in &self.after.people {
+            if person.email_proven && was_unproven(id) {
+                store::sessions::end_all(db, *id, None).await?;
+                store::sign_ins::delete(db, *id).await?;
+                store::identities::forget_user(db, *id).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// Deletes what is gone, what is owned before its owners.
     async fn delete(&mut self) -> Result<(), Error> {
         let (before, after) = (self.before, self.after);

@@ -270,6 +270,15 @@ pub async fn forget_all(db: &impl ConnectionTrait, provider: Uuid) -> Result<()>
     Ok(())
 }
 
+/// Forgets whom providers know as somebody.
+pub async fn forget_user(db: &impl ConnectionTrait, user: UserId) -> Result<()> {
+    identity::Entity::delete_many()
+        .filter(identity::Column::UserId.eq(user.0))
+        .exec(db)
+        .await?;
+    Ok(())
+}
+
 /// How providers know somebody.
 pub async fn of_user(
     db: &impl ConnectionTrait,

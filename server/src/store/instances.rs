@@ -72,6 +72,21 @@ pub async fn heard_of(db: &Database, within_ms: i64) -> Result<Vec<Uuid>> {
     rows.into_iter().map(id).collect()
 }
 
+/// The instances that may have usage to book, and whether each lives: those that were heard of not long ago, have not said that they
+/// end, and have not been followed by one of their name, which books what they left before it says that it lives.
+pub async fn booking(db: &Database) -> Result<Vec<(Uuid, bool)>> {
+    let backend = db.backend();
+    let now = now(backend);
+    let sql = format!(
+        "SELECT i.id AS id, i.seen_ms >= {now} - {SILENCE_MS} AS lives FROM instances AS i
+         WHERE i.seen_ms >= {now} - {REMEMBERED_MS} AND NOT EXISTS (SELECT 1 FROM instances AS next
+             WHERE next.name = i.name AND next.id <> i.id AND next.started_ms >= i.seen_ms AND next.seen_ms >= {now} - {SILENCE_MS})"
+    );
+    let rows = db.write.query_all_raw(Statement::from_string(backend, sql));
+    let one = |row: sea_orm::QueryResult| Ok((row.try_get("", "id")?, row.try_get("", "lives")?));
+    rows.await?.into_iter().map(one).collect()
+}
+
 /// Says that an instance has ended.
 pub async fn leave(db: &Database, id: Uuid) -> Result<()> {
     let backend = db.backend();
@@ -186,6 +201,12 @@ mod tests {
                 .await
                 .expect("updated");
             assert_eq!(heard_of(db, 60_000).await.expect("a list"), [two.id]);
+            assert_eq!(booking(db).await.expect("a list"), [(two.id, false)]);
+            let again = me("two");
+            assert_eq!(beat(db, &again, 0).await.expect("a beat"), 1);
+            let books = booking(db).await.expect("a list");
+            assert_eq!(books, [(again.id, true)], "it has booked what was left");
+            leave(db, again.id).await.expect("left");
             assert!(living(db).await.expect("a list").is_empty());
             let three = me("three");
             assert_eq!(beat(db, &three, 0).await.expect("a beat"), 1);

@@ -33,6 +33,12 @@ pub async fn find_held(db: &impl ConnectionTrait, user: UserId) -> Result<SignIn
     read(Entity::find_by_id(user.0).lock_exclusive().one(db).await?)
 }
 
+/// Forgets how somebody shows who they are: they do by a link, and then anew.
+pub async fn delete(db: &impl ConnectionTrait, user: UserId) -> Result<()> {
+    Entity::delete_by_id(user.0).exec(db).await?;
+    Ok(())
+}
+
 fn read(row: Option<Model>) -> Result<SignIn> {
     let Some(row) = row else {
         return Ok(SignIn::default());

@@ -251,4 +251,7 @@ async fn usage_that_is_waited_for_has_what_every_instance_answered() {
     assert_eq!(call().await, 200);
     second.kill();
     assert_eq!(asked("300ms").await, (false, Some(CALLS)));
+    // Until it is there again, and has booked what it left.
+    let _third = Process::start(&bench.stores, bench.environment("two"), &[]).await;
+    assert_eq!(asked("30s").await, (true, Some(CALLS + 1)));
 }

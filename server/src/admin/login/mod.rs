@@ -299,6 +299,8 @@ async fn begin(
     let transaction = state.stores.config.begin_write().await?;
     // First, as it holds the person: whoever deletes them waits for this one, and never the other way round.
     sessions::insert(&transaction, new, now_ms).await?;
+    // Before the password's row, as where a password is set.
+    known_places::note(&transaction, person.id, address, now_ms).await?;
     match shown.voucher {
         Vouches::Evidence(evidence) => evidence.still_holds(&transaction, person.id).await?,
         Vouches::Provider(provider, subject) => {
@@ -308,8 +310,6 @@ async fn begin(
             }
         }
     }
-    // Behind the password's row, as where a password is set.
-    known_places::note(&transaction, person.id, address, now_ms).await?;
     store::audit::append(&transaction, &state.sealer, &author, &done).await?;
     transaction.commit().await.map_err(store::Error::from)?;
     let refresh = tokens::refresh(&state.sealer, id, 0);
@@ -337,7 +337,11 @@ pub async fn refresh(
     if generation == session.generation {
         let (expires_ms, from) = (now_ms + SESSION_MS, address.to_string());
         if sessions::rotate(&db.write, &session, expires_ms, &from, now_ms).await? {
-            known_places::note(&db.write, session.user, address, now_ms).await?;
+            // The token is spent: its successor is told whatever comes.
+            let noted = known_places::note(&db.write, session.user, address, now_ms).await;
+            if let Err(error) = noted {
+                tracing::warn!(%error, "where somebody is cannot be noted");
+            }
             let next = tokens::refresh(&state.sealer, id, generation + 1);
             return answer(&state, session.user, id, Some(&next)).await;
         }

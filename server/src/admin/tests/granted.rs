@@ -89,6 +89,28 @@ async fn a_tenants_model_leads_to_its_own_channels_alone() {
                 "{refused}"
             );
         }
+        // Nor do its people bound it.
+        let rule = json!({"metric": "requests", "per": "minute", "max": 5});
+        let bound = json!({"scope": "model", "tenant": "acme", "name": "special", "rule": rule});
+        let (status, limit) = answer(&app, request(Method::POST, "/limits").set_json(&bound)).await;
+        assert_eq!(status, 201, "{limit}");
+        let limit = format!("/limits/{}", text(&limit["id"]));
+        let mut more = rule.clone();
+        more["max"] = json!(5_000);
+        let mut own_bound = bound.clone();
+        own_bound["name"] = json!("free");
+        for (call, wanted) in [
+            (
+                by(&owner, "PATCH", &limit).set_json(json!({"rule": more})),
+                403,
+            ),
+            (by(&owner, "DELETE", &limit), 403),
+            (by(&owner, "POST", "/limits").set_json(&bound), 403),
+            (by(&owner, "POST", "/limits").set_json(&own_bound), 201),
+        ] {
+            let (status, body) = answer(&app, call).await;
+            assert_eq!(status, wanted, "{body}");
+        }
         let (_, models) = answer(&app, request(Method::GET, "/models?tenant=acme&q=special")).await;
         assert_eq!(models["data"][0]["prices"]["input"], "50", "{models}");
         let change = json!({"prices": {"input": "49"}});

@@ -66,6 +66,8 @@ async fn whoever_may_not_take_all_roles_says_nothing_of_groups() {
         assert_eq!(answer(&app, patch(&one, map)).await.0, 200);
         for (order, status) in [
             (json!({"groups_claim": "nothing"}), 403),
+            (json!({"scopes": ["openid"]}), 403),
+            (json!({"client_id": "other"}), 403),
             (json!({"issuer": "https://other.example"}), 403),
             (json!({"name": "renamed"}), 200),
             (json!({"enabled": false}), 200),

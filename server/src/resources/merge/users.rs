@@ -7,9 +7,6 @@ use weir_api_types::resources::User as Given;
 use super::{Merge, checks};
 use crate::tenancy::{GroupId, Membership, Person, Scope, TenantId, UserId, name};
 
-/// Another tenant's people may have made the account, with a password that they know.
-const UNPROVEN: &str = "is an account's that another tenant let in, and nobody has shown that the address is theirs: delete that first";
-
 impl Merge<'_> {
     /// Merges a tenant's users.
     pub(super) fn users(&mut self, path: &str, tenant: TenantId, given: &[Given]) {
@@ -39,14 +36,12 @@ impl Merge<'_> {
                 && !person.memberships.is_empty()
                 && person.membership(tenant).is_none()
         });
-        if is_unproven {
-            self.refuse(format!("{path}.email"), UNPROVEN);
-            return;
-        }
         let mut person = stored.unwrap_or_else(|| Person {
             id,
             ..Person::new(email.clone())
         });
+        // By the platform's word the address is theirs from now on; the ways in that another tenant's people may have go.
+        person.email_proven |= is_unproven;
         let words = [
             ("name", &given.name, &mut person.name),
             ("department", &given.department, &mut person.department),
